@@ -1,0 +1,104 @@
+"""Programs: one trial's pure functions over the seeds and configurations of a chunk, compiled ahead of time."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_lab.engine.plan import Structure
+from jaxopt_lab.trial import Stop, Trial, TrialState
+
+
+class Program(NamedTuple):
+    """Compiled for one structure and chunk shape; every array has leading axes (seeds, configurations).
+
+    start(values, seeds) -> state
+    advance(state, values, seeds, first, last, target, tolerance, data) -> (state, losses); the state is donated
+    evaluate(state without the optimizer's, seeds, t, target, data) -> status, losses and metrics by name
+    """
+
+    start: Callable[..., TrialState]
+    advance: Callable[..., tuple[TrialState, jax.Array]]
+    evaluate: Callable[..., dict[str, jax.Array]]
+    seconds: float  # that compiling took
+
+
+def compiled(structure: Structure, shape: tuple[int, int], length: int, converges: bool, data: Any) -> Program:
+    """The program of a structure, remembered between sweeps where the structure can be hashed."""
+    arguments = (structure, shape, length, converges, _Data(data), bool(jax.config.jax_enable_x64), jax.devices()[0])
+    try:
+        hash(arguments)
+    except TypeError:  # a structural value such as a list
+        return _compiled.__wrapped__(*arguments)
+    return _compiled(*arguments)
+
+
+class _Data:
+    """Data as an argument of a cache: equal where shapes are, since programs take the values as arguments."""
+
+    def __init__(self, data: Any):
+        self.shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), data)
+        leaves, structure = jax.tree.flatten(self.shapes)
+        self.key = (structure, tuple((x.shape, x.dtype) for x in leaves))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Data) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(structure: Structure, shape, length, converges, data: _Data, x64, device) -> Program:
+    began = time.perf_counter()
+    number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
+    values = {name: jax.ShapeDtypeStruct(shape[1:], number.dtype) for name in structure.names}
+    seeds = jax.ShapeDtypeStruct(shape[:1], jnp.int32)
+
+    def trial(values, target=-jnp.inf, tolerance=None):
+        optimizer = structure.factory(**dict(structure.static), **values)
+        return Trial(optimizer, structure.task, Stop(target, tolerance if converges else None))
+
+    def start(values, seeds):
+        return _over_trials(lambda values, seed: trial(values).start(jax.random.key(seed)), "vs")(values, seeds)
+
+    def advance(state, values, seeds, first, last, target, tolerance, data):
+        def one(state, values, seed):
+            return trial(values, target, tolerance).advance(state, jax.random.key(seed), first, last, data, length)
+
+        return _over_trials(one, "tvs")(state, values, seeds)
+
+    state = jax.eval_shape(start, values, seeds)
+    run = (state, values, seeds, integer, integer, number, number, data.shapes)
+    start = jax.jit(start).lower(values, seeds).compile()
+    advance = jax.jit(advance, donate_argnums=0).lower(*run).compile()
+    evaluate = _compiled_evaluate(structure.task, _Data(state._replace(optimizer=None)), data, x64, device)
+    return Program(start, advance, evaluate, time.perf_counter() - began)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_evaluate(task, state: _Data, data: _Data, x64, device):
+    """Evaluation does not depend on the optimizer, so all optimizers of a task share it."""
+    import optax
+
+    def evaluate(state, seeds, t, target, data):
+        def one(state, seed):
+            return Trial(optax.identity(), task, Stop(target)).evaluate(state, jax.random.key(seed), t, data)
+
+        return _over_trials(one, "ts")(state, seeds)
+
+    number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
+    seeds = jax.ShapeDtypeStruct(state.shapes.status.shape[:1], jnp.int32)
+    return jax.jit(evaluate).lower(state.shapes, seeds, integer, number, data.shapes).compile()
+
+
+def _over_trials(one: Callable, arguments: str) -> Callable:
+    """`one` over seeds (outside) and configurations (inside, so that a seed's batch is made once for all of them).
+
+    `arguments` has a letter each: t, by trial (both axes); v, by configuration; s, by seed.
+    """
+    inner = jax.vmap(one, in_axes=tuple({"t": 0, "v": 0, "s": None}[a] for a in arguments))
+    return jax.vmap(inner, in_axes=tuple({"t": 0, "v": None, "s": 0}[a] for a in arguments))

@@ -1,0 +1,47 @@
+"""Adagrad: steps divided by the root of the sum of all squared gradients so far."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxopt_lab.optimizers._base import optimizer, value_at
+from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
+
+
+class AdagradState(NamedTuple):
+    t: Int[Array, ""]  # steps taken so far
+    s: Params  # sum of g**2
+
+
+def adagrad(
+    learning_rate: ScalarOrSchedule, initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7
+) -> Optimizer:
+    """Adagrad (Duchi, Hazan & Singer 2011, diagonal case, https://jmlr.org/papers/v12/duchi11a.html).
+
+        s <- s + g^2
+        w <- w - learning_rate * g / sqrt(s + eps)      no step where s = 0
+
+    Conventions are Optax's. PyTorch starts s at 0 and adds eps = 1e-10 outside the root.
+
+    Args:
+        learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
+        initial_accumulator_value: Where s starts, >= 0, in units of g^2.
+        eps: Added under the root, >= 0, in units of g^2.
+
+    Returns:
+        The (init, update) pair; `s` has the shapes and dtypes of the parameters.
+    """
+
+    def init(params: Params) -> AdagradState:
+        s = jax.tree.map(lambda w: jnp.full_like(w, initial_accumulator_value), params)
+        return AdagradState(jnp.zeros([], jnp.int32), s)
+
+    def update(grads, state, params=None):
+        rate = value_at(learning_rate, state.t)
+        s = jax.tree.map(lambda s, g: s + g**2, state.s, grads)
+        step = lambda g, s: -rate * g * jnp.where(s > 0, jax.lax.rsqrt(s + eps), 0)
+        return jax.tree.map(step, grads, s), AdagradState(state.t + 1, s)
+
+    return optimizer(init, update)

@@ -1,0 +1,56 @@
+"""Adam: steps scaled by running means of the gradient and of its square."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxopt_lab.optimizers._base import one_minus_power, optimizer, value_at
+from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
+
+
+class AdamState(NamedTuple):
+    t: Int[Array, ""]  # steps taken so far
+    m: Params  # running mean of g
+    v: Params  # running mean of g**2
+
+
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015, Algorithm 1, https://arxiv.org/abs/1412.6980).
+
+        m <- b1 m + (1 - b1) g
+        v <- b2 v + (1 - b2) g^2
+        w <- w - learning_rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
+
+    Args:
+        learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
+        b1: Decay of the mean of g, in [0, 1).
+        b2: Decay of the mean of g^2, in [0, 1).
+        eps: Added to the root, >= 0, in units of g.
+        eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
+
+    Returns:
+        The (init, update) pair; `m` and `v` have the shapes and dtypes of the parameters.
+    """
+
+    def init(params: Params) -> AdamState:
+        zeros = lambda: jax.tree.map(jnp.zeros_like, params)
+        return AdamState(jnp.zeros([], jnp.int32), zeros(), zeros())
+
+    def update(grads, state, params=None):
+        t = state.t + 1
+        rate = value_at(learning_rate, state.t)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
+        step = lambda m, v: -rate * (m_scale * m) / (jnp.sqrt(v_scale * v + eps_root) + eps)
+        return jax.tree.map(step, m, v), AdamState(t, m, v)
+
+    return optimizer(init, update)

@@ -1,0 +1,61 @@
+"""AdamW: Adam with weight decay apart from the gradient."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxopt_lab.optimizers._base import optimizer, value_at
+from jaxopt_lab.optimizers.adam import AdamState, adam
+from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    *,
+    mask: Any | Callable[[Params], Any] | None = None,
+) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, Algorithm 2, https://arxiv.org/abs/1711.05101).
+
+        a <- m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps)      m, v: Adam's
+        w <- w - learning_rate * (a + weight_decay * w)
+
+    The default weight decay is Optax's; PyTorch's is 1e-2. The paper's decay is not multiplied by the learning
+    rate, both libraries' is.
+
+    Args:
+        learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
+        b1: Decay of the mean of g, in [0, 1).
+        b2: Decay of the mean of g^2, in [0, 1).
+        eps: Added to the root, >= 0, in units of g.
+        eps_root: Added under the root, >= 0, in units of g^2.
+        weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
+        mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
+            function from the parameters to one; None decays all.
+
+    Returns:
+        The (init, update) pair; the state is Adam's.
+
+    Raises:
+        ValueError: `update` was called without the parameters.
+    """
+    ascent = adam(-1.0, b1, b2, eps, eps_root)  # a itself
+
+    def init(params: Params) -> AdamState:
+        return ascent.init(params)
+
+    def update(grads, state, params=None):
+        if params is None:
+            raise ValueError("adamw decays the parameters, so it needs them: call update(grads, state, params).")
+        a, new_state = ascent.update(grads, state)
+        rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
+        decayed = True if mask is None else mask(params) if callable(mask) else mask
+        step = lambda a, w, decayed: -rate * (a + decay * w) if decayed else -rate * a
+        return jax.tree.map(step, a, params, jax.tree.broadcast(decayed, params)), new_state
+
+    return optimizer(init, update)

@@ -1,0 +1,39 @@
+"""Gradient descent: a step against the gradient."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxopt_lab.optimizers._base import optimizer, value_at
+from jaxopt_lab.types import Optimizer, Params, ScalarOrSchedule
+
+
+class GradientDescentState(NamedTuple):
+    t: Int[Array, ""]  # steps taken so far
+
+
+def gradient_descent(learning_rate: ScalarOrSchedule) -> Optimizer:
+    """Gradient descent (Cauchy 1847; Nocedal & Wright 2006, Numerical Optimization, chapter 3).
+
+        w <- w - learning_rate * g
+
+    On a quadratic of largest curvature L it converges for learning_rate < 2/L. Given the gradient of a random
+    batch instead of the whole objective's, the same step is stochastic gradient descent: see `sgd`.
+
+    Args:
+        learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
+
+    Returns:
+        The (init, update) pair; the state is the number of steps taken.
+    """
+
+    def init(params: Params) -> GradientDescentState:
+        return GradientDescentState(jnp.zeros([], jnp.int32))
+
+    def update(grads, state, params=None):
+        rate = value_at(learning_rate, state.t)
+        return jax.tree.map(lambda g: -rate * g, grads), GradientDescentState(state.t + 1)
+
+    return optimizer(init, update)

@@ -1,0 +1,87 @@
+"""RMSProp: steps divided by a running root mean square of the gradient."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxopt_lab.optimizers._base import one_minus_power, optimizer, value_at
+from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
+
+
+class RMSPropState(NamedTuple):
+    t: Int[Array, ""]  # steps taken so far
+    v: Params  # running mean of g**2
+    m: Params | None  # running mean of g; None unless centred
+    trace: Params | None  # decaying sum of steps; None without momentum
+
+
+def rmsprop(
+    learning_rate: ScalarOrSchedule,
+    decay: Scalar = 0.9,
+    eps: Scalar = 1e-8,
+    initial_scale: Scalar = 0.0,
+    momentum: Scalar | None = None,
+    *,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+) -> Optimizer:
+    """RMSProp (Tieleman & Hinton 2012, lecture 6.5; centred: Graves 2013, https://arxiv.org/abs/1308.0850).
+
+        v <- decay * v + (1 - decay) g^2
+        m <- decay * m + (1 - decay) g                        centred; else m = 0
+        s <- learning_rate * g / sqrt(v - m^2 + eps)          s: the step
+        w <- w - s, or with momentum: trace <- momentum * trace + s;  w <- w - trace
+
+    Conventions are Optax's. PyTorch's: decay 0.99, eps outside the root, and the learning rate applied after the
+    momentum's sum instead of before it (which differs only under a schedule).
+
+    Args:
+        learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
+        decay: Decay of the running means, in [0, 1).
+        eps: Added under the root (in units of g^2) or, without `eps_in_sqrt`, to it (in units of g); >= 0.
+        initial_scale: Where v starts, >= 0, in units of g^2.
+        momentum: Decay of the sum of steps, in [0, 1); None (the default) keeps no sum.
+        eps_in_sqrt: Whether eps is added under the root.
+        centered: Whether the variance of g is estimated instead of its second moment.
+        nesterov: Whether a step with momentum looks one decay ahead.
+        bias_correction: Whether the running means are divided by 1 - decay^t.
+
+    Returns:
+        The (init, update) pair; `v`, `m` and `trace` have the shapes and dtypes of the parameters.
+    """
+
+    def init(params: Params) -> RMSPropState:
+        v = jax.tree.map(lambda w: jnp.full_like(w, initial_scale), params)
+        m = jax.tree.map(jnp.zeros_like, params) if centered else None
+        trace = None if momentum is None else jax.tree.map(jnp.zeros_like, params)
+        return RMSPropState(jnp.zeros([], jnp.int32), v, m, trace)
+
+    def update(grads, state, params=None):
+        t = state.t + 1
+        rate = value_at(learning_rate, state.t)
+        scale = 1 / one_minus_power(decay, t) if bias_correction else 1
+
+        def step(g, v, m=None):
+            # A variance is never negative; its difference of rounded means can be.
+            v = scale * v if m is None else jnp.maximum(scale * v - (scale * m) ** 2, 0)
+            return rate * g * (jax.lax.rsqrt(v + eps) if eps_in_sqrt else 1 / (jnp.sqrt(v) + eps))
+
+        v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g**2, state.v, grads)
+        if centered:
+            m = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.m, grads)
+            steps = jax.tree.map(step, grads, v, m)
+        else:
+            m = None
+            steps = jax.tree.map(step, grads, v)
+        trace = None
+        if momentum is not None:
+            decay_and_add = lambda s, trace: s + momentum * trace
+            trace = jax.tree.map(decay_and_add, steps, state.trace)
+            steps = jax.tree.map(decay_and_add, steps, trace) if nesterov else trace
+        return jax.tree.map(jnp.negative, steps), RMSPropState(t, v, m, trace)
+
+    return optimizer(init, update)

@@ -1,0 +1,26 @@
+"""Stochastic gradient descent: the gradient of a random batch, with or without momentum."""
+
+from jaxopt_lab.optimizers.gradient_descent import gradient_descent
+from jaxopt_lab.optimizers.momentum import momentum as heavy_ball
+from jaxopt_lab.types import Optimizer, Scalar, ScalarOrSchedule
+
+
+def sgd(learning_rate: ScalarOrSchedule, momentum: Scalar | None = None, *, nesterov: bool = False) -> Optimizer:
+    """Stochastic gradient descent (Robbins & Monro 1951, https://doi.org/10.1214/aoms/1177729586).
+
+        w <- w - learning_rate * g        g: the gradient of one random batch
+
+    What is stochastic is the gradient, which the task's batches give; the step is `gradient_descent`'s, or
+    `momentum`'s where `momentum` is given.
+
+    Args:
+        learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
+        momentum: Decay of the sum of gradients, in [0, 1); None (the default) keeps no sum.
+        nesterov: Whether a step with momentum looks one decay ahead.
+
+    Returns:
+        The (init, update) pair; the state is `gradient_descent`'s or `momentum`'s.
+    """
+    if momentum is None:  # a question of structure (is there a buffer?), not of a value
+        return gradient_descent(learning_rate)
+    return heavy_ball(learning_rate, momentum, nesterov=nesterov)

@@ -1,0 +1,248 @@
+"""Search spaces: what to vary, and the table of configurations that comes of it.
+
+A space is a mapping from hyperparameter names to numbers, lists, arrays, `log`, `linear` or `static`; alone it means the
+product of all its values. `zipped`, `random` and `sobol` combine the same mapping otherwise.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxopt_lab.types import Key
+from jaxopt_lab.validation import check_count
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """An interval of numbers, spaced evenly or geometrically; `count` points of it make a grid."""
+
+    low: float
+    high: float
+    count: int | None
+    spacing: str  # "log" or "linear"
+
+    def points(self) -> list[float]:
+        """The grid, both ends included."""
+        if self.count is None:
+            raise ValueError(
+                f"{self} has no count, so it is not a grid: give jl.{self.spacing} a third argument, or draw from it "
+                "with jl.random or jl.sobol."
+            )
+        space = np.geomspace if self.spacing == "log" else np.linspace
+        return space(self.low, self.high, self.count).tolist()
+
+    def at(self, unit: np.ndarray) -> list[float]:
+        """The values at fractions `unit` in [0, 1) of the interval."""
+        if self.spacing == "log":
+            return np.exp(np.log(self.low) + unit * np.log(self.high / self.low)).tolist()
+        return (self.low + unit * (self.high - self.low)).tolist()
+
+    def __str__(self):
+        count = "" if self.count is None else f", {self.count}"
+        return f"jl.{self.spacing}({self.low:g}, {self.high:g}{count})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """Structural values: flags, sizes, functions. Each makes a program of its own."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self):
+        return f"jl.static([{', '.join(map(label, self.values))}])"
+
+
+@dataclasses.dataclass(frozen=True)
+class Configurations:
+    """A table of configurations: one column a hyperparameter, one row a configuration.
+
+    Attributes:
+        columns: Values by name, all of one length. Numbers are floats, which programs take as arguments.
+        static: The names whose values are structural, which programs are compiled for.
+        kind: How the table came about: product, zipped, random or sobol.
+        described: The space in words.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    static: frozenset[str]
+    kind: str
+    described: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 1
+
+
+Space = Mapping[str, Any] | Configurations
+
+
+def log(low: float, high: float, count: int | None = None) -> Range:
+    """`count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not 0 < low <= high < inf, or count < 1.
+    """
+    return _range("log", low, high, count)
+
+
+def linear(low: float, high: float, count: int | None = None) -> Range:
+    """`count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not -inf < low <= high < inf, or count < 1.
+    """
+    return _range("linear", low, high, count)
+
+
+def static(values: Iterable[Any]) -> Static:
+    """Structural values (flags, sizes, names): each is compiled for, none is traced.
+
+    Raises:
+        TypeError: `values` is not a list.
+        ValueError: `values` is empty.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"jl.static takes a list of values, got {values!r}: write jl.static([{values!r}]).")
+    if not (values := tuple(values)):
+        raise ValueError("jl.static([]) is empty: give at least one value.")
+    return Static(values)
+
+
+def zipped(space: Mapping[str, Any]) -> Configurations:
+    """Configuration i takes the i-th value of every hyperparameter; single values serve all.
+
+    Raises:
+        ValueError: The lists differ in length.
+    """
+    lists = {name: _values(name, value) for name, value in space.items()}
+    lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"jl.zipped needs lists of one length, got {lengths}.")
+    count = max(lengths.values(), default=1)
+    columns = {name: values * count if len(values) == 1 else values for name, values in lists.items()}
+    return _table(space, columns, "zipped")
+
+
+def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
+    """`n` configurations drawn at random: uniformly from a `linear` range, log-uniformly from a `log` range, one of a list.
+
+    Args:
+        space: As for a product; ranges need no count.
+        n: How many, >= 1.
+        key: A JAX random key, or an integer to make one of.
+    """
+    n = check_count("n of jl.random", n)
+    key = jax.random.key(key) if isinstance(key, int) else key
+    return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
+
+
+def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
+    """`n` configurations from a scrambled Sobol sequence, which fills the space more evenly than random draws do.
+
+    A power of two is best. SciPy's `scipy.stats.qmc.Sobol` (Owen scrambling, https://doi.org/10.1137/S0036142997327846).
+
+    Args:
+        space: As for a product; ranges need no count.
+        n: How many, >= 1.
+        seed: Of the scrambling.
+    """
+    from scipy.stats import qmc
+
+    n = check_count("n of jl.sobol", n)
+    points = qmc.Sobol(max(len(space), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
+    return _drawn(space, points[:n], "sobol")
+
+
+def configurations(space: Space) -> Configurations:
+    """The table of a space: the product of its values, the last name varying fastest, unless it is a table already.
+
+    Raises:
+        TypeError: The space is not a mapping, or a value is not a number where one is needed.
+        ValueError: A list is empty, or a number is not finite.
+    """
+    if isinstance(space, Configurations):
+        return space
+    if not isinstance(space, Mapping):
+        raise TypeError(f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {space!r}.")
+    lists = {name: _values(name, value) for name, value in space.items()}
+    rows = list(itertools.product(*lists.values()))
+    return _table(space, {name: [row[i] for row in rows] for i, name in enumerate(lists)}, "product")
+
+
+def label(value: Any) -> str:
+    """How a structural value is written in tables."""
+    return value if isinstance(value, str) else getattr(value, "__name__", None) or repr(value)
+
+
+def _table(space: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], kind: str) -> Configurations:
+    names = frozenset(name for name, value in space.items() if isinstance(value, Static))
+    described = {name: str(v) if isinstance(v, Range | Static) else str(_values(name, v)) for name, v in space.items()}
+    return Configurations(dict(columns), names, kind, described)
+
+
+def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurations:
+    columns = {}
+    for (name, value), u in zip(space.items(), unit.T, strict=False):
+        if isinstance(value, Range):
+            columns[name] = value.at(u)
+        else:
+            choices = _values(name, value)
+            columns[name] = [choices[i] for i in (u * len(choices)).astype(int)]
+    if not columns:
+        raise ValueError(f"jl.{kind} has nothing to draw from: the space is empty.")
+    return _table(space, columns, kind)
+
+
+def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
+    what = f"jl.{spacing}({low!r}, {high!r}{'' if count is None else f', {count!r}'})"
+    if count is not None:
+        count = check_count(f"The count of {what}", count)
+    for end in (low, high):
+        if not _is_number(end):
+            raise TypeError(f"{what}: both ends must be numbers, got {end!r}.")
+    low, high = float(low), float(high)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{what}: both ends must be finite.")
+    if spacing == "log" and low <= 0:
+        raise ValueError(f"{what}: a log range must start above 0. Use jl.linear, or a list, to include 0 or less.")
+    if low > high:
+        raise ValueError(f"{what}: the range is empty, its low end is above its high end. Swap them.")
+    return Range(low, high, count, spacing)
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """The values of one hyperparameter: structural ones as they are, numbers as floats."""
+    if not isinstance(name, str):
+        raise TypeError(f"A space's keys are hyperparameter names, got {name!r}.")
+    if isinstance(value, Static):
+        return list(value.values)
+    if isinstance(value, Range):
+        return value.points()
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got a dict: {dict(value)!r}.")
+    iterable = isinstance(value, Iterable) and not isinstance(value, str | Callable) and np.ndim(value) > 0
+    values = list(value) if iterable else [value]
+    if not values:
+        raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
+    for v in values:
+        if not _is_number(v):
+            raise TypeError(f"{name} = {v!r} is not a number. Structural values are given as {name}=jl.static([...]).")
+        if not math.isfinite(v):
+            raise ValueError(f"{name} = {v!r} is not finite. Leave it out; every value must be a finite number.")
+    return [float(v) for v in values]
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_ | str | complex) or value is None:
+        return False
+    return isinstance(value, int | float) or (
+        isinstance(value, np.number | np.ndarray | jax.Array)
+        and np.ndim(value) == 0
+        and np.asarray(value).dtype.kind in "iuf"
+    )

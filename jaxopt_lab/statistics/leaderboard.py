@@ -1,0 +1,67 @@
+"""One row an optimizer: its best configuration, how it scored, and how much luck it took to find."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxopt_lab.statistics.score import best_config, default_metric, greater_is_better, median_score, metrics, score
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+GOOD = 0.95  # share of the best improvement that counts as good
+
+
+def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFrame":
+    """Each optimizer's best configuration by the median of `metric` over seeds, best first.
+
+    Columns: `optimizer`; `config`; the varied `learning_rate` where there is one; for the metric and its counterparts on
+    other splits the median over seeds with quartiles as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its
+    trials; `good_decades`, how many powers of ten of learning rates, side by side around the best, reach at
+    least 95 % of the improvement on the start that the best reaches.
+
+    Args:
+        dataset: Of a sweep.
+        metric: Which to choose by; validation loss where there is one, else training loss.
+    """
+    import pandas as pd
+
+    metric = default_metric(dataset) if metric is None else metric
+    median_score(dataset, metric)  # the name is checked before anything else
+    rows = []
+    for name in dict.fromkeys(dataset["optimizer"].values.tolist()):
+        own = dataset.isel(config=np.flatnonzero(dataset["optimizer"].values == name))
+        best = best_config(own, metric)
+        row = {"optimizer": name, "config": int(own["config"].values[best])}
+        if "learning_rate" in own.coords:
+            row["learning_rate"] = own["learning_rate"].values[best]
+        for shown in dict.fromkeys([metric, *metrics(dataset)]):
+            low, mid, high = np.percentile(score(own, shown).values[best], [25, 50, 75], method="nearest")
+            row |= {shown: mid, f"{shown}_q25": low, f"{shown}_q75": high}
+        row["diverged"] = float((own["status"] == "diverged").mean())
+        if "learning_rate" in own.coords and np.issubdtype(own["learning_rate"].dtype, np.floating):
+            row["good_decades"] = _good_decades(own, metric)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.sort_values(metric, ascending=not greater_is_better(metric), kind="stable", ignore_index=True)
+
+
+def _good_decades(own: "xr.Dataset", metric: str) -> float:
+    """Width of the good range around the best learning rate, over the best of the other hyperparameters."""
+    sign = -1 if greater_is_better(metric) else 1
+    median = sign * median_score(own, metric)
+    rates, at = np.unique(own["learning_rate"].values, return_inverse=True)
+    by_rate = np.full(len(rates), np.inf)
+    np.minimum.at(by_rate, at, median)
+    start = sign * float(np.nanmedian(own[metric].values[..., 0]))
+    best = int(np.argmin(by_rate))
+    good = by_rate <= by_rate[best] + (1 - GOOD) * (start - by_rate[best])
+    if not np.isfinite(by_rate[best]) or by_rate[best] >= start or rates[0] <= 0:
+        return 0.0
+    low, high = best, best
+    while low > 0 and good[low - 1]:
+        low -= 1
+    while high < len(rates) - 1 and good[high + 1]:
+        high += 1
+    return float(np.log10(rates[high] / rates[low]))

@@ -1,0 +1,132 @@
+"""Results on disk: one Zarr folder of plain arrays and JSON. Nothing is executed on loading."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.task import Task
+
+if TYPE_CHECKING:
+    from jaxopt_lab.results import Results
+
+FORMAT = "jaxopt_lab results 1"
+
+
+def save(results: "Results", path: str | Path) -> Path:
+    """Write results to a new Zarr folder: the dataset at its root, final parameters in the groups params/0, params/1, ...
+
+    Raises:
+        FileExistsError: The path exists.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already and nothing is overwritten. Choose another path, or move it away.")
+    dataset = results.dataset.assign_attrs(format=FORMAT)
+    _write(dataset, path, None)
+    for number, (configs, params) in enumerate(results.final_params):
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        variables = {
+            f"leaf_{i}": (("config", "seed", *(f"leaf_{i}_axis_{a}" for a in range(x.ndim - 2))), _storable(x))
+            for i, (_, x) in enumerate(leaves)
+        }
+        attrs = {"paths": json.dumps([[_entry(e) for e in p] for p, _ in leaves])}
+        attrs["dtypes"] = json.dumps([str(x.dtype) for _, x in leaves])
+        _write(xr.Dataset(variables, {"config": configs}, attrs), path, f"params/{number}")
+    return path
+
+
+def load(path: str | Path, task: Task | None = None) -> "Results":
+    """Read what `Results.save` wrote.
+
+    Args:
+        path: The folder.
+        task: Of the sweep, where it is not one of `jl.TASKS`: lets `params` give its own tree and `plot.fit` predict.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: What is there is not a results folder.
+    """
+    import xarray as xr
+    import zarr
+
+    from jaxopt_lab.results import Results
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}.")
+    refusal = f"{path} is not a results folder, as `results.save(path)` writes them"
+    if not path.is_dir():
+        raise ValueError(f"{refusal}: it is a file.")
+    try:
+        root = zarr.open_group(path, mode="r")
+        dataset = xr.open_zarr(path, consolidated=False).load()
+    except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
+        raise ValueError(f"{refusal}: {error}") from error
+    if dataset.attrs.get("format") != FORMAT:
+        raise ValueError(f"{refusal}: its format is {dataset.attrs.get('format')!r}, not {FORMAT!r}.")
+    task = _registered_task(dataset.attrs) if task is None else task
+    params = []
+    for group in sorted(root["params"].group_keys(), key=int) if "params" in root else []:
+        stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False).load()
+        dtypes = json.loads(stored.attrs["dtypes"])
+        leaves = [stored[f"leaf_{i}"].values.astype(dtype) for i, dtype in enumerate(dtypes)]
+        params.append((stored["config"].values, _tree(json.loads(stored.attrs["paths"]), leaves, task)))
+    return Results(dataset.drop_attrs(deep=False).assign_attrs(_without_format(dataset.attrs)), task, params)
+
+
+def _write(dataset, path: Path, group: str | None) -> None:
+    # Format 2 has a settled way to store text; format 3 has none yet.
+    dataset.to_zarr(path, group=group, mode="w-", zarr_format=2, consolidated=False)
+
+
+def _without_format(attrs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attrs.items() if name != "format"}
+
+
+def _registered_task(attrs: dict[str, Any]) -> Task | None:
+    make = TASKS.get(attrs.get("task_function", ""))
+    try:
+        return make(**json.loads(attrs["task_arguments"])) if make else None
+    except (KeyError, TypeError, ValueError):  # made by another version, with other arguments
+        return None
+
+
+def _storable(x: np.ndarray) -> np.ndarray:
+    """Zarr has no bfloat16: float32 holds it exactly."""
+    return x.astype(np.float32) if x.dtype.kind == "V" or str(x.dtype) == "bfloat16" else x
+
+
+def _entry(entry: Any) -> str | int:
+    """The name or position of one step of a tree's path."""
+    for attribute in ("key", "idx", "name"):
+        if hasattr(entry, attribute):
+            value = getattr(entry, attribute)
+            return value if isinstance(value, int) else str(value)
+    return str(entry)
+
+
+def _tree(paths: list[list[str | int]], leaves: list[np.ndarray], task: Task | None) -> Any:
+    """The parameters' own tree where the task is at hand; else dicts for names and lists for positions."""
+    if task is not None:
+        structure = jax.tree.structure(jax.eval_shape(task.init, jax.random.key(0)))
+        if structure.num_leaves == len(leaves):
+            return jax.tree.unflatten(structure, leaves)
+    if paths == [[]]:
+        return leaves[0]
+    return _nested([(path, leaf) for path, leaf in zip(paths, leaves, strict=True)])
+
+
+def _nested(items: list[tuple[list[str | int], np.ndarray]]) -> Any:
+    if not items[0][0]:
+        return items[0][1]
+    branches: dict[str | int, list] = {}
+    for (first, *rest), leaf in items:
+        branches.setdefault(first, []).append((rest, leaf))
+    nested = {name: _nested(branch) for name, branch in branches.items()}
+    return list(nested.values()) if all(isinstance(name, int) for name in nested) else nested

@@ -1,0 +1,161 @@
+"""Task: what is minimised, on which data."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.tasks._sampling import batch_indices
+from jaxopt_lab.types import Batch, Key, Params
+from jaxopt_lab.validation import check_count, check_known
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """An objective, its data, and how they are split.
+
+    Args:
+        name: What results and pictures call it.
+        init: Pure `init(key) -> params`, any pytree of floating-point arrays.
+        loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples.
+        train: A pytree of arrays with a leading example axis; or None, a deterministic objective whose loss gets
+            None; or a function `key -> batch` for endless synthetic data.
+        validation: Like `train`; None where there is none. A function is called once, with `jax.random.key(0)`.
+        test: Like `validation`, with `jax.random.key(1)`.
+        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Greater is taken to be
+            better where the name ends in accuracy, auc, r2 or score.
+        batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
+        minimum: The smallest training loss (all of `train`), where known.
+        predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
+
+    Raises:
+        TypeError: Something that must be callable, or a string, is not.
+        ValueError: Data are empty, not finite or of unequal length, or the batch is larger than the data.
+    """
+
+    name: str
+    init: Callable[[Key], Params]
+    loss: Callable[[Params, Batch], Any]
+    train: Any
+    validation: Any = None
+    test: Any = None
+    metrics: Mapping[str, Callable[[Params, Batch], Any]] = dataclasses.field(default_factory=dict)
+    batch_size: int | None = None
+    minimum: float | None = None
+    predict: Callable[[Params, Any], Any] | None = None
+    factory: "Callable[..., Task] | None" = dataclasses.field(default=None, repr=False)
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"A task's name must be a non-empty string, got {self.name!r}.")
+        for what, function in {"init": self.init, "loss": self.loss, **self.metrics}.items():
+            if not callable(function):
+                raise TypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
+        examples = {split: count_examples(self, split) for split in SPLITS}
+        if self.batch_size is None:
+            return
+        object.__setattr__(self, "batch_size", check_count(f"Task {self.name!r}: batch_size", self.batch_size))
+        if examples["train"] is None:
+            raise ValueError(f"Task {self.name!r}: batch_size needs training data in arrays; leave it None.")
+        if self.batch_size > examples["train"]:
+            raise ValueError(
+                f"Task {self.name!r}: batch_size {self.batch_size} is larger than the {examples['train']} training "
+                "examples. Choose a smaller one, or None for the full batch."
+            )
+
+    @property
+    def data(self) -> tuple[Any, Any, Any]:
+        """The splits as pytrees of arrays: what programs take as an argument; None for endless training data."""
+        evaluated = (self.validation, self.test)
+        fixed = [s(jax.random.key(k)) if callable(s) else s for k, s in enumerate(evaluated)]
+        return (None if callable(self.train) else self.train, *fixed)
+
+    def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
+        """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
+        if callable(self.train):
+            return self.train(jax.random.fold_in(key, step))
+        if self.batch_size is None:
+            return train
+        examples = jax.tree.leaves(train)[0].shape[0]
+        index = batch_indices(key, step, examples, self.batch_size)
+        return jax.tree.map(lambda x: jnp.asarray(x)[index], train)
+
+    def replace(self, **arguments: Any) -> "Task":
+        """The same task made with other arguments: `jl.tasks.digits_mlp().replace(width=64)`.
+
+        Raises:
+            ValueError: The task was not made by a task function, or that function has no such argument.
+        """
+        if self.factory is None:
+            raise ValueError(
+                f"Task {self.name!r} was made directly, so it has no arguments to change ({', '.join(arguments)}). "
+                "Pass a function that makes the task instead of the task."
+            )
+        return remake(self.factory, {**self.arguments, **arguments})
+
+
+def count_examples(task: Task, split: str) -> int | None:
+    """How many examples a split has, or None where it is not in arrays. Raises ValueError where they are unusable."""
+    data = getattr(task, split)
+    if data is None or callable(data):
+        return None
+    leaves = jax.tree.leaves(data)
+    where = f"Task {task.name!r}: {split} data"
+    shapes = [np.shape(x) for x in leaves]
+    if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
+        raise ValueError(f"{where} must be arrays with a leading example axis, got shapes {shapes}.")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"{where} must have as many examples in every array, got shapes {shapes}.")
+    for x in leaves:
+        x = np.asarray(x)
+        if x.dtype.kind in "fc" and not np.isfinite(x).all():
+            bad = np.argwhere(~np.isfinite(x))
+            raise ValueError(
+                f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
+                f"of shape {x.shape}. Remove or fill them first."
+            )
+    return shapes[0][0]
+
+
+def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
+    """`factory(**arguments)`, remembering how it was made. Raises ValueError where an argument is unknown."""
+    parameters = inspect.signature(factory).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in arguments:
+            check_known(f"argument of task {factory.__name__!r}:", name, parameters)
+    task = factory(**arguments)
+    if not isinstance(task, Task):
+        raise TypeError(f"{factory.__name__} must return a jl.Task, got {type(task).__name__}.")
+    if task.factory is None:
+        task = dataclasses.replace(task, factory=factory, arguments=dict(arguments))
+    return task
+
+
+def task_function(make: Callable[..., Task]) -> Callable[..., Task]:
+    """Let the tasks that `make` makes remember their arguments, and equal arguments give the very same task."""
+    signature = inspect.signature(make)
+
+    def remembering(**arguments):
+        return dataclasses.replace(make(**arguments), factory=made, arguments=arguments)
+
+    cached = functools.lru_cache(maxsize=32)(remembering)
+
+    @functools.wraps(make)
+    def made(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        try:
+            hash(tuple(bound.arguments.values()))
+        except TypeError:  # an array, say: made anew each time
+            return remembering(**bound.arguments)
+        return cached(**bound.arguments)
+
+    return made

@@ -1,0 +1,113 @@
+"""One trial, pure: (optimizer, task, seed) -> curve. The only training loop; nothing here knows of other trials."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.types import Key, Params
+
+STATUSES = ("running", "completed", "reached", "converged", "diverged", "interrupted")
+RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED = range(len(STATUSES))
+
+
+class TrialState(NamedTuple):
+    params: Params
+    optimizer: Any  # the optimizer's state
+    status: Int[Array, ""]  # index into STATUSES
+    steps: Int[Array, ""]  # updates applied; where the trial diverged, its first step with a non-finite loss
+    loss: Float[Array, ""]  # the last training loss; +inf once diverged
+
+
+class Stop(NamedTuple):
+    """When a trial ends before its budget.
+
+    Attributes:
+        target: A training loss (of the step's batch) at or under it means reached.
+        tolerance: A step whose Euclidean norm is at or under it means converged; None never asks.
+    """
+
+    target: Float[Array, ""] | float = -jnp.inf
+    tolerance: Float[Array, ""] | float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training run as pure functions of its state.
+
+    `data` is `task.data`; `key` is the trial's, `jax.random.key(seed)`: initial parameters, batches and the optimizer's own
+    randomness are folded from it, so that all configurations of a seed share the first two.
+    """
+
+    optimizer: optax.GradientTransformation
+    task: Task
+    stop: Stop = Stop()
+
+    def start(self, key: Key) -> TrialState:
+        """The state before the first step."""
+        params = jax.tree.map(jnp.asarray, self.task.init(jax.random.fold_in(key, 0)))
+        zero = jnp.zeros([], jnp.int32)
+        return TrialState(params, self.optimizer.init(params), zero + RUNNING, zero, jnp.full([], jnp.inf, float))
+
+    def step(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> TrialState:
+        """Step number `t`, from 0. A loss that ends the trial leaves its parameters alone, and so does every step after."""
+        objective = self._objective(key, t, data)
+        loss, grads = jax.value_and_grad(objective)(state.params)
+        update = optax.with_extra_args_support(self.optimizer).update
+        updates, optimizer_state = update(
+            grads, state.optimizer, state.params, value=loss, grad=grads, value_fn=objective
+        )
+        params = optax.apply_updates(state.params, updates)
+        status, loss = self._judge(state.status, state.loss, loss)
+        moved = TrialState(params, optimizer_state, status, t + 1, loss)
+        if self.stop.tolerance is not None:
+            moved = moved._replace(status=jnp.where(optax.tree.norm(updates) <= self.stop.tolerance, CONVERGED, status))
+        stopped = state._replace(status=status, loss=loss)
+        return _choose(status == RUNNING, moved, stopped)
+
+    def advance(
+        self, state: TrialState, key: Key, first: Int[Array, ""], last: Int[Array, ""], data: Any, length: int
+    ) -> tuple[TrialState, Float[Array, " length"]]:
+        """Steps `first` to `last` - 1, at most `length` of them, and the training loss before each."""
+
+        def step(state, t):
+            state = _choose(t < last, self.step(state, key, t, data), state)
+            return state, state.loss
+
+        return jax.lax.scan(step, state, first + jnp.arange(length, dtype=jnp.int32))
+
+    def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> dict[str, Any]:
+        """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.
+
+        A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
+        """
+        status, train_loss = self._judge(state.status, state.loss, self._objective(key, t, data)(state.params))
+        diverged = status == DIVERGED
+        values = {"status": status, "train_loss": train_loss}
+        for split, batch in zip(SPLITS[1:], data[1:], strict=True):
+            if batch is None:
+                continue
+            values[f"{split}_loss"] = jnp.where(diverged, jnp.inf, self.task.loss(state.params, batch))
+            for name, metric in self.task.metrics.items():
+                values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(state.params, batch))
+        return values
+
+    def _objective(self, key: Key, t: Int[Array, ""], data: Any):
+        batch = self.task.batch(data[0], jax.random.fold_in(key, 1), t)
+        return lambda params: self.task.loss(params, batch)
+
+    def _judge(self, status: Array, last_loss: Array, loss: Array) -> tuple[Array, Array]:
+        """The status after seeing `loss`, and the loss to report: a trial that had stopped keeps both."""
+        finite = jnp.isfinite(loss)
+        verdict = jnp.where(finite, jnp.where(loss <= self.stop.target, REACHED, RUNNING), DIVERGED)
+        running = status == RUNNING
+        status = jnp.where(running, verdict, status).astype(jnp.int32)
+        return status, jnp.where(running, jnp.where(finite, loss, jnp.inf), last_loss).astype(last_loss.dtype)
+
+
+def _choose(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)

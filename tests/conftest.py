@@ -1,0 +1,22 @@
+"""Strict by default: mismatched ranks raise, so that no test passes by broadcasting; pictures need no screen."""
+
+import jax
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(params=["float32", "float64"])
+def precision(request):
+    """Run a test in both precisions, whatever JAX's own setting."""
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+@pytest.fixture
+def float64():
+    """Run a test in float64."""
+    with jax.enable_x64(True):
+        yield
