@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import operator
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,7 @@ class Best:
         value: The median of the metric's final values over seeds.
         values: By seed, in the order of the dataset's `seed`.
         on_edge: The hyperparameters at an end of what was tried: the true best may lie beyond.
+
     """
 
     config: int
@@ -59,11 +61,12 @@ class Results:
 
     Attributes:
         dataset: Dims `config`, `seed`, `step` and `eval_step`. Hyperparameters and `optimizer` are coordinates of
-            `config`. `step` counts updates applied: `train_loss` at step 10 is the loss of the batch of step 10 before its
-            update. Losses are +inf from a trial's first non-finite one on and stay at their last value after a trial
-            stops; metrics of a diverged trial are NaN; what an interrupted trial did not reach is NaN. `status` is
+            `config`. `step` counts updates applied: `train_loss` at step 10 is the loss of the batch of step 10 before
+            its update. Losses are +inf from a trial's first non-finite one on and stay at their last value after a
+            trial stops; metrics of a diverged trial are NaN; so is what an interrupted trial did not reach. `status` is
             completed, reached, converged, diverged or interrupted; `first_bad_step` is -1 where all losses were finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
+
     """
 
     dataset: "xr.Dataset"
@@ -80,6 +83,7 @@ class Results:
 
         Raises:
             ValueError: The metric or the optimizer is unknown.
+
         """
         metric = statistics.default_metric(self.dataset) if metric is None else metric
         rows = np.arange(self.dataset.sizes["config"])
@@ -108,7 +112,7 @@ class Results:
         last = self.dataset.isel(step=-1, eval_step=-1, drop=True)
         table = last.to_dataframe().reset_index()
         first = ["config", "optimizer", *hyperparameters(self.dataset), "seed", "status", "first_bad_step"]
-        return table[[*first, *(c for c in table.columns if c not in first)]]
+        return table.reindex(columns=[*first, *(c for c in table.columns if c not in first)])
 
     def grid(self, optimizer: str | None = None) -> "xr.Dataset":
         """The dataset with hyperparameters as dimensions instead of `config`, for a product space.
@@ -118,6 +122,7 @@ class Results:
 
         Raises:
             ValueError: There are several optimizers and none was named, or the space is not a product.
+
         """
         spaces = json.loads(self.dataset.attrs["space"])
         if optimizer is None and len(spaces) > 1:
@@ -125,7 +130,9 @@ class Results:
         optimizer = next(iter(spaces)) if optimizer is None else optimizer
         check_known("optimizer", optimizer, spaces)
         if spaces[optimizer]["kind"] != "product":
-            raise ValueError(f"The space of {optimizer} is {spaces[optimizer]['kind']}, not a product, so it has no grid.")
+            raise ValueError(
+                f"The space of {optimizer} is {spaces[optimizer]['kind']}, not a product, so it has no grid."
+            )
         own = self.dataset.isel(config=np.flatnonzero(self.dataset["optimizer"].values == optimizer))
         names = list(spaces[optimizer]["space"])
         others = [n for n in (*hyperparameters(own), "optimizer") if n not in names]
@@ -142,11 +149,12 @@ class Results:
             seed: Its seed; by default the one with the best final value of `best()`'s metric.
 
         Returns:
-            The parameters as NumPy arrays, in the tree that the task's `init` makes. (Loaded results of a task that is not
-            among `jl.TASKS` have dicts for named tuples and lists for tuples, unless `jl.load` was given the task.)
+            The parameters as NumPy arrays, in the tree that the task's `init` makes. (Loaded results of a task that is
+            not among `jl.TASKS` have dicts for named tuples and lists for tuples, unless `jl.load` was given the task.)
 
         Raises:
             ValueError: The trial is unknown, or the parameters of all trials took too much memory to be kept.
+
         """
         metric = statistics.default_metric(self.dataset)
         config = self.best().config if config is None else config
@@ -160,11 +168,11 @@ class Results:
             raise ValueError(f"There is no seed {seed!r}: there are {seeds}.")
         for rows, params in self.final_params:
             if config in rows:
-                row, column = int(np.flatnonzero(rows == config)[0]), seeds.index(seed)
-                return jax.tree.map(lambda x: x[row, column], params)
+                trial = int(np.flatnonzero(rows == config)[0]), seeds.index(seed)
+                return jax.tree.map(operator.itemgetter(trial), params)
         raise ValueError(
-            "The final parameters were not kept: those of all trials would have taken more than 256 MiB, or the sweep was "
-            f"interrupted before this one. Sweep configuration {config} with seed {seed} alone."
+            "The final parameters were not kept: those of all trials would have taken more than 256 MiB, or the sweep "
+            f"was interrupted before this one. Sweep configuration {config} with seed {seed} alone."
         )
 
     @property
@@ -179,6 +187,7 @@ class Results:
 
         Raises:
             FileExistsError: The path exists.
+
         """
         from jaxopt_lab.store import save
 
@@ -208,7 +217,9 @@ def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) 
 
     owners = [(name, row) for name, table in tables.items() for row in range(len(table))]
     names = dict.fromkeys(column for table in tables.values() for column in table.columns)
-    columns = {n: _column([tables[o].columns[n][r] if n in tables[o].columns else ABSENT for o, r in owners]) for n in names}
+    columns = {
+        n: _column([tables[o].columns[n][r] if n in tables[o].columns else ABSENT for o, r in owners]) for n in names
+    }
     trials = ("config", "seed")
     dataset = xr.Dataset(
         data_vars={
@@ -238,7 +249,10 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
 
     task = plan.groups[0].structure.task
     registered = {f: name for name, f in TASKS.items()}.get(task.factory) if task.factory else None
-    arguments = {name: v if isinstance(v, bool | int | float | str) or v is None else repr(v) for name, v in task.arguments.items()}
+    arguments = {
+        name: v if isinstance(v, bool | int | float | str) or v is None else repr(v)
+        for name, v in task.arguments.items()
+    }
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
     packages = ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")
     device = jax.devices()[0]

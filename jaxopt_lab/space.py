@@ -1,14 +1,14 @@
 """Search spaces: what to vary, and the table of configurations that comes of it.
 
-A space is a mapping from hyperparameter names to numbers, lists, arrays, `log`, `linear` or `static`; alone it means the
-product of all its values. `zipped`, `random` and `sobol` combine the same mapping otherwise.
+A space is a mapping from hyperparameter names to numbers, lists, arrays, `log`, `linear` or `static`; alone it means
+the product of all its values. `zipped`, `random` and `sobol` combine the same mapping otherwise.
 """
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -66,6 +66,7 @@ class Configurations:
         static: The names whose values are structural, which programs are compiled for.
         kind: How the table came about: product, zipped, random or sobol.
         described: The space in words.
+
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -86,6 +87,7 @@ def log(low: float, high: float, count: int | None = None) -> Range:
     Raises:
         TypeError: An end is not a number, or count is not an integer.
         ValueError: Not 0 < low <= high < inf, or count < 1.
+
     """
     return _range("log", low, high, count)
 
@@ -96,6 +98,7 @@ def linear(low: float, high: float, count: int | None = None) -> Range:
     Raises:
         TypeError: An end is not a number, or count is not an integer.
         ValueError: Not -inf < low <= high < inf, or count < 1.
+
     """
     return _range("linear", low, high, count)
 
@@ -106,6 +109,7 @@ def static(values: Iterable[Any]) -> Static:
     Raises:
         TypeError: `values` is not a list.
         ValueError: `values` is empty.
+
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"jl.static takes a list of values, got {values!r}: write jl.static([{values!r}]).")
@@ -119,6 +123,7 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
 
     Raises:
         ValueError: The lists differ in length.
+
     """
     lists = {name: _values(name, value) for name, value in space.items()}
     lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
@@ -130,12 +135,13 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
 
 
 def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
-    """`n` configurations drawn at random: uniformly from a `linear` range, log-uniformly from a `log` range, one of a list.
+    """`n` random configurations: uniform in a `linear` range, log-uniform in a `log` range, one of a list.
 
     Args:
         space: As for a product; ranges need no count.
         n: How many, >= 1.
         key: A JAX random key, or an integer to make one of.
+
     """
     n = check_count("n of jl.random", n)
     key = jax.random.key(key) if isinstance(key, int) else key
@@ -151,6 +157,7 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
         space: As for a product; ranges need no count.
         n: How many, >= 1.
         seed: Of the scrambling.
+
     """
     from scipy.stats import qmc
 
@@ -165,6 +172,7 @@ def configurations(space: Space) -> Configurations:
     Raises:
         TypeError: The space is not a mapping, or a value is not a number where one is needed.
         ValueError: A list is empty, or a number is not finite.
+
     """
     if isinstance(space, Configurations):
         return space
@@ -226,16 +234,16 @@ def _values(name: str, value: Any) -> list[Any]:
         return value.points()
     if isinstance(value, Mapping):
         raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got a dict: {dict(value)!r}.")
-    iterable = isinstance(value, Iterable) and not isinstance(value, str | Callable) and np.ndim(value) > 0
+    iterable = isinstance(value, Iterable) and not isinstance(value, str | Callable) and np.ndim(cast(Any, value)) > 0
     values = list(value) if iterable else [value]
     if not values:
         raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
     for v in values:
         if not _is_number(v):
             raise TypeError(f"{name} = {v!r} is not a number. Structural values are given as {name}=jl.static([...]).")
-        if not math.isfinite(v):
+        if not math.isfinite(cast(Any, v)):
             raise ValueError(f"{name} = {v!r} is not finite. Leave it out; every value must be a finite number.")
-    return [float(v) for v in values]
+    return [float(cast(Any, v)) for v in values]
 
 
 def _is_number(value: Any) -> bool:

@@ -17,16 +17,19 @@ FORMAT = "jaxopt_lab results 1"
 
 
 def save(results: "Results", path: str | Path) -> Path:
-    """Write results to a new Zarr folder: the dataset at its root, final parameters in the groups params/0, params/1, ...
+    """Write results to a new Zarr folder: the dataset at its root, final parameters in groups params/0, params/1, ...
 
     Raises:
         FileExistsError: The path exists.
+
     """
     import xarray as xr
 
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} exists already and nothing is overwritten. Choose another path, or move it away.")
+        raise FileExistsError(
+            f"{path} exists already and nothing is overwritten. Choose another path, or move it away."
+        )
     dataset = results.dataset.assign_attrs(format=FORMAT)
     _write(dataset, path, None)
     for number, (configs, params) in enumerate(results.final_params):
@@ -51,6 +54,7 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     Raises:
         FileNotFoundError: There is nothing at the path.
         ValueError: What is there is not a results folder.
+
     """
     import xarray as xr
     import zarr
@@ -72,7 +76,9 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
         raise ValueError(f"{refusal}: its format is {dataset.attrs.get('format')!r}, not {FORMAT!r}.")
     task = _registered_task(dataset.attrs) if task is None else task
     params = []
-    for group in sorted(root["params"].group_keys(), key=int) if "params" in root else []:
+    for group in (
+        sorted(zarr.open_group(path, path="params", mode="r").group_keys(), key=int) if "params" in root else []
+    ):
         stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False).load()
         dtypes = json.loads(stored.attrs["dtypes"])
         leaves = [stored[f"leaf_{i}"].values.astype(dtype) for i, dtype in enumerate(dtypes)]

@@ -65,6 +65,7 @@ def sweep(
     Raises:
         TypeError: An argument is of the wrong kind, a loss is not a scalar, a parameter is not floating-point.
         ValueError: A name is unknown, a value is out of range, a space is empty.
+
     """
     steps = check_count("steps", steps)
     seeds = _seeds(seeds)
@@ -121,14 +122,18 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             raise ValueError(f"A hyperparameter cannot be called {column!r}: results use that name.")
         parameter = parameters.get(column)
         default = parameter.default if parameter else None
-        structural = isinstance(default, bool | str) or (ours and parameter and parameter.kind is parameter.KEYWORD_ONLY)
+        structural = isinstance(default, bool | str) or (
+            ours and parameter and parameter.kind is parameter.KEYWORD_ONLY
+        )
         if structural and not static:
             raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
         if ours and static and not structural and all(isinstance(v, float | int) for v in values):
             raise TypeError(f"{column} of {name} is numeric: write {column}={list(values)!r} without jl.static.")
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
     if missing := [n for n in required if n not in table.columns]:
-        raise ValueError(f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16).")
+        raise ValueError(
+            f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16)."
+        )
 
 
 def check_traceable(group: Group) -> None:
@@ -142,8 +147,8 @@ def check_traceable(group: Group) -> None:
     for path, leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
-                f"Task {task.name!r}: parameter {jax.tree_util.keystr(path) or 'w'} is {leaf.dtype}; parameters must be "
-                "floating-point. Keep integers in the data, or inside the loss."
+                f"Task {task.name!r}: parameter {jax.tree_util.keystr(path) or 'w'} is {leaf.dtype}; parameters must "
+                "be floating-point. Keep integers in the data, or inside the loss."
             )
     batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), data[0])
     functions = {"loss": (task.loss, batch)}
@@ -171,8 +176,8 @@ def check_traceable(group: Group) -> None:
         jax.eval_shape(make_and_init, dict.fromkeys(structure.names, number))
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
-            f"{group.optimizer} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. Give that "
-            f"one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
+            f"{group.optimizer} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
+            f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
         ) from None
 
 
@@ -182,7 +187,9 @@ def _factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
     elif isinstance(optimizers, str) or callable(optimizers):
         named = {_name(optimizers): optimizers}
     elif isinstance(optimizers, optax.GradientTransformation):
-        raise TypeError("Got an optimizer that is already made. Pass the function that makes it: jl.adam, not jl.adam(1e-3).")
+        raise TypeError(
+            "Got an optimizer that is already made. Pass the function that makes it: jl.adam, not jl.adam(1e-3)."
+        )
     elif isinstance(optimizers, Iterable):
         listed = list(optimizers)
         named = {_name(o): o for o in listed}
@@ -200,7 +207,9 @@ def _factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
         if not callable(factory):
             made = isinstance(factory, optax.GradientTransformation)
             hint = "Pass the function that makes it: jl.adam, not jl.adam(1e-3)." if made else "Pass a function."
-            raise TypeError(f"Optimizer {name!r} is not a function of hyperparameters but {type(factory).__name__}. {hint}")
+            raise TypeError(
+                f"Optimizer {name!r} is not a function of hyperparameters but {type(factory).__name__}. {hint}"
+            )
         factories[str(name)] = factory
     return factories
 
@@ -228,7 +237,9 @@ def _spaces(space: Any, factories: Mapping[str, OptimizerFactory]) -> dict[str, 
     for name in space:
         check_known("optimizer in the space:", name, factories)
     if missing := [name for name in factories if name not in space]:
-        raise ValueError(f"The space has no entry for {', '.join(missing)}. Give each optimizer one, or one space for all.")
+        raise ValueError(
+            f"The space has no entry for {', '.join(missing)}. Give each optimizer one, or one space for all."
+        )
     return {name: space[name] for name in factories}
 
 

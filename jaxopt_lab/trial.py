@@ -29,32 +29,40 @@ class Stop(NamedTuple):
     Attributes:
         target: A training loss (of the step's batch) at or under it means reached.
         tolerance: A step whose Euclidean norm is at or under it means converged; None never asks.
+
     """
 
     target: Float[Array, ""] | float = -jnp.inf
     tolerance: Float[Array, ""] | float | None = None
 
 
+NEVER = Stop()
+
+
+def initial_params(task: Task, key: Key) -> Params:
+    """Where every trial of the task and key starts, whatever its optimizer."""
+    return jax.tree.map(jnp.asarray, task.init(jax.random.fold_in(key, 0)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One training run as pure functions of its state.
 
-    `data` is `task.data`; `key` is the trial's, `jax.random.key(seed)`: initial parameters, batches and the optimizer's own
-    randomness are folded from it, so that all configurations of a seed share the first two.
+    `data` is `task.data`; `key` is the trial's, `jax.random.key(seed)`: initial parameters and batches are folded from
+    it, so that all configurations of a seed share both.
     """
 
     optimizer: optax.GradientTransformation
     task: Task
-    stop: Stop = Stop()
+    stop: Stop = NEVER
 
-    def start(self, key: Key) -> TrialState:
-        """The state before the first step."""
-        params = jax.tree.map(jnp.asarray, self.task.init(jax.random.fold_in(key, 0)))
+    def start(self, params: Params) -> TrialState:
+        """The state before the first step, from `initial_params`."""
         zero = jnp.zeros([], jnp.int32)
         return TrialState(params, self.optimizer.init(params), zero + RUNNING, zero, jnp.full([], jnp.inf, float))
 
     def step(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> TrialState:
-        """Step number `t`, from 0. A loss that ends the trial leaves its parameters alone, and so does every step after."""
+        """Step number `t`, from 0. A loss that ends the trial leaves the parameters alone, as does every step after."""
         objective = self._objective(key, t, data)
         loss, grads = jax.value_and_grad(objective)(state.params)
         update = optax.with_extra_args_support(self.optimizer).update

@@ -2,9 +2,10 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ class Outcome:
         compile_seconds: Summed over programs, some of which compile at once.
         run_seconds: From first to last, on the wall.
         interrupted: Whether Ctrl-C ended it.
+
     """
 
     status: np.ndarray
@@ -61,11 +63,12 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> 
     Args:
         plan: What to run.
         report: Called from this thread several times a second.
+
     """
     began = time.perf_counter()
     run = _Run(plan)
     pool = concurrent.futures.ThreadPoolExecutor(worker_count(), thread_name_prefix="jaxopt-lab")
-    pending = {pool.submit(job, *arguments) for job, *arguments in run.jobs()}
+    pending = {pool.submit(job) for job in run.jobs()}
     try:
         while pending:
             done, pending = concurrent.futures.wait(pending, 0.1, concurrent.futures.FIRST_EXCEPTION)
@@ -105,15 +108,15 @@ class _Run:
             params=[None] * len(plan.groups),
         )
 
-    def jobs(self):
+    def jobs(self) -> Iterator[Callable[[], None]]:
         """Compile one group ahead of the one whose chunks run."""
         count = len(self.plan.groups)
         for number in range(count + 1):
             if number < count:
-                yield self.compile, number
+                yield functools.partial(self.compile, number)
             if number > 0:
                 for chunk in self.plan.chunks(number - 1):
-                    yield self.run_chunk, chunk
+                    yield functools.partial(self.run_chunk, chunk)
 
     def compile(self, number: int) -> None:
         plan, group = self.plan, self.plan.groups[number]
@@ -155,7 +158,7 @@ class _Run:
                     array[(*rows, points)] = keep(seen[name])[..., None]
             return keep(seen["status"]), keep(seen["train_loss"])
 
-        state = program.start(values, seeds)
+        state = program.start(program.initial(seeds), values)
         evaluate(state, 0, slice(0, 1))
         status, final = keep(state.status), False
         for segment in self.segments:

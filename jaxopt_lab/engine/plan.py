@@ -91,7 +91,7 @@ class Plan:
         return segments
 
     def chunk_shape(self, group: Group) -> tuple[int, int]:
-        """(seeds, configurations) of a chunk. One seed where that fills it: its batch then serves every configuration."""
+        """(seeds, configurations) of a chunk. One seed where that fills it: all configurations then share its batch."""
         cpu = jax.default_backend() == "cpu"
         most = MOST_TRIALS["cpu" if cpu else "accelerator"]
         room = (CPU_CACHE_BYTES if cpu else DEVICE_BYTES) // (4 * max(params_bytes(group.structure.task), 1))
@@ -106,7 +106,9 @@ class Plan:
         group = self.groups[number]
         seeds, configs = self.chunk_shape(group)
         pieces = lambda n, size: [np.arange(i, min(i + size, n)) for i in range(0, n, size)]
-        return [Chunk(number, r, c) for c in pieces(len(self.seeds), seeds) for r in pieces(len(group.configs), configs)]
+        return [
+            Chunk(number, r, c) for c in pieces(len(self.seeds), seeds) for r in pieces(len(group.configs), configs)
+        ]
 
 
 def worker_count() -> int:
@@ -123,7 +125,7 @@ def params_bytes(task: Task) -> int:
 
 
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
-    """0, stride, 2 stride, ... and always the last; without a stride, the smallest that gives at most `most` of them."""
+    """0, stride, 2 stride, ... and always the last; by default the smallest stride that gives at most `most` points."""
     stride = math.ceil(steps / max(1, most - 1)) if stride is None else stride
     return np.unique([*range(0, steps, stride), steps]).astype(np.int32)
 

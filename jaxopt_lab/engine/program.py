@@ -7,19 +7,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxopt_lab.engine.plan import Structure
-from jaxopt_lab.trial import Stop, Trial, TrialState
+from jaxopt_lab.trial import Stop, Trial, TrialState, initial_params
 
 
 class Program(NamedTuple):
     """Compiled for one structure and chunk shape; every array has leading axes (seeds, configurations).
 
-    start(values, seeds) -> state
+    initial(seeds) -> parameters, with the leading axis (seeds,) alone
+    start(parameters, values) -> state
     advance(state, values, seeds, first, last, target, tolerance, data) -> (state, losses); the state is donated
     evaluate(state without the optimizer's, seeds, t, target, data) -> status, losses and metrics by name
     """
 
+    initial: Callable[..., Any]
     start: Callable[..., TrialState]
     advance: Callable[..., tuple[TrialState, jax.Array]]
     evaluate: Callable[..., dict[str, jax.Array]]
@@ -28,7 +31,7 @@ class Program(NamedTuple):
 
 def compiled(structure: Structure, shape: tuple[int, int], length: int, converges: bool, data: Any) -> Program:
     """The program of a structure, remembered between sweeps where the structure can be hashed."""
-    arguments = (structure, shape, length, converges, _Data(data), bool(jax.config.jax_enable_x64), jax.devices()[0])
+    arguments = (structure, shape, length, converges, _Data(data), str(jnp.result_type(float)), jax.devices()[0])
     try:
         hash(arguments)
     except TypeError:  # a structural value such as a list
@@ -52,7 +55,7 @@ class _Data:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(structure: Structure, shape, length, converges, data: _Data, x64, device) -> Program:
+def _compiled(structure: Structure, shape, length, converges, data: _Data, precision, device) -> Program:
     began = time.perf_counter()
     number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
     values = {name: jax.ShapeDtypeStruct(shape[1:], number.dtype) for name in structure.names}
@@ -62,8 +65,8 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, x64, 
         optimizer = structure.factory(**dict(structure.static), **values)
         return Trial(optimizer, structure.task, Stop(target, tolerance if converges else None))
 
-    def start(values, seeds):
-        return _over_trials(lambda values, seed: trial(values).start(jax.random.key(seed)), "vs")(values, seeds)
+    def start(params, values):
+        return _over_trials(lambda params, values: trial(values).start(params), "sv")(params, values)
 
     def advance(state, values, seeds, first, last, target, tolerance, data):
         def one(state, values, seed):
@@ -71,18 +74,26 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, x64, 
 
         return _over_trials(one, "tvs")(state, values, seeds)
 
-    state = jax.eval_shape(start, values, seeds)
+    initial = _compiled_initial(structure.task, shape[0], precision, device)
+    params = initial.out_info
+    state = jax.eval_shape(start, params, values)
     run = (state, values, seeds, integer, integer, number, number, data.shapes)
-    start = jax.jit(start).lower(values, seeds).compile()
+    start = jax.jit(start).lower(params, values).compile()
     advance = jax.jit(advance, donate_argnums=0).lower(*run).compile()
-    evaluate = _compiled_evaluate(structure.task, _Data(state._replace(optimizer=None)), data, x64, device)
-    return Program(start, advance, evaluate, time.perf_counter() - began)
+    evaluate = _compiled_evaluate(structure.task, _Data(state._replace(optimizer=None)), data, precision, device)
+    return Program(initial, start, advance, evaluate, time.perf_counter() - began)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled_evaluate(task, state: _Data, data: _Data, x64, device):
-    """Evaluation does not depend on the optimizer, so all optimizers of a task share it."""
-    import optax
+def _compiled_initial(task, seeds, precision, device):
+    """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
+    initial = jax.vmap(lambda seed: initial_params(task, jax.random.key(seed)))
+    return jax.jit(initial).lower(jax.ShapeDtypeStruct((seeds,), jnp.int32)).compile()
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_evaluate(task, state: _Data, data: _Data, precision, device):
+    """Nor does evaluation."""
 
     def evaluate(state, seeds, t, target, data):
         def one(state, seed):

@@ -1,7 +1,7 @@
 """What the methods share: dtypes kept, schedules read, 1 - b^t without cancellation."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> Optimizer
         updates, new_state = update(_widen(grads), _widen(state), _widen(params))
         return _cast_like(updates, grads), _cast_like(new_state, state)
 
-    return Optimizer(init, update_in_dtype)
+    return Optimizer(init, cast(Any, update_in_dtype))
 
 
 def value_at(value: ScalarOrSchedule, t: jax.Array) -> Any:

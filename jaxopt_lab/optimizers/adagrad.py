@@ -15,9 +15,7 @@ class AdagradState(NamedTuple):
     s: Params  # sum of g**2
 
 
-def adagrad(
-    learning_rate: ScalarOrSchedule, initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7
-) -> Optimizer:
+def adagrad(learning_rate: ScalarOrSchedule, initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) -> Optimizer:
     """Adagrad (Duchi, Hazan & Singer 2011, diagonal case, https://jmlr.org/papers/v12/duchi11a.html).
 
         s <- s + g^2
@@ -32,6 +30,7 @@ def adagrad(
 
     Returns:
         The (init, update) pair; `s` has the shapes and dtypes of the parameters.
+
     """
 
     def init(params: Params) -> AdagradState:

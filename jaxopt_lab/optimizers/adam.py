@@ -38,6 +38,7 @@ def adam(
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes and dtypes of the parameters.
+
     """
 
     def init(params: Params) -> AdamState:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxopt_lab.optimizers._base import optimizer, value_at
-from jaxopt_lab.optimizers.adam import AdamState, adam
+from jaxopt_lab.optimizers.adam import adam
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 
@@ -43,11 +43,9 @@ def adamw(
 
     Raises:
         ValueError: `update` was called without the parameters.
+
     """
     ascent = adam(-1.0, b1, b2, eps, eps_root)  # a itself
-
-    def init(params: Params) -> AdamState:
-        return ascent.init(params)
 
     def update(grads, state, params=None):
         if params is None:
@@ -58,4 +56,4 @@ def adamw(
         step = lambda a, w, decayed: -rate * (a + decay * w) if decayed else -rate * a
         return jax.tree.map(step, a, params, jax.tree.broadcast(decayed, params)), new_state
 
-    return optimizer(init, update)
+    return optimizer(ascent.init, update)

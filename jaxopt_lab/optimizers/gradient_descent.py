@@ -27,6 +27,7 @@ def gradient_descent(learning_rate: ScalarOrSchedule) -> Optimizer:
 
     Returns:
         The (init, update) pair; the state is the number of steps taken.
+
     """
 
     def init(params: Params) -> GradientDescentState:

@@ -32,6 +32,7 @@ def momentum(learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9, *, nestero
 
     Returns:
         The (init, update) pair; `m` has the shapes and dtypes of the parameters.
+
     """
 
     def init(params: Params) -> MomentumState:

@@ -52,6 +52,7 @@ def rmsprop(
 
     Returns:
         The (init, update) pair; `v`, `m` and `trace` have the shapes and dtypes of the parameters.
+
     """
 
     def init(params: Params) -> RMSPropState:

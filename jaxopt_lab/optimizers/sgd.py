@@ -20,6 +20,7 @@ def sgd(learning_rate: ScalarOrSchedule, momentum: Scalar | None = None, *, nest
 
     Returns:
         The (init, update) pair; the state is `gradient_descent`'s or `momentum`'s.
+
     """
     if momentum is None:  # a question of structure (is there a buffer?), not of a value
         return gradient_descent(learning_rate)

@@ -16,14 +16,15 @@ GOOD = 0.95  # share of the best improvement that counts as good
 def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFrame":
     """Each optimizer's best configuration by the median of `metric` over seeds, best first.
 
-    Columns: `optimizer`; `config`; the varied `learning_rate` where there is one; for the metric and its counterparts on
-    other splits the median over seeds with quartiles as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its
-    trials; `good_decades`, how many powers of ten of learning rates, side by side around the best, reach at
-    least 95 % of the improvement on the start that the best reaches.
+    Columns: `optimizer`; `config`; the varied `learning_rate` where there is one; for every loss and metric the median
+    over seeds with quartiles as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its trials;
+    `good_decades`, how many powers of ten of learning rates, side by side around the best, reach at least 95 % of the
+    improvement on the start that the best reaches.
 
     Args:
         dataset: Of a sweep.
         metric: Which to choose by; validation loss where there is one, else training loss.
+
     """
     import pandas as pd
 

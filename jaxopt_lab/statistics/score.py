@@ -26,10 +26,11 @@ def greater_is_better(metric: str) -> bool:
 
 
 def score(dataset: "xr.Dataset", metric: str) -> "xr.DataArray":
-    """The metric at each trial's end: dims (config, seed). A trial that diverged or has no value scores worst (infinite).
+    """The metric at each trial's end: dims (config, seed). One that diverged or has no value scores worst (infinite).
 
     Raises:
         ValueError: The metric is not in the dataset.
+
     """
     check_known("metric", metric, metrics(dataset))
     final = dataset[metric].isel({dataset[metric].dims[-1]: -1})
@@ -49,7 +50,7 @@ def best_config(dataset: "xr.Dataset", metric: str) -> int:
 
 
 def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:
-    """The numeric hyperparameters whose value at position `config` is the least or greatest that its optimizer tried."""
+    """The numeric hyperparameters of position `config` that are the least or greatest its optimizer tried."""
     rows = dataset.isel(config=dataset["optimizer"].values == dataset["optimizer"].values[config])
     edges = []
     for name, values in hyperparameters(dataset).items():

@@ -53,11 +53,12 @@ def least_squares_minimum(x: np.ndarray, y: np.ndarray) -> float:
 def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: float) -> float:
     """The smallest mean cross-entropy + l2 / 2 |w|^2 of a linear softmax model without intercept.
 
-    SciPy's trust-region Newton in float64 NumPy, independent of what is under test. The objective is l2-strongly convex, so
-    its value is within |gradient|^2 / (2 l2) of the minimum, which is checked to be below 1e-12.
+    SciPy's trust-region Newton in float64 NumPy, independent of what is under test. The objective is l2-strongly
+    convex, so its value is within |gradient|^2 / (2 l2) of the minimum, which is checked to be below 1e-12.
 
     Raises:
         ValueError: l2 <= 0: separable data then have no minimum.
+
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax

@@ -22,6 +22,7 @@ def breast_cancer(l2: float = 1e-2, holdout: bool = False, batch_size: int | Non
 
     Raises:
         ValueError: l2 <= 0, or the batch is larger than the data.
+
     """
     splits = _data.standardise(_data.split(*_data.load("breast_cancer"), holdout))
     penalty = squared_norm_penalty(l2)

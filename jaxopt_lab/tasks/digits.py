@@ -1,5 +1,7 @@
 """Handwritten digits, 8 x 8 pixels: a linear softmax and a small network."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +32,7 @@ def digits_softmax(l2: float = 1e-2, holdout: bool = False, batch_size: int | No
 
     Raises:
         ValueError: l2 <= 0, or the batch is larger than the data.
+
     """
     splits = _digits(holdout)
     predict = lambda w, x: x @ w
@@ -51,7 +54,8 @@ def digits_mlp(width: int = 32, depth: int = 1, batch_size: int | None = 64) -> 
     """Which digit is it? A network of ReLU layers, 64-32-10 by default, by mean cross-entropy.
 
     1,797 images of 64 pixels in [0, 1] (scikit-learn's `load_digits`), a fixed 70 / 15 / 15 % for training, validation
-    and test. Weights start normal with variance 2 / inputs (He et al. 2015, https://arxiv.org/abs/1502.01852), biases at 0.
+    and test. Weights start normal with variance 2 / inputs (He et al. 2015, https://arxiv.org/abs/1502.01852), biases
+    at 0.
 
     Args:
         width: Units of a hidden layer, >= 1.
@@ -60,11 +64,12 @@ def digits_mlp(width: int = 32, depth: int = 1, batch_size: int | None = 64) -> 
 
     Raises:
         ValueError: A size is too small, or the batch is larger than the data.
+
     """
     widths = [PIXELS, *[check_count("width", width)] * check_count("depth", depth, least=0), CLASSES]
 
     def init(key):
-        shapes = list(zip(widths[:-1], widths[1:], strict=True))
+        shapes = list(itertools.pairwise(widths))
         keys = jax.random.split(key, len(shapes))
         weights = [jax.random.normal(k, s) * (2 / s[0]) ** 0.5 for k, s in zip(keys, shapes, strict=True)]
         return [{"weights": w, "biases": jnp.zeros(w.shape[1:])} for w in weights]

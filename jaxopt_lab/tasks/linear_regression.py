@@ -12,14 +12,15 @@ from jaxopt_lab.tasks.task import Task, task_function
 def linear_regression(intercept: bool = True, batch_size: int | None = None) -> Task:
     """A line through 100 points, x ~ U(0, 1) and y = 3 x + U(0, 1), by mean squared error.
 
-    The training points are those of NumPy's `np.random.seed(0); x = np.random.rand(100); y = 3 x + np.random.rand(100)`;
-    validation and test are the next 100 points each from the same stream. A slope alone cannot remove the noise's
-    mean of 1/2; with an intercept the line can.
+    The training points are those of NumPy's `np.random.seed(0); x = np.random.rand(100)` and
+    `y = 3 * x + np.random.rand(100)`; validation and test are the next 100 points each from the same stream. A slope
+    alone cannot remove the noise's mean of 1/2; with an intercept the line can.
 
     Args:
         intercept: Whether the line has an intercept; without one, `params` is {"slope": ()}.
         batch_size: Points a step: None for gradient descent on all of them, 1 for stochastic gradient descent as
             tutorials have it (one random point a step), between for mini-batches.
+
     """
     stream = np.random.RandomState(0)
     splits = {}

@@ -22,6 +22,7 @@ def quadratic(spectrum: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01), rotation_
 
     Raises:
         ValueError: The spectrum is empty, negative or not finite.
+
     """
     h = np.asarray(spectrum, float)
     if h.ndim != 1 or not len(h) or not np.isfinite(h).all() or (h < 0).any():

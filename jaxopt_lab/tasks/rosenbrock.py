@@ -14,6 +14,7 @@ def rosenbrock(a: float = 1.0, b: float = 100.0) -> Task:
     Args:
         a: Where the minimum lies.
         b: How steep the valley's walls are, > 0.
+
     """
 
     def loss(w, _):

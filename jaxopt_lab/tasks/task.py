@@ -38,6 +38,7 @@ class Task:
     Raises:
         TypeError: Something that must be callable, or a string, is not.
         ValueError: Data are empty, not finite or of unequal length, or the batch is larger than the data.
+
     """
 
     name: str
@@ -71,12 +72,12 @@ class Task:
                 "examples. Choose a smaller one, or None for the full batch."
             )
 
-    @property
+    @functools.cached_property
     def data(self) -> tuple[Any, Any, Any]:
         """The splits as pytrees of arrays: what programs take as an argument; None for endless training data."""
-        evaluated = (self.validation, self.test)
-        fixed = [s(jax.random.key(k)) if callable(s) else s for k, s in enumerate(evaluated)]
-        return (None if callable(self.train) else self.train, *fixed)
+        fixed = lambda split, seed: split(jax.random.key(seed)) if callable(split) else split
+        train = None if callable(self.train) else self.train
+        return train, fixed(self.validation, 0), fixed(self.test, 1)
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
@@ -93,6 +94,7 @@ class Task:
 
         Raises:
             ValueError: The task was not made by a task function, or that function has no such argument.
+
         """
         if self.factory is None:
             raise ValueError(
