@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxopt_lab import statistics
 from jaxopt_lab.engine import Outcome, Plan
+from jaxopt_lab.engine.plan import default_device
 from jaxopt_lab.space import Configurations, label
 from jaxopt_lab.statistics.score import hyperparameters, on_edge
 from jaxopt_lab.tasks import TASKS
@@ -139,7 +140,8 @@ class Results:
         own = own.drop_vars([*others, "config"])
         if not names:
             return own.isel(config=0)
-        return own.set_index(config=names).unstack("config") if len(names) > 1 else own.swap_dims(config=names[0])
+        own = own.set_index(config=names).unstack("config") if len(names) > 1 else own.swap_dims(config=names[0])
+        return own.transpose(*names, ...)
 
     def params(self, config: int | None = None, seed: int | None = None) -> Any:
         """A trial's final parameters, for predicting: by default the best configuration's best trial.
@@ -255,7 +257,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
     }
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
     packages = ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")
-    device = jax.devices()[0]
+    device = default_device()
     return {
         "task": task.name,
         "task_function": registered or "",

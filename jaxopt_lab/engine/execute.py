@@ -16,6 +16,8 @@ from jaxopt_lab.engine.plan import Chunk, Plan, worker_count
 from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.trial import COMPLETED, DIVERGED, INTERRUPTED, RUNNING
 
+INHERITED = ("enable_x64", "default_device", "default_matmul_precision")  # settings that JAX keeps by thread
+
 
 @dataclasses.dataclass
 class Progress:
@@ -67,7 +69,8 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> 
     """
     began = time.perf_counter()
     run = _Run(plan)
-    pool = concurrent.futures.ThreadPoolExecutor(worker_count(), thread_name_prefix="jaxopt-lab")
+    settings = {name: getattr(jax.config, f"jax_{name}") for name in INHERITED}
+    pool = concurrent.futures.ThreadPoolExecutor(worker_count(), "jaxopt-lab", _set_in_thread, (settings,))
     pending = {pool.submit(job) for job in run.jobs()}
     try:
         while pending:
@@ -204,6 +207,12 @@ class _Run:
                 self.outcome.params[chunk.group] = jax.tree.map(empty, params)
         rows = np.ix_(chunk.rows, chunk.columns)
         jax.tree.map(lambda kept, x: kept.__setitem__(rows, x), self.outcome.params[chunk.group], params)
+
+
+def _set_in_thread(settings: dict[str, Any]) -> None:
+    """Give a worker the settings of the thread that called `sweep`, for as long as it lives."""
+    for name, value in settings.items():
+        getattr(jax, name)(value).__enter__()
 
 
 def _evaluation_names(plan: Plan) -> list[str]:

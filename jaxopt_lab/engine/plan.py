@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.tasks.task import Task
@@ -92,7 +93,7 @@ class Plan:
 
     def chunk_shape(self, group: Group) -> tuple[int, int]:
         """(seeds, configurations) of a chunk. One seed where that fills it: all configurations then share its batch."""
-        cpu = jax.default_backend() == "cpu"
+        cpu = default_device().platform == "cpu"
         most = MOST_TRIALS["cpu" if cpu else "accelerator"]
         room = (CPU_CACHE_BYTES if cpu else DEVICE_BYTES) // (4 * max(params_bytes(group.structure.task), 1))
         trials = max(1, min(most, room))
@@ -111,9 +112,14 @@ class Plan:
         ]
 
 
+def default_device() -> jax.Device:
+    """Where JAX puts what it is not told to put elsewhere."""
+    return next(iter(jnp.zeros([]).devices()))
+
+
 def worker_count() -> int:
     """How many chunks run at once: one a core on a CPU, one on an accelerator."""
-    if jax.default_backend() != "cpu":
+    if default_device().platform != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_lab.engine.plan import Structure
+from jaxopt_lab.engine.plan import Structure, default_device
 from jaxopt_lab.trial import Stop, Trial, TrialState, initial_params
 
 
@@ -31,7 +31,7 @@ class Program(NamedTuple):
 
 def compiled(structure: Structure, shape: tuple[int, int], length: int, converges: bool, data: Any) -> Program:
     """The program of a structure, remembered between sweeps where the structure can be hashed."""
-    arguments = (structure, shape, length, converges, _Data(data), str(jnp.result_type(float)), jax.devices()[0])
+    arguments = (structure, shape, length, converges, _Data(data), str(jnp.result_type(float)), default_device())
     try:
         hash(arguments)
     except TypeError:  # a structural value such as a list
@@ -66,13 +66,13 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, preci
         return Trial(optimizer, structure.task, Stop(target, tolerance if converges else None))
 
     def start(params, values):
-        return _over_trials(lambda params, values: trial(values).start(params), "sv")(params, values)
+        return _over_trials(lambda params, values: trial(values).start(params), "sv", shape)(params, values)
 
     def advance(state, values, seeds, first, last, target, tolerance, data):
         def one(state, values, seed):
             return trial(values, target, tolerance).advance(state, jax.random.key(seed), first, last, data, length)
 
-        return _over_trials(one, "tvs")(state, values, seeds)
+        return _over_trials(one, "tvs", shape)(state, values, seeds)
 
     initial = _compiled_initial(structure.task, shape[0], precision, device)
     params = initial.out_info
@@ -99,17 +99,17 @@ def _compiled_evaluate(task, state: _Data, data: _Data, precision, device):
         def one(state, seed):
             return Trial(optax.identity(), task, Stop(target)).evaluate(state, jax.random.key(seed), t, data)
 
-        return _over_trials(one, "ts")(state, seeds)
+        return _over_trials(one, "ts", state.status.shape)(state, seeds)
 
     number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
     seeds = jax.ShapeDtypeStruct(state.shapes.status.shape[:1], jnp.int32)
     return jax.jit(evaluate).lower(state.shapes, seeds, integer, number, data.shapes).compile()
 
 
-def _over_trials(one: Callable, arguments: str) -> Callable:
+def _over_trials(one: Callable, arguments: str, shape: tuple[int, int]) -> Callable:
     """`one` over seeds (outside) and configurations (inside, so that a seed's batch is made once for all of them).
 
     `arguments` has a letter each: t, by trial (both axes); v, by configuration; s, by seed.
     """
-    inner = jax.vmap(one, in_axes=tuple({"t": 0, "v": 0, "s": None}[a] for a in arguments))
-    return jax.vmap(inner, in_axes=tuple({"t": 0, "v": None, "s": 0}[a] for a in arguments))
+    inner = jax.vmap(one, tuple({"t": 0, "v": 0, "s": None}[a] for a in arguments), axis_size=shape[1])
+    return jax.vmap(inner, tuple({"t": 0, "v": None, "s": 0}[a] for a in arguments), axis_size=shape[0])

@@ -55,11 +55,14 @@ def _good_decades(own: "xr.Dataset", metric: str) -> float:
     rates, at = np.unique(own["learning_rate"].values, return_inverse=True)
     by_rate = np.full(len(rates), np.inf)
     np.minimum.at(by_rate, at, median)
-    start = sign * float(np.nanmedian(own[metric].values[..., 0]))
     best = int(np.argmin(by_rate))
-    good = by_rate <= by_rate[best] + (1 - GOOD) * (start - by_rate[best])
-    if not np.isfinite(by_rate[best]) or by_rate[best] >= start or rates[0] <= 0:
+    starts = own[metric].values[..., 0]
+    if not np.isfinite(by_rate[best]) or rates[0] <= 0:
         return 0.0
+    start = sign * float(np.median(starts[np.isfinite(starts)]))
+    if by_rate[best] >= start:
+        return 0.0
+    good = by_rate <= by_rate[best] + (1 - GOOD) * (start - by_rate[best])
     low, high = best, best
     while low > 0 and good[low - 1]:
         low -= 1

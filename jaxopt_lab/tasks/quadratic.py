@@ -28,13 +28,13 @@ def quadratic(spectrum: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01), rotation_
     if h.ndim != 1 or not len(h) or not np.isfinite(h).all() or (h < 0).any():
         raise ValueError(f"spectrum must be a sequence of finite eigenvalues >= 0, got {spectrum!r}.")
     if rotation_seed is None:
-        times_q = lambda w: h * w
+        times_q = lambda w: jnp.asarray(h, w.dtype) * w
     else:
         from scipy.stats import ortho_group
 
         turn = ortho_group.rvs(len(h), random_state=rotation_seed) if len(h) > 1 else np.eye(1)
         q = (turn * h) @ turn.T
-        times_q = lambda w: q @ w
+        times_q = lambda w: jnp.asarray(q, w.dtype) @ w
 
     return Task(
         name="quadratic",

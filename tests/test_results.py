@@ -1,0 +1,216 @@
+"""Results: the dataset's contract, choosing, tables, and that saving loses nothing."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+import jaxopt_lab as jl
+
+SPACE = {"learning_rate": jl.log(1e-3, 100, 6), "b1": [0.8, 0.9]}
+
+
+@pytest.fixture(scope="module")
+def results():
+    task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
+    spaces = {"adam": SPACE, "sgd": {"learning_rate": jl.log(1e-3, 1e6, 6)}}
+    return jl.sweep([jl.adam, jl.sgd], task, spaces, steps=60, seeds=3)
+
+
+def test_dataset_has_the_promised_names(results):
+    dataset = results.dataset
+    assert dict(dataset.sizes) == {"config": 18, "seed": 3, "step": 61, "eval_step": 21}
+    assert set(dataset.data_vars) == {
+        *("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"),
+        *("status", "first_bad_step", "steps_taken"),
+    }
+    assert dataset.train_loss.dims == ("config", "seed", "step")
+    assert dataset.validation_loss.dims == ("config", "seed", "eval_step")
+    assert set(dataset.coords) == {"config", "seed", "step", "eval_step", "optimizer", "learning_rate", "b1"}
+    assert {*np.unique(dataset.status)} == {"completed", "diverged"}
+    assert ((dataset.first_bad_step >= 0) == (dataset.status == "diverged")).all()
+    assert not dataset.train_loss.isnull().any()
+
+
+def test_attributes_tell_how_to_repeat_it(results):
+    attrs = results.dataset.attrs
+    assert attrs["steps"] == 60
+    assert attrs["seeds"] == [0, 1, 2]
+    assert attrs["task_function"] == "breast_cancer"
+    assert json.loads(attrs["task_arguments"]) == {"l2": 1e-2, "holdout": True, "batch_size": 32}
+    assert json.loads(attrs["space"])["adam"]["space"]["learning_rate"] == "jl.log(0.001, 100, 6)"
+    assert set(json.loads(attrs["versions"])) >= {"jax", "optax", "jaxopt_lab"}
+    assert attrs["device"].startswith(jax.default_backend())
+    assert attrs["minimum"] == results.task.minimum
+
+
+def test_best_is_the_least_median_over_seeds(results):
+    final = results.dataset.validation_loss.values[..., -1]
+    best = results.best()
+    assert best.config == np.argmin(np.median(final, axis=1))
+    assert best.value == np.median(final[best.config])
+    assert best.values == tuple(final[best.config].tolist())
+    assert best.hyperparameters["learning_rate"] == results.dataset.learning_rate.values[best.config]
+    assert results.best("validation_loss") == best
+    accuracy = results.dataset.test_accuracy.values[..., -1]
+    assert results.best("test_accuracy").value == np.nanmax(np.median(accuracy, axis=1))
+    sgd = results.best(optimizer="sgd")
+    assert sgd.optimizer == "sgd"
+    assert sgd.config >= 12
+    assert set(sgd.hyperparameters) == {"learning_rate"}
+
+
+def test_a_best_on_the_edge_of_the_grid_says_so():
+    few = jl.sweep(jl.sgd, jl.tasks.linear_regression(), {"learning_rate": [1e-4, 1e-3, 1e-2]}, steps=30)
+    assert few.best().on_edge == ("learning_rate",)
+    enough = jl.sweep(jl.sgd, jl.tasks.linear_regression(), {"learning_rate": [1e-3, 0.5, 100.0]}, steps=30)
+    assert enough.best().on_edge == ()
+
+
+def test_a_diverged_seed_never_helps(results):
+    loss = results.dataset.validation_loss.copy(deep=True)
+    best = results.best().config
+    loss[best, :2, -1] = np.inf  # two of three seeds diverge
+    dataset = results.dataset.assign(validation_loss=loss)
+    changed = dataclasses.replace(results, dataset=dataset)
+    assert changed.best().config != best
+    lost = dataset.assign(validation_loss=xr.full_like(loss, np.inf))
+    assert dataclasses.replace(results, dataset=lost).best().value == np.inf
+    dataclasses.replace(results, dataset=lost).leaderboard()
+
+
+def test_table_has_a_row_for_every_trial(results):
+    table = results.table()
+    assert len(table) == 54
+    assert table.columns[:5].tolist() == ["config", "optimizer", "learning_rate", "b1", "seed"]
+    row = table[(table.config == 4) & (table.seed == 2)].iloc[0]
+    assert row.validation_loss == results.dataset.validation_loss.values[4, 2, -1]
+    assert row.train_loss == results.dataset.train_loss.values[4, 2, -1]
+    assert row.b1 == 0.8
+    assert (table.status == "diverged").sum() == (results.dataset.status == "diverged").sum()
+
+
+def test_grid_has_hyperparameters_as_dimensions(results):
+    grid = results.grid("adam")
+    assert dict(grid.sizes) == {"learning_rate": 6, "b1": 2, "seed": 3, "step": 61, "eval_step": 21}
+    for config in (0, 5, 11):
+        own = results.dataset.isel(config=config)
+        cell = grid.sel(learning_rate=own.learning_rate.values, b1=own.b1.values)
+        np.testing.assert_array_equal(cell.train_loss, own.train_loss)
+    assert dict(results.grid("sgd").sizes)["learning_rate"] == 6
+    with pytest.raises(ValueError, match="name one of adam, sgd"):
+        results.grid()
+    with pytest.raises(ValueError, match="Did you mean 'adam'"):
+        results.grid("adm")
+
+
+def test_leaderboard_ranks_optimizers(results):
+    board = results.leaderboard()
+    assert sorted(board.optimizer) == ["adam", "sgd"]
+    assert board.validation_loss.is_monotonic_increasing
+    assert results.leaderboard("test_accuracy").test_accuracy.is_monotonic_decreasing
+    for row in board.itertuples():
+        best = results.best(optimizer=row.optimizer)
+        assert (row.config, row.validation_loss) == (best.config, best.value)
+        assert row.validation_loss_q25 <= row.validation_loss <= row.validation_loss_q75
+        own = results.dataset.status.values[results.dataset.optimizer.values == row.optimizer]
+        assert row.diverged == (own == "diverged").mean()
+
+
+def test_good_decades_is_the_width_around_the_best():
+    """By hand: reductions of 100, 96, 99, 50 % around the best: three neighbours are good, one decade apart each."""
+    rates, final = [1e-4, 1e-3, 1e-2, 1e-1, 1.0], [0.96, 0.04, 0.0, 0.01, 0.5]
+    base = jl.sweep(jl.sgd, jl.tasks.quadratic(), {"learning_rate": rates}, steps=1, record=1)
+    loss = xr.zeros_like(base.dataset.train_loss)
+    loss[:, 0, 0], loss[:, 0, 1] = 1.0, final
+    board = dataclasses.replace(base, dataset=base.dataset.assign(train_loss=loss)).leaderboard()
+    assert board.good_decades[0] == pytest.approx(2.0)
+
+
+def test_params_predict(results):
+    best = results.best()
+    losses = [float(results.task.loss(results.params(seed=s), results.task.validation)) for s in range(3)]
+    np.testing.assert_allclose(losses, best.values, rtol=1e-5)
+    assert float(results.task.loss(results.params(), results.task.validation)) == pytest.approx(min(losses), rel=1e-6)
+
+
+ERRORS = [
+    (lambda r: r.best("validation_los"), "Did you mean 'validation_loss'"),
+    (lambda r: r.best(optimizer="adma"), "Did you mean 'adam'"),
+    (lambda r: r.leaderboard("loss"), "Unknown metric 'loss'"),
+    (lambda r: r.params(config=99), "no configuration 99"),
+    (lambda r: r.params(seed=99), "no seed 99"),
+    (lambda r: dataclasses.replace(r, final_params=[]).params(), "not kept"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), ERRORS)
+def test_errors_say_what_to_do(call, words, results):
+    with pytest.raises(ValueError, match=words):
+        call(results)
+
+
+def test_html_escapes_names():
+    task = dataclasses.replace(jl.tasks.quadratic(), name="<script>alert(1)</script>", factory=None)
+    results = jl.sweep({"<b>adam</b>": jl.adam}, task, {"learning_rate": [0.1, 1.0]}, steps=3)
+    html = results._repr_html_()
+    assert "<script>" not in html
+    assert "<b>adam" not in html
+    assert "&lt;script&gt;" in html
+    assert "&lt;b&gt;adam" in html
+
+
+def test_saving_loses_nothing(results, tmp_path):
+    path = results.save(tmp_path / "run.zarr")
+    loaded = jl.load(path)
+    xr.testing.assert_identical(loaded.dataset, results.dataset)
+    for name, variable in results.dataset.variables.items():
+        assert loaded.dataset[name].dtype == variable.dtype
+    assert loaded.best() == results.best()
+    assert loaded.task is not None
+    jax.tree.map(np.testing.assert_array_equal, loaded.final_params, results.final_params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params(config=3, seed=1), results.params(config=3, seed=1))
+    assert "train_loss" in xr.open_zarr(path, consolidated=False)
+
+
+def test_trees_and_types_of_parameters_survive(tmp_path):
+    def init(key):
+        return {"a": (jnp.ones(2, jnp.bfloat16), [jnp.zeros(()), jnp.ones((2, 3), jnp.float16)]), "b": jnp.ones(1)}
+
+    loss = lambda w, _: sum(jnp.sum(x.astype(float) ** 2) for x in jax.tree.leaves(w))
+    task = jl.Task("tree", init, loss, train=None)
+    space = {"learning_rate": [0.1], "eps": [1e-8], "nesterov": jl.static([None, True, "x"])}
+    results = jl.sweep(lambda learning_rate, eps, nesterov: jl.sgd(learning_rate), task, space, steps=2)
+    path = results.save(tmp_path / "run.zarr")
+    loaded = jl.load(path)
+    assert loaded.task is None
+    assert loaded.dataset.nesterov.values.tolist() == ["None", "True", "x"]
+    mine, theirs = results.params(), loaded.params()
+    assert isinstance(theirs["a"], list)  # a tuple, when nobody says so
+    assert jax.tree.structure(jl.load(path, task=task).params()) == jax.tree.structure(mine)
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_is_overwritten(results, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+        results.save(tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_strangers_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no"):
+        jl.load(tmp_path / "nothing")
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    xr.Dataset({"x": ("y", [1, 2])}).to_zarr(tmp_path / "other.zarr", zarr_format=2, consolidated=False)
+    for name in ("file", "folder", "other.zarr"):
+        with pytest.raises(ValueError, match="is not a results folder"):
+            jl.load(tmp_path / name)

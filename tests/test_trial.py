@@ -1,0 +1,125 @@
+"""One trial against a training loop written out by hand, and how it ends."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxopt_lab as jl
+from jaxopt_lab.trial import STATUSES, Stop, Trial, initial_params
+
+
+def loop(task, optimizer, seed, steps):
+    """The same training as everybody writes it: a Python loop over jitted steps."""
+    key = jax.random.key(seed)
+    params = task.init(jax.random.fold_in(key, 0))
+    state = optimizer.init(params)
+
+    def batch_at(t):
+        return task.batch(task.data[0], jax.random.fold_in(key, 1), t)
+
+    @jax.jit
+    def step(params, state, t):
+        loss, grads = jax.value_and_grad(task.loss)(params, batch_at(t))
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    losses = []
+    for t in range(steps):
+        params, state, loss = step(params, state, t)
+        losses.append(loss)
+    return params, np.array([*losses, task.loss(params, batch_at(jnp.int32(steps)))])
+
+
+TASKS = [
+    lambda: jl.tasks.digits_mlp(width=4, batch_size=16),
+    lambda: jl.tasks.linear_regression(batch_size=1),
+    lambda: jl.tasks.breast_cancer(),
+    lambda: jl.tasks.rosenbrock(),
+]
+
+
+@pytest.mark.parametrize("make_task", TASKS)
+def test_a_sweep_is_the_loop_written_by_hand(make_task, float64):
+    task, rates, seeds, steps = make_task(), [1e-3, 1e-2], [3, 11], 40
+    results = jl.sweep(jl.adam, task, {"learning_rate": rates}, steps=steps, seeds=seeds, record=1, evaluate=7)
+    for config, rate in enumerate(rates):
+        for column, seed in enumerate(seeds):
+            params, losses = loop(task, optax.adam(rate), seed, steps)
+            # Float64 rounding, grown by 40 steps.
+            np.testing.assert_allclose(results.dataset.train_loss[config, column], losses, rtol=1e-9, atol=1e-12)
+            ours = results.params(config=config, seed=seed)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), ours, params)
+            if task.validation is not None:
+                name, metric = next(iter(task.metrics.items()))
+                for variable, function, split in (("validation_loss", task.loss, 1), (f"test_{name}", metric, 2)):
+                    value = float(results.dataset[variable][config, column, -1])
+                    assert value == pytest.approx(float(function(params, task.data[split])), rel=1e-8)
+
+
+def test_optimizers_get_the_loss_and_its_function():
+    """Optax's line searches and Polyak's step need more than the gradient."""
+    task = jl.tasks.quadratic()
+    polyak = lambda max_learning_rate: optax.polyak_sgd(max_learning_rate=max_learning_rate)
+    results = jl.sweep(polyak, task, {"max_learning_rate": [1.0]}, steps=20)
+    assert float(results.dataset.train_loss[0, 0, -1]) < 0.1 * float(results.dataset.train_loss[0, 0, 0])
+    search = lambda: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=10))
+    results = jl.sweep(search, task, {}, steps=20)
+    assert (np.diff(results.dataset.train_loss[0, 0]) <= 0).all()
+
+
+def train(stop, learning_rate=0.1, steps=50):
+    task = jl.tasks.quadratic((1.0,))
+    trial = Trial(jl.gradient_descent(learning_rate), task, stop)
+    key = jax.random.key(0)
+    state = trial.start(initial_params(task, key))
+    return *trial.advance(state, key, jnp.int32(0), jnp.int32(steps), task.data, steps), trial, key, task
+
+
+def test_reached_at_the_first_loss_at_or_under_the_target(float64):
+    free, losses, *_ = train(Stop())
+    target = float(losses[20])
+    state, stopped, *_ = train(Stop(target=target))
+    assert STATUSES[int(state.status)] == "reached"
+    assert int(state.steps) == 20
+    np.testing.assert_array_equal(stopped[:21], losses[:21])
+    np.testing.assert_array_equal(stopped[21:], target)
+    assert float(state.params[0] ** 2 / 2) == pytest.approx(target, rel=1e-14)
+    assert int(free.steps) == 50
+
+
+def test_converged_at_the_first_step_under_the_tolerance(float64):
+    _, _, _, key, task = train(Stop())
+    start = abs(float(initial_params(task, key)[0]))
+    tolerance = 0.1 * start * 0.9**30  # the 31st step, number 30, is this long
+    state, losses, *_ = train(Stop(tolerance=tolerance * (1 + 1e-9)))
+    assert STATUSES[int(state.status)] == "converged"
+    assert int(state.steps) == 31
+    assert abs(float(state.params[0])) == pytest.approx(start * 0.9**31, rel=1e-12)
+    np.testing.assert_array_equal(losses[31:], losses[30])
+
+
+def test_diverged_at_the_first_loss_that_is_not_finite():
+    state, losses, trial, key, task = train(Stop(), learning_rate=1e5, steps=20)
+    w, expected = float(initial_params(task, key)[0]), 0
+    with np.errstate(over="ignore"):
+        w = np.float32(w)
+        while np.isfinite(np.float32(w * w / 2)):
+            w, expected = np.float32(w - np.float32(1e5) * w), expected + 1
+    assert STATUSES[int(state.status)] == "diverged"
+    assert int(state.steps) == expected
+    assert np.isfinite(losses[:expected]).all()
+    assert np.isposinf(losses[expected:]).all()
+    assert np.isfinite(state.params).all()  # frozen before the loss that overflowed
+    seen = trial.evaluate(state, key, jnp.int32(20), task.data)
+    assert np.isposinf(seen["train_loss"])
+
+
+def test_a_step_beyond_the_last_changes_nothing():
+    task, key = jl.tasks.quadratic(), jax.random.key(0)
+    trial = Trial(jl.adam(0.1), task)
+    state = trial.start(initial_params(task, key))
+    short, _ = trial.advance(state, key, jnp.int32(0), jnp.int32(7), task.data, 7)
+    padded, _ = trial.advance(state, key, jnp.int32(0), jnp.int32(7), task.data, 10)
+    jax.tree.map(np.testing.assert_array_equal, short, padded)
