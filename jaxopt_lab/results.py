@@ -1,10 +1,8 @@
 """Results: what a sweep returns, as one labelled dataset."""
 
 import dataclasses
-import datetime
 import json
 import operator
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +11,8 @@ import jax
 import numpy as np
 
 from jaxopt_lab import statistics
-from jaxopt_lab.engine import Outcome, Plan
-from jaxopt_lab.engine.plan import default_device
-from jaxopt_lab.space import Configurations, label
 from jaxopt_lab.statistics.score import hyperparameters, on_edge
-from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task
-from jaxopt_lab.trial import DIVERGED, STATUSES
 from jaxopt_lab.validation import check_known
 
 if TYPE_CHECKING:
@@ -29,7 +22,6 @@ if TYPE_CHECKING:
     from jaxopt_lab.plots import Plots
 
 RESERVED = frozenset({"config", "seed", "step", "eval_step", "optimizer", "status", "first_bad_step", "steps_taken"})
-ABSENT = object()  # the value of a hyperparameter that an optimizer does not have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,10 +190,21 @@ class Results:
     def _repr_html_(self) -> str:
         from html import escape
 
-        return f"<p>{escape(self._summary())}</p>{self.leaderboard().to_html(index=False, escape=True)}"
+        board = self._short_leaderboard()
+        return (
+            f"<p>{escape(self._summary())}</p>{board.to_html(index=False, escape=True, float_format='{:.4g}'.format)}"
+        )
 
     def __repr__(self) -> str:
-        return f"{self._summary()}\n{self.leaderboard().to_string(index=False)}"
+        board = self._short_leaderboard()
+        return f"{self._summary()}\n{board.to_string(index=False, float_format='{:.4g}'.format)}"
+
+    def _short_leaderboard(self) -> "pd.DataFrame":
+        """What was chosen by, with quartiles, and the test split's medians."""
+        board, metric = self.leaderboard(), statistics.default_metric(self.dataset)
+        shown = ("optimizer", "learning_rate", metric, f"{metric}_q25", f"{metric}_q75", "diverged", "good_decades")
+        tested = lambda name: name.startswith("test_") and not name.endswith(("_q25", "_q75"))
+        return board.reindex(columns=[name for name in board.columns if name in shown or tested(name)])
 
     def _summary(self) -> str:
         sizes, attrs = self.dataset.sizes, self.dataset.attrs
@@ -213,80 +216,6 @@ class Results:
         )
 
 
-def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> Results:
-    """Label what the engine returned."""
-    import xarray as xr
-
-    owners = [(name, row) for name, table in tables.items() for row in range(len(table))]
-    names = dict.fromkeys(column for table in tables.values() for column in table.columns)
-    columns = {
-        n: _column([tables[o].columns[n][r] if n in tables[o].columns else ABSENT for o, r in owners]) for n in names
-    }
-    trials = ("config", "seed")
-    dataset = xr.Dataset(
-        data_vars={
-            "train_loss": ((*trials, "step"), outcome.train_loss),
-            **{name: ((*trials, "eval_step"), values) for name, values in outcome.evaluations.items()},
-            "status": (trials, np.asarray(STATUSES)[outcome.status]),
-            "first_bad_step": (trials, np.where(outcome.status == DIVERGED, outcome.steps, -1).astype(np.int32)),
-            "steps_taken": (trials, outcome.steps),
-        },
-        coords={
-            "config": np.arange(plan.configs),
-            "seed": plan.seeds,
-            "step": plan.record_steps,
-            "eval_step": plan.eval_steps,
-            "optimizer": ("config", np.asarray([owner for owner, _ in owners])),
-            **{name: ("config", column) for name, column in columns.items()},
-        },
-        attrs=_attributes(plan, outcome, tables),
-    )
-    kept = [(g.configs, p) for g, p in zip(plan.groups, outcome.params, strict=True) if p is not None]
-    return Results(dataset, plan.groups[0].structure.task, kept)
-
-
-def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> dict[str, Any]:
-    """All that is needed to repeat a sweep, as plain values."""
-    import importlib.metadata
-
-    task = plan.groups[0].structure.task
-    registered = {f: name for name, f in TASKS.items()}.get(task.factory) if task.factory else None
-    arguments = {
-        name: v if isinstance(v, bool | int | float | str) or v is None else repr(v)
-        for name, v in task.arguments.items()
-    }
-    spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
-    packages = ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")
-    device = default_device()
-    return {
-        "task": task.name,
-        "task_function": registered or "",
-        "task_arguments": json.dumps(arguments),
-        **({} if task.minimum is None else {"minimum": task.minimum}),
-        "space": json.dumps(spaces),
-        "steps": plan.steps,
-        "seeds": plan.seeds.tolist(),
-        **({} if plan.target == -np.inf else {"target": plan.target}),
-        **({} if plan.tolerance is None else {"tolerance": plan.tolerance}),
-        "dtype": str(outcome.train_loss.dtype),
-        "device": f"{device.platform}: {device.device_kind}",
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": json.dumps({p: importlib.metadata.version(p) for p in packages}),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "compile_seconds": round(outcome.compile_seconds, 3),
-        "run_seconds": round(outcome.run_seconds, 3),
-        "interrupted": int(outcome.interrupted),
-    }
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    """Numbers stay numbers (NaN where an optimizer has no such hyperparameter); all else is written out ("" there)."""
-    present = [v for v in values if v is not ABSENT]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
-        return np.asarray([np.nan if v is ABSENT else v for v in values])
-    return np.asarray(["" if v is ABSENT else label(v) for v in values])
-
-
 def _absent(value: Any) -> bool:
+    """Whether a coordinate says that the configuration's optimizer has no such hyperparameter."""
     return value == "" or value != value

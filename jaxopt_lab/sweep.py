@@ -1,20 +1,19 @@
 """The public `sweep`: checks everything on the host, then space -> plan -> engine -> results."""
 
 import contextlib
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters, check_traceable
+from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, params_bytes, segment_length, steps_at
 from jaxopt_lab.optimizers import OPTIMIZERS
-from jaxopt_lab.results import RESERVED, Results, collect
+from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, Space, configurations
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
@@ -22,7 +21,6 @@ from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.validation import check_count, check_known
 
 Optimizers = str | OptimizerFactory | Mapping[str, OptimizerFactory | str] | Iterable[OptimizerFactory | str]
-TASK_PREFIX = "task."
 
 
 def sweep(
@@ -67,6 +65,42 @@ def sweep(
         ValueError: A name is unknown, a value is out of range, a space is empty.
 
     """
+    plan, tables = plan_sweep(
+        optimizers,
+        task,
+        space,
+        steps=steps,
+        seeds=seeds,
+        target=target,
+        tolerance=tolerance,
+        record=record,
+        evaluate=evaluate,
+    )
+    with _shown(progress) as report:
+        outcome = execute(plan, report)
+    return collect(plan, outcome, tables)
+
+
+def plan_sweep(
+    optimizers: Optimizers,
+    task: Task | str | Callable[..., Task],
+    space: Space | Mapping[str, Space],
+    *,
+    steps: int,
+    seeds: int | Iterable[int] = 1,
+    target: float | None = None,
+    tolerance: float | None = None,
+    record: int | None = None,
+    evaluate: int | None = None,
+) -> tuple[Plan, dict[str, Configurations]]:
+    """Check what `sweep` would run, and run nothing.
+
+    Args and errors are those of `sweep`.
+
+    Returns:
+        The plan, and the table of configurations of each optimizer by name.
+
+    """
     steps = check_count("steps", steps)
     seeds = _seeds(seeds)
     target, tolerance = _finite("target", target), _finite("tolerance", tolerance)
@@ -99,86 +133,7 @@ def sweep(
         segment_length=segment_length(eval_steps),
         keep_params=params * trials <= KEPT_PARAMS_BYTES,
     )
-    with _shown(progress) as report:
-        outcome = execute(plan, report)
-    return collect(plan, outcome, tables)
-
-
-def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations, task: Task) -> None:
-    """Raise where the table names what the optimizer or task does not take, or gives it as the wrong kind."""
-    parameters = inspect.signature(factory).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    ours = factory in OPTIMIZERS.values()  # whose numeric hyperparameters come first, structural ones after a bare *
-    for column, values in table.columns.items():
-        static = column in table.static
-        if column.startswith(TASK_PREFIX):
-            if not static:
-                raise TypeError(f"{column} is structural: write {column!r}: jl.static([...]).")
-            continue
-        if not takes_any:
-            check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
-        if column in RESERVED:
-            raise ValueError(f"A hyperparameter cannot be called {column!r}: results use that name.")
-        parameter = parameters.get(column)
-        default = parameter.default if parameter else None
-        structural = isinstance(default, bool | str) or (
-            ours and parameter and parameter.kind is parameter.KEYWORD_ONLY
-        )
-        if structural and not static:
-            raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
-        if ours and static and not structural and all(isinstance(v, float | int) for v in values):
-            raise TypeError(f"{column} of {name} is numeric: write {column}={list(values)!r} without jl.static.")
-    required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
-    if missing := [n for n in required if n not in table.columns]:
-        raise ValueError(
-            f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16)."
-        )
-
-
-def check_traceable(group: Group) -> None:
-    """Trace one trial without running it: raise where the task or the optimizer cannot be trained."""
-    structure = group.structure
-    task, key, data = structure.task, jax.random.key(0), structure.task.data
-    params = jax.eval_shape(task.init, key)
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    if not leaves:
-        raise ValueError(f"Task {task.name!r}: init(key) gave no parameters.")
-    for path, leaf in leaves:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(
-                f"Task {task.name!r}: parameter {jax.tree_util.keystr(path) or 'w'} is {leaf.dtype}; parameters must "
-                "be floating-point. Keep integers in the data, or inside the loss."
-            )
-    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), data[0])
-    functions = {"loss": (task.loss, batch)}
-    for split, held_out in zip(("validation", "test"), data[1:], strict=True):
-        if held_out is not None:
-            functions |= {f"loss on {split} data": (task.loss, held_out)}
-            functions |= {f"metric {name} on {split} data": (f, held_out) for name, f in task.metrics.items()}
-    for what, (function, examples) in functions.items():
-        value = jax.eval_shape(function, params, examples)
-        if not hasattr(value, "shape") or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            got = f"{value.dtype} of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
-            raise TypeError(
-                f"Task {task.name!r}: the {what} must be one floating-point number, got {got}. "
-                "Take the mean over the batch's examples, for example."
-            )
-    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
-
-    def make_and_init(values):
-        optimizer = structure.factory(**dict(structure.static), **values)
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{group.optimizer} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        return optimizer.init(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params))
-
-    try:
-        jax.eval_shape(make_and_init, dict.fromkeys(structure.names, number))
-    except jax.errors.ConcretizationTypeError as error:
-        raise TypeError(
-            f"{group.optimizer} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
-            f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
-        ) from None
+    return plan, tables
 
 
 def _factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:

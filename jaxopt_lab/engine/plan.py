@@ -112,7 +112,7 @@ class Plan:
         ]
 
 
-def default_device() -> jax.Device:
+def default_device() -> Any:
     """Where JAX puts what it is not told to put elsewhere."""
     return next(iter(jnp.zeros([]).devices()))
 

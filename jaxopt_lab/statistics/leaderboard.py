@@ -38,8 +38,9 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
         if "learning_rate" in own.coords:
             row["learning_rate"] = own["learning_rate"].values[best]
         for shown in dict.fromkeys([metric, *metrics(dataset)]):
-            low, mid, high = np.percentile(score(own, shown).values[best], [25, 50, 75], method="nearest")
-            row |= {shown: mid, f"{shown}_q25": low, f"{shown}_q75": high}
+            values = score(own, shown).values[best]
+            low, high = np.percentile(values, [25, 75], method="nearest")  # never between a number and infinity
+            row |= {shown: float(np.median(values)), f"{shown}_q25": low, f"{shown}_q75": high}
         row["diverged"] = float((own["status"] == "diverged").mean())
         if "learning_rate" in own.coords and np.issubdtype(own["learning_rate"].dtype, np.floating):
             row["good_decades"] = _good_decades(own, metric)

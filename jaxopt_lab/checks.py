@@ -1,0 +1,93 @@
+"""What a sweep checks on the host, before anything compiles."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_lab.engine import Group
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.results import RESERVED
+from jaxopt_lab.space import Configurations
+from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.validation import check_known
+
+TASK_PREFIX = "task."
+
+
+def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations, task: Task) -> None:
+    """Raise where the table names what the optimizer or task does not take, or gives it as the wrong kind."""
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    ours = factory in OPTIMIZERS.values()  # whose numeric hyperparameters come first, structural ones after a bare *
+    for column, values in table.columns.items():
+        static = column in table.static
+        if column.startswith(TASK_PREFIX):
+            if not static:
+                raise TypeError(f"{column} is structural: write {column!r}: jl.static([...]).")
+            continue
+        if not takes_any:
+            check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
+        if column in RESERVED:
+            raise ValueError(f"A hyperparameter cannot be called {column!r}: results use that name.")
+        parameter = parameters.get(column)
+        default = parameter.default if parameter else None
+        structural = isinstance(default, bool | str) or (
+            ours and parameter and parameter.kind is parameter.KEYWORD_ONLY
+        )
+        if structural and not static:
+            raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
+        if ours and static and not structural and all(isinstance(v, float | int) for v in values):
+            raise TypeError(f"{column} of {name} is numeric: write {column}={list(values)!r} without jl.static.")
+    required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
+    if missing := [n for n in required if n not in table.columns]:
+        raise ValueError(
+            f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16)."
+        )
+
+
+def check_traceable(group: Group) -> None:
+    """Trace one trial without running it: raise where the task or the optimizer cannot be trained."""
+    structure = group.structure
+    task, key, data = structure.task, jax.random.key(0), structure.task.data
+    params = jax.eval_shape(task.init, key)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError(f"Task {task.name!r}: init(key) gave no parameters.")
+    for path, leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"Task {task.name!r}: parameter {jax.tree_util.keystr(path) or 'w'} is {leaf.dtype}; parameters must "
+                "be floating-point. Keep integers in the data, or inside the loss."
+            )
+    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), data[0])
+    functions = {"loss": (task.loss, batch)}
+    for split, held_out in zip(("validation", "test"), data[1:], strict=True):
+        if held_out is not None:
+            functions |= {f"loss on {split} data": (task.loss, held_out)}
+            functions |= {f"metric {name} on {split} data": (f, held_out) for name, f in task.metrics.items()}
+    for what, (function, examples) in functions.items():
+        value = jax.eval_shape(function, params, examples)
+        if not hasattr(value, "shape") or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            got = f"{value.dtype} of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
+            raise TypeError(
+                f"Task {task.name!r}: the {what} must be one floating-point number, got {got}. "
+                "Take the mean over the batch's examples, for example."
+            )
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+
+    def make_and_init(values):
+        optimizer = structure.factory(**dict(structure.static), **values)
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(f"{group.optimizer} must return an (init, update) pair, got {type(optimizer).__name__}.")
+        return optimizer.init(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params))
+
+    try:
+        jax.eval_shape(make_and_init, dict.fromkeys(structure.names, number))
+    except jax.errors.ConcretizationTypeError as error:
+        raise TypeError(
+            f"{group.optimizer} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
+            f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
+        ) from None

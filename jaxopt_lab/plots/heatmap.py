@@ -1,0 +1,157 @@
+"""Heatmap: how good the end of training is at each pair of values of two hyperparameters."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from jaxopt_lab.plots import style
+from jaxopt_lab.plots.choice import best_rows, why_beyond
+from jaxopt_lab.plots.scale import scale
+from jaxopt_lab.statistics import default_metric, greater_is_better, score
+from jaxopt_lab.statistics.score import hyperparameters
+from jaxopt_lab.validation import check_known
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxopt_lab.results import Results
+
+TICKS = 8  # at most, on an axis
+
+
+def heatmap(
+    results: "Results", x: str, y: str, metric: str | None, optimizer: str | None, ax: "Axes | None"
+) -> "Figure":
+    """The median over seeds of the final metric, one cell a pair of values, the best of other hyperparameters.
+
+    Cells are side by side in the order of the values, whatever the distance between those. Hatched ones are where half
+    of the seeds diverged or more; a cross says that fewer did; a star is the best.
+
+    Args:
+        results: Of a sweep over a product space.
+        x: A hyperparameter.
+        y: Another.
+        metric: Any loss or metric of the dataset; by default validation loss, else training loss.
+        optimizer: Whose; may be left out where there is one.
+        ax: Axes to draw into; None makes a figure.
+
+    Raises:
+        TypeError: `ax` is not axes.
+        ValueError: A name is unknown, x is y, there are several optimizers and none was named, or not all pairs of
+            values were tried.
+
+    """
+    dataset, optimizer = _of(results.dataset, optimizer)
+    metric = default_metric(dataset) if metric is None else metric
+    values = score(dataset, metric).values
+    for name in (x, y):
+        check_known(f"hyperparameter of {optimizer}:", name, hyperparameters(dataset))
+    if x == y:
+        raise ValueError(f"A heatmap needs two hyperparameters, got {x!r} twice. For one there is plot.sensitivity.")
+    rows = best_rows(dataset, metric, [y, x])
+    xs, ys = np.unique(dataset[x].values), np.unique(dataset[y].values)
+    if len(rows) < len(xs) * len(ys):
+        raise ValueError(
+            f"A heatmap needs a grid, got {len(rows)} of the {len(xs) * len(ys)} pairs of {x} and {y} that {optimizer} "
+            "tried values of. Sweep a product space, or see plot.sensitivity."
+        )
+    ax = style.axes(ax)
+
+    shown = values[rows].reshape(len(ys), len(xs), -1)
+    median = np.median(shown, axis=-1)
+    limits = scale(dataset, metric, median)
+    ends = sorted([limits.best, limits.worst])
+    cells = ax.pcolormesh(
+        np.arange(len(xs) + 1) - 0.5,
+        np.arange(len(ys) + 1) - 0.5,
+        np.ma.masked_invalid(median),
+        norm=(LogNorm if limits.log else Normalize)(vmin=ends[0], vmax=ends[1]),
+        cmap="viridis" if greater_is_better(metric) else "viridis_r",  # bright is good
+    )
+    off = np.isfinite(median) & limits.beyond(median)
+    extend = "neither" if not off.any() else "min" if greater_is_better(metric) else "max"
+    bar = style.figure_of(ax).colorbar(cells, ax=ax, extend=extend)
+    bar.set_label(f"final {style.over_seeds(dataset, metric, spread=False)}", fontsize=9)
+    handles = _mark_lost(ax, shown, median, why_beyond(dataset.isel(config=rows), ~np.isfinite(values[rows]), metric))
+
+    best = results.best(metric, optimizer)
+    if np.isfinite(best.value):
+        at = (np.flatnonzero(v == best.hyperparameters[n])[0] for n, v in ((x, xs), (y, ys)))
+        star: dict[str, Any] = {
+            "marker": "*",
+            "markersize": 14,
+            "color": "white",
+            "mec": "black",
+            "mew": 0.9,
+            "linestyle": "",
+        }
+        label = (
+            f"best: {style.number(best.value)} at {_short(best.hyperparameters[x])}, {_short(best.hyperparameters[y])}"
+        )
+        label += " (edge of the grid: widen it)" if {x, y} & set(best.on_edge) else ""
+        handles = [*ax.plot(*at, **star, label=label, gid="best"), *handles]
+    ax.set_xticks(*_ticks(xs))
+    ax.set_yticks(*_ticks(ys))
+    ax.set_xlabel(style.words(x))
+    ax.set_ylabel(style.words(y))
+    style.title(ax, dataset, optimizer)
+    if handles:
+        below: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (-0.02, -0.16),
+            "borderaxespad": 0.0,
+            "ncols": 1,
+        }
+        ax.legend(handles=handles, **below, frameon=False, fontsize=style.SMALL)
+    return style.figure_of(ax)
+
+
+def _of(dataset: "xr.Dataset", optimizer: str | None) -> "tuple[xr.Dataset, str]":
+    """One optimizer's part of the dataset, with its own hyperparameters only, and its name."""
+    names = style.optimizers(dataset)
+    if optimizer is None and len(names) > 1:
+        raise ValueError(f"There are several optimizers: name one of {', '.join(names)}, as optimizer=...")
+    optimizer = names[0] if optimizer is None else optimizer
+    check_known("optimizer", optimizer, names)
+    own = dataset.isel(config=np.flatnonzero(dataset["optimizer"].values == optimizer))
+    lacking = [n for n, v in hyperparameters(own).items() if (v == "").all() or (v != v).all()]
+    return own.drop_vars(lacking), optimizer
+
+
+def _mark_lost(ax: "Axes", shown: np.ndarray, median: np.ndarray, why: list[str]) -> list[Patch | Line2D]:
+    """Hatch the cells without a finite median, cross those where some seeds have none; what the legend says of them."""
+    lost, partly = ~np.isfinite(median), np.isfinite(median) & ~np.isfinite(shown).all(axis=-1)
+    handles: list[Patch | Line2D] = []
+    why_text = " or ".join(why)
+    if lost.any():
+        look: dict[str, Any] = {"hatch": "////", "facecolor": "0.93", "edgecolor": "0.55", "linewidth": 0}
+        cells = [Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in np.argwhere(lost)]
+        ax.add_collection(PatchCollection(cells, **look, gid="lost"), autolim=False)
+        handles.append(Patch(**look, label=why_text))
+    if partly.any():
+        row, column = np.nonzero(partly)
+        label = f"{why_text}: fewer than half of the seeds"
+        handles += ax.plot(column, row, "x", color="white", mec="black", markersize=4, label=label, gid="partly lost")
+    return handles
+
+
+def _ticks(values: np.ndarray) -> tuple[list[float], list[str]]:
+    """Where to put ticks and what to write there: powers of ten in a long logarithmic grid, else the values."""
+    if values.dtype.kind in "fi" and len(values) > TICKS and values[0] > 0:
+        powers = np.arange(np.ceil(np.log10(values[0]) - 1e-9), np.floor(np.log10(values[-1]) + 1e-9) + 1)
+        if len(powers) > 2:
+            powers = powers[:: -(-len(powers) // TICKS)]
+            at = np.interp(powers, np.log10(values.astype(float)), np.arange(len(values)))
+            return at.tolist(), [f"$10^{{{int(p)}}}$" for p in powers]
+    at = range(0, len(values), -(-len(values) // TICKS))
+    return list(at), [_short(values[i]) for i in at]
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float | int | np.number) else style.plain(value)

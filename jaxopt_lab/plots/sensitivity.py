@@ -1,0 +1,149 @@
+"""Sensitivity: how good the end of training is at each value of one hyperparameter."""
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from jaxopt_lab.plots import style
+from jaxopt_lab.plots.choice import best_rows, spread, why_beyond
+from jaxopt_lab.plots.scale import Scale, finish, scale
+from jaxopt_lab.statistics import default_metric, score
+from jaxopt_lab.statistics.score import hyperparameters
+from jaxopt_lab.validation import check_known
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxopt_lab.results import Results
+
+
+def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax: "Axes | None") -> "Figure":
+    """Each optimizer's median and quartiles over seeds of the final metric, against a hyperparameter.
+
+    Over its other hyperparameters the best median at each value is taken. Trials that diverged are in the strip at the
+    worse end, where the line goes if half of the seeds did; a small open marker says that some did. A star is the best
+    configuration; where it lies at an end of the values tried, a note says so, since the true best may lie beyond.
+    Values drawn at random along with others are not joined.
+
+    Args:
+        results: Of a sweep.
+        metric: Any loss or metric of the dataset; by default validation loss, else training loss.
+        hyperparameter: Its name. Optimizers that have none of it are drawn as a level line at their best.
+        ax: Axes to draw into; None makes a figure.
+
+    Raises:
+        TypeError: `ax` is not axes.
+        ValueError: The metric or the hyperparameter is unknown.
+
+    """
+    dataset = results.dataset
+    metric = default_metric(dataset) if metric is None else metric
+    values = score(dataset, metric).values
+    check_known("hyperparameter", hyperparameter, hyperparameters(dataset))
+    ax = style.axes(ax)
+
+    tried = dataset[hyperparameter].values
+    has = tried != "" if tried.dtype.kind in "UO" else ~np.isnan(tried)
+    position = _positions(ax, tried[has])
+    chosen = {}
+    for name in style.optimizers(dataset):
+        own = np.flatnonzero((dataset["optimizer"].values == name) & has)
+        chosen[name] = own[best_rows(dataset.isel(config=own), metric, [hyperparameter])] if own.size else own
+    rows = np.concatenate([*chosen.values()])
+    bests = {name: results.best(metric, name) for name in chosen}
+    levels = [bests[name].values for name in chosen if not chosen[name].size]
+    y = scale(dataset, metric, np.concatenate([*map(np.ravel, spread(values[rows])), np.ravel(levels)]))
+
+    handles = []
+    for i, (name, own) in enumerate(chosen.items()):
+        look, lane, best = style.line_style(dataset, name), y.lane(i, len(chosen)), bests[name]
+        if not own.size:
+            flat: dict[str, Any] = look | {"marker": ""}
+            level = float(y.clip(np.asarray(best.value), lane))
+            handles.append(ax.axhline(level, **flat, label=f"{style.plain(name)}\n(has none)", gid="level"))
+            continue
+        joined = _is_grid(dataset.isel(config=dataset["optimizer"].values == name), hyperparameter)
+        _draw(ax, [position(v) for v in tried[own]], values[own], y, lane, look, joined)
+        label = f"{style.plain(name)}\n{_describe(best, hyperparameter)}"
+        handles.append(Line2D([], [], **look, label=label))
+        if np.isfinite(best.value):
+            at, value = position(best.hyperparameters[hyperparameter]), y.clip(np.asarray(best.value), lane)
+            star: dict[str, Any] = {"markersize": 13, "mec": "white", "mew": 0.8, "zorder": 5, "gid": "best"}
+            ax.plot(at, value, "*", color=look["color"], **star)
+    if any(np.isfinite(best.value) for best in bests.values()):
+        handles.append(Line2D([], [], linestyle="", marker="*", markersize=10, color="0.3", label="best median"))
+    more, beyond = _beyond(dataset.isel(config=rows), metric, values[rows], y)
+
+    finish(ax, y, beyond)
+    ax.set_xlabel(style.words(hyperparameter))
+    ax.set_ylabel(f"final {style.over_seeds(dataset, metric)}", fontsize=9)
+    style.title(ax, dataset)
+    style.legend(ax, [*handles, *more])
+    style.warn_of_edges(ax, bests.values())
+    return style.figure_of(ax)
+
+
+def _draw(
+    ax: "Axes", x: list[float], values: np.ndarray, y: Scale, lane: float, look: dict[str, Any], joined: bool
+) -> None:
+    """One optimizer's line, band and diverged trials; values are (values of the hyperparameter, seeds)."""
+    low, median, high = spread(values)
+    worse = y.beyond(median)
+    between = (y.clip(low, lane), y.clip(high, lane))
+    if joined:
+        ax.fill_between(x, *between, color=look["color"], alpha=0.15, linewidth=0)
+    else:
+        ax.vlines(x, *between, color=look["color"], alpha=0.4, linewidth=1)
+    line: dict[str, Any] = look if joined else look | {"linestyle": ""}
+    ax.plot(x, y.clip(median, lane), **line, markevery=np.flatnonzero(~worse).tolist(), gid="median")
+    partly = ~np.isfinite(values).all(axis=1) & ~worse
+    for which, size, gid in ((worse, 5.5, "beyond"), (partly, 2.8, "partly beyond")):
+        at = np.asarray(x)[which]
+        open_marker: dict[str, Any] = look | {"linestyle": "", "markersize": size, "fillstyle": "none"}
+        ax.plot(at, np.full(len(at), lane), **open_marker, gid=gid)
+
+
+def _beyond(own: "xr.Dataset", metric: str, values: np.ndarray, y: Scale) -> tuple[list[Line2D], list[str]]:
+    """What the legend says of the open markers in the strip, and what the strip holds."""
+    low, median, high = spread(values)
+    lost, worse = ~np.isfinite(values), y.beyond(median)
+    beyond = why_beyond(own, lost | (y.beyond(values) & (y.beyond(low) | y.beyond(high))[:, None]), metric)
+    partly = lost & ~worse[:, None]
+    labels = []
+    if worse.any():
+        labels.append((5.5, f"median {' or '.join(beyond)}"))
+    if partly.any():
+        labels.append((2.8, f"some seeds {' or '.join(why_beyond(own, partly, metric))}"))
+    look: dict[str, Any] = {"linestyle": "", "marker": "o", "color": "0.3", "fillstyle": "none"}
+    return [Line2D([], [], **look, markersize=m, label=textwrap.fill(text, 26)) for m, text in labels], beyond
+
+
+def _is_grid(own: "xr.Dataset", name: str) -> bool:
+    """Whether a line joins like with like: not where each value of `name` was drawn along with others' values."""
+    distinct = {n: len(np.unique(v)) for n, v in hyperparameters(own).items()}
+    alone = all(count == 1 for n, count in distinct.items() if n != name)
+    return alone or distinct[name] < own.sizes["config"]
+
+
+def _describe(best: Any, hyperparameter: str) -> str:
+    if not np.isfinite(best.value):
+        return "no finite median"
+    edge = " (edge)" if hyperparameter in best.on_edge else ""
+    return f"{style.number(best.value)} at {style.number(best.hyperparameters[hyperparameter])}{edge}"
+
+
+def _positions(ax: "Axes", tried: np.ndarray) -> Any:
+    """How values map to the x axis, which is set up: logarithmic, linear, or side by side for what is no number."""
+    if tried.dtype.kind in "UO":
+        names = np.unique(tried).tolist()
+        ax.set_xticks(range(len(names)), [style.plain(n) for n in names])
+        return names.index
+    if (tried > 0).all() and tried.max() > 10 * tried.min():
+        ax.set_xscale("log")
+    elif len(np.unique(tried)) == 1:
+        ax.set_xticks(tried[:1], [style.number(tried[0])])
+    return float

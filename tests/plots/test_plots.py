@@ -1,0 +1,477 @@
+"""Pictures: what is drawn is what the dataset says, and nothing is left out."""
+
+import dataclasses
+import sys
+import threading
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib.figure
+import numpy as np
+import pytest
+
+import jaxopt_lab as jl
+
+RATES = (0.1, 0.5, 1.5, 1e12)  # the last overflows gradient descent in float64 too
+SEEDS = 4
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """Two optimizers on a quadratic; gradient descent's best is inside the grid, Adam's too."""
+    space = {"learning_rate": RATES}
+    return jl.sweep(["gradient_descent", "adam"], "quadratic", space, steps=40, seeds=SEEDS, record=4)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """Momentum over two hyperparameters and one more."""
+    space = {"learning_rate": RATES, "momentum": [0.0, 0.5, 0.9]}
+    return jl.sweep("momentum", "quadratic", space, steps=40, seeds=SEEDS)
+
+
+@pytest.fixture(scope="module")
+def line():
+    return jl.sweep(
+        ["gradient_descent", "adam"], "linear_regression", {"learning_rate": [0.05, 0.3]}, steps=60, seeds=2
+    )
+
+
+def changed(results, **variables):
+    """The results with other values of some variables of the dataset."""
+    dataset = results.dataset.copy(deep=True)
+    for name, values in variables.items():
+        dataset[name] = dataset[name].copy(data=values)
+    return dataclasses.replace(results, dataset=dataset)
+
+
+def with_final(results, final, status=None):
+    """The results with other final training losses (configs, seeds), diverged where those are infinite."""
+    losses = results.dataset["train_loss"].values.copy()
+    losses[..., -1] = final
+    status = np.where(np.isfinite(final), "completed", "diverged") if status is None else status
+    return changed(results, train_loss=losses, status=status)
+
+
+def artists(figure, gid) -> list[Any]:
+    return [a for a in figure.axes[0].get_children() if a.get_gid() == gid]
+
+
+def texts(figure):
+    """All text of a figure that is not a tick's."""
+    ax = figure.axes[0]
+    legend = [t.get_text() for t in ax.get_legend().get_texts()] if ax.get_legend() else []
+    return "\n".join(
+        [ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel(), *(t.get_text() for t in ax.texts), *legend]
+    )
+
+
+def ceiling(figure):
+    (drawn,) = artists(figure, "ceiling")
+    return drawn.get_ydata()[0]
+
+
+def rendered(figure):
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    return figure
+
+
+# Sensitivity
+
+
+def test_sensitivity_draws_medians_and_diverged_medians_beyond_the_ceiling(swept):
+    final = swept.dataset["train_loss"].values[:, :, -1]
+    figure = rendered(swept.plot.sensitivity())
+    assert len(artists(figure, "median")) == 2
+    for drawn, own in zip(artists(figure, "median"), (final[:4], final[4:]), strict=True):
+        expected = np.median(own, axis=1)
+        shown = expected < ceiling(figure)
+        np.testing.assert_array_equal(drawn.get_xdata(), RATES)
+        np.testing.assert_array_equal(drawn.get_ydata()[shown], expected[shown])
+        assert (drawn.get_ydata()[~shown] > ceiling(figure)).all()
+    beyond = [len(drawn.get_xdata()) for drawn in artists(figure, "beyond")]
+    assert beyond == [int((np.median(own, axis=1) > ceiling(figure)).sum()) for own in (final[:4], final[4:])]
+    assert "diverged" in artists(figure, "strip name")[0].get_text()
+
+
+def test_a_minority_of_diverged_seeds_is_marked_in_the_strip(swept):
+    final = np.full((8, SEEDS), 0.5)
+    final[2, 0] = np.inf  # one of four
+    final[3, :2] = np.inf  # half
+    figure = rendered(with_final(swept, final).plot.sensitivity())
+    whole, partly = artists(figure, "beyond"), artists(figure, "partly beyond")
+    assert [w.get_xdata().tolist() for w in whole] == [[RATES[3]], []]
+    assert [p.get_xdata().tolist() for p in partly] == [[RATES[2]], []]
+    lane = whole[0].get_ydata()[0]
+    assert ceiling(figure) < lane < figure.axes[0].get_ylim()[1]
+    assert partly[0].get_ydata()[0] == lane
+    assert max(figure.axes[0].get_yticks()) <= ceiling(figure)
+    assert {m.get_fillstyle() for m in whole + partly} == {"none"}
+    assert "some seeds diverged" in texts(figure)
+
+
+def test_the_band_is_between_quartiles(swept):
+    final = np.random.default_rng(0).uniform(0.3, 0.6, (8, SEEDS))
+    figure = with_final(swept, final).plot.sensitivity()
+    bands = figure.axes[0].collections
+    for band, own in zip(bands, (final[:4], final[4:]), strict=True):
+        own = own.astype(swept.dataset["train_loss"].dtype)
+        low, high = np.percentile(own, [25, 75], axis=1, method="nearest")
+        vertices = band.get_paths()[0].vertices
+        for x, *ends in zip(RATES, low, high, strict=True):
+            assert {*ends} <= {*vertices[vertices[:, 0] == x, 1]}
+
+
+def test_stars_are_at_the_best(swept):
+    figure = swept.plot.sensitivity()
+    for star, optimizer in zip(artists(figure, "best"), ("gradient_descent", "adam"), strict=True):
+        best = swept.best(optimizer=optimizer)
+        assert star.get_xdata()[0] == best.hyperparameters["learning_rate"]
+        assert star.get_ydata()[0] == best.value
+        assert f"{optimizer}\n{best.value:.4g} at {best.hyperparameters['learning_rate']:.4g}" in texts(figure)
+
+
+@pytest.mark.parametrize(("best", "warns"), [(0, True), (1, False), (2, False), (3, True)])
+def test_a_best_on_the_edge_is_warned_of(swept, best, warns):
+    final = np.full((8, SEEDS), 0.5)
+    final[[best, 4 + 1]] = 0.1
+    figure = rendered(with_final(swept, final).plot.sensitivity())
+    assert ("widen it (learning_rate of gradient_descent)" in texts(figure)) == warns
+    assert ("(edge)" in texts(figure)) == warns
+
+
+def test_other_hyperparameters_take_their_best(grid):
+    final = grid.dataset["train_loss"].values[:, :, -1].reshape(4, 3, SEEDS)
+    (drawn,) = artists(grid.plot.sensitivity(), "median")
+    np.testing.assert_array_equal(drawn.get_ydata()[:3], np.median(final, axis=-1).min(axis=1)[:3])
+    (drawn,) = artists(grid.plot.sensitivity(hyperparameter="momentum"), "median")
+    np.testing.assert_array_equal(drawn.get_ydata(), np.median(final, axis=-1).min(axis=0))
+    assert drawn.axes.get_xscale() == "linear"
+
+
+def test_one_huge_loss_flattens_nothing(swept):
+    final = np.full((8, SEEDS), 0.5)
+    final[1], final[3] = 0.4, 1e30
+    figure = rendered(with_final(swept, final).plot.sensitivity())
+    start = np.median(swept.dataset["train_loss"].values[:, :, 0])
+    assert ceiling(figure) < 4 * start
+    assert "off the scale" in texts(figure)
+    assert "diverged" not in texts(figure)
+
+
+def test_a_metric_of_which_more_is_better_falls_to_a_floor(line):
+    dataset = line.dataset.copy(deep=True)
+    r2 = dataset["validation_r2"].values.copy()
+    r2[1, :, -1] = np.nan
+    status = dataset["status"].values.copy().astype(object)
+    status[1] = "diverged"
+    figure = rendered(changed(line, validation_r2=r2, status=status).plot.sensitivity("validation_r2"))
+    (low, _), drawn = figure.axes[0].get_ylim(), artists(figure, "median")[0]
+    assert low < drawn.get_ydata()[1] < ceiling(figure) < drawn.get_ydata()[0]
+    assert drawn.axes.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("status", ["diverged", "interrupted"])
+def test_trials_that_all_failed_are_still_drawn(swept, status):
+    final = np.full((8, SEEDS), np.inf if status == "diverged" else np.nan)
+    failed = with_final(swept, final, np.full((8, SEEDS), status))
+    figure = rendered(failed.plot.sensitivity())
+    assert [len(b.get_xdata()) for b in artists(figure, "beyond")] == [4, 4]
+    assert not artists(figure, "best")
+    assert status in texts(figure)
+    assert "widen" not in texts(figure)
+    rendered(failed.plot.curves())
+
+
+def test_one_configuration_and_one_seed(swept):
+    alone = dataclasses.replace(swept, dataset=swept.dataset.isel(config=[5], seed=[0]))
+    figure = rendered(alone.plot.sensitivity())
+    assert [len(m.get_xdata()) for m in artists(figure, "median")] == [1]
+    assert "1 seed" in figure.axes[0].get_ylabel()
+    rendered(alone.plot.curves())
+
+
+def test_structural_hyperparameters_stand_side_by_side(swept):
+    nesterov = ["True", "False", "True", "False", "", "", "", ""]  # Adam has none
+    dataset = swept.dataset.assign_coords(nesterov=("config", nesterov))
+    figure = rendered(dataclasses.replace(swept, dataset=dataset).plot.sensitivity(hyperparameter="nesterov"))
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["False", "True"]
+    (level,) = artists(figure, "level")
+    assert level.get_ydata()[0] == swept.best(optimizer="adam").value
+    assert "adam\n(has none)" in texts(figure)
+
+
+@pytest.fixture
+def random(swept):
+    """As if four pairs of learning rate and momentum had been drawn."""
+    dataset = swept.dataset.isel(config=slice(4)).assign_coords(momentum=("config", [0.3, 0.1, 0.9, 0.5]))
+    return dataclasses.replace(swept, dataset=dataset)
+
+
+def test_random_draws_are_not_joined(random):
+    assert [m.get_linestyle() for m in artists(rendered(random.plot.sensitivity()), "median")] == ["None"]
+
+
+# Curves
+
+
+def test_curves_draw_medians_of_each_best(swept):
+    figure = rendered(swept.plot.curves())
+    for drawn, optimizer in zip(artists(figure, "median"), ("gradient_descent", "adam"), strict=True):
+        losses = swept.dataset["train_loss"].sel(config=swept.best(optimizer=optimizer).config).values
+        np.testing.assert_array_equal(drawn.get_xdata(), swept.dataset["step"].values)
+        np.testing.assert_array_equal(drawn.get_ydata(), np.median(losses, axis=0))
+
+
+def test_diverged_seeds_are_crosses_at_their_first_bad_step(swept):
+    losses = np.ones_like(swept.dataset["train_loss"].values)
+    losses[0, 1, 5:] = losses[0, 2, 8:] = np.inf
+    status, first_bad = np.full((8, SEEDS), "completed"), np.full((8, SEEDS), -1)
+    status[0, 1:3], first_bad[0, 1:3] = "diverged", (18, 30)
+    results = changed(swept, train_loss=losses, status=status, first_bad_step=first_bad)
+    figure = rendered(results.plot.curves(configs=[0, 1]))
+    crossed, clean = artists(figure, "diverged")
+    assert crossed.get_xdata().tolist() == [18, 30]
+    assert (crossed.get_ydata() > ceiling(figure)).all()
+    assert len(clean.get_xdata()) == 0
+    assert "a seed diverged" in texts(figure)
+    drawn, _ = artists(figure, "median")
+    assert (drawn.get_ydata()[:8] == 1).all()
+    assert (drawn.get_ydata()[8:] > ceiling(figure)).all()  # half of the seeds
+
+
+def test_two_configurations_of_an_optimizer_share_a_colour_and_differ(swept):
+    first, second = artists(swept.plot.curves(configs=[1, 0]), "median")
+    assert first.get_color() == second.get_color()
+    assert (first.get_marker(), first.get_linestyle()) != (second.get_marker(), second.get_linestyle())
+
+
+def test_optimizers_have_one_colour_in_all_pictures(swept, line):
+    colours = [[m.get_color() for m in artists(p(), "median")] for p in (swept.plot.sensitivity, swept.plot.curves)]
+    assert colours[0] == colours[1] == [m.get_color() for m in artists(line.plot.fit(), "prediction")]
+    assert len(set(colours[0])) == 2
+
+
+def test_interrupted_curves_end(swept):
+    losses = swept.dataset["train_loss"].values.copy()
+    losses[:, :, 5:] = np.nan
+    cut = changed(swept, train_loss=losses, status=np.full((8, SEEDS), "interrupted"))
+    figure = rendered(cut.plot.curves(configs=[0]))
+    (drawn,) = artists(figure, "median")
+    assert np.isnan(drawn.get_ydata()[5:]).all()
+    assert np.isfinite(drawn.get_ydata()[:5]).all()
+    assert "interrupted" in texts(figure)
+
+
+def test_the_minimum_is_drawn_where_recorded_losses_can_reach_it(line):
+    drawn = lambda results, metric: [
+        x.get_ydata()[0] for x in results.plot.curves(metric).axes[0].lines if x.get_label() == "minimum"
+    ]
+    assert drawn(line, "train_loss") == [line.dataset.attrs["minimum"]]
+    assert drawn(line, "validation_loss") == []
+    batches = dataclasses.replace(line, task=jl.tasks.linear_regression(batch_size=10))
+    assert drawn(batches, "train_loss") == []
+    assert drawn(dataclasses.replace(line, task=None), "train_loss") == []
+
+
+def test_metrics_of_diverged_trials_stay_in_the_picture(line):
+    r2 = line.dataset["test_r2"].values.copy()
+    r2[0, :, 4:] = np.nan
+    status = np.full(line.dataset["status"].shape, "completed")
+    status[0] = "diverged"
+    figure = rendered(changed(line, test_r2=r2, status=status).plot.curves("test_r2", configs=[0, 1]))
+    assert (artists(figure, "median")[0].get_ydata()[4:] < ceiling(figure)).all()
+
+
+# Heatmap
+
+
+def test_cells_are_medians_of_the_best(grid):
+    final = grid.dataset["train_loss"].values[:, :, -1].reshape(4, 3, SEEDS)
+    expected = np.median(final, axis=-1).T  # rows are y
+    figure = rendered(grid.plot.heatmap("learning_rate", "momentum"))
+    cells = figure.axes[0].collections[0].get_array()
+    np.testing.assert_array_equal(cells.mask, ~np.isfinite(expected))
+    np.testing.assert_array_equal(cells.compressed(), expected[np.isfinite(expected)].astype(cells.dtype))
+    np.testing.assert_array_equal(
+        grid.plot.heatmap("momentum", "learning_rate").axes[0].collections[0].get_array(), cells.T
+    )
+    (star,) = artists(figure, "best")
+    best = np.unravel_index(np.argmin(expected), expected.shape)
+    assert (star.get_ydata()[0], star.get_xdata()[0]) == best
+    assert "final training loss, median of 4 seeds" in figure.axes[1].get_ylabel()
+
+
+def test_diverged_cells_are_hatched_and_partly_diverged_ones_crossed(grid):
+    final = np.ones((12, SEEDS))
+    final[1, 0] = np.inf  # learning rate 0, momentum 1
+    final[11] = final[8, :3] = np.inf  # learning rates 3 and 2, momentum 2
+    figure = rendered(with_final(grid, final).plot.heatmap("learning_rate", "momentum"))
+    (hatched,) = artists(figure, "lost")
+    corners = sorted(tuple(p.vertices[0] + 0.5) for p in hatched.get_paths())
+    assert corners == [(2, 2), (3, 2)]
+    assert hatched.get_hatch()
+    (crossed,) = artists(figure, "partly lost")
+    assert list(zip(crossed.get_xdata(), crossed.get_ydata(), strict=True)) == [(0, 1)]
+    assert "fewer than half" in texts(figure)
+
+
+def test_heatmap_ticks_are_powers_of_ten_in_a_long_grid(grid):
+    rates, momentum = np.geomspace(1e-6, 1e-3, 12), np.full(12, 0.9)
+    dataset = grid.dataset.assign_coords(learning_rate=("config", rates), momentum=("config", momentum))
+    ax = dataclasses.replace(grid, dataset=dataset).plot.heatmap("learning_rate", "momentum").axes[0]
+    np.testing.assert_allclose(ax.get_xticks(), np.arange(4) * 11 / 3)
+    assert [t.get_text() for t in ax.get_xticklabels()] == [f"$10^{{{p}}}$" for p in (-6, -5, -4, -3)]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0.9"]
+
+
+def test_all_cells_diverged(grid):
+    figure = rendered(with_final(grid, np.full((12, SEEDS), np.inf)).plot.heatmap("learning_rate", "momentum"))
+    assert len(artists(figure, "lost")[0].get_paths()) == 12
+    assert not artists(figure, "best")
+
+
+# Fit
+
+
+def test_fit_draws_data_and_each_prediction(line):
+    figure = rendered(line.plot.fit())
+    x, y = line.task.train
+    (data,) = artists(figure, "data")
+    np.testing.assert_array_equal((data.get_xdata(), data.get_ydata()), (x, y))
+    for drawn, optimizer in zip(artists(figure, "prediction"), ("gradient_descent", "adam"), strict=True):
+        params = line.params(line.best(optimizer=optimizer).config)
+        expected = params["slope"] * drawn.get_xdata() + params["intercept"]
+        np.testing.assert_allclose(drawn.get_ydata(), expected, rtol=1e-5)  # float32 arithmetic in another order
+        assert optimizer in texts(figure)
+
+
+def test_fit_of_given_parameters_and_split(line):
+    figure = line.plot.fit({"slope": 2.0, "intercept": 1.0}, split="test")
+    (drawn,) = artists(figure, "prediction")
+    np.testing.assert_allclose(drawn.get_ydata(), 2 * drawn.get_xdata() + 1, rtol=1e-5)
+    np.testing.assert_array_equal(artists(figure, "data")[0].get_ydata(), line.task.test[1])
+
+
+def test_fit_of_several_inputs_sets_predicted_against_actual():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    y = x @ [1.0, 2.0, 3.0]
+    predict = lambda w, x: x @ w
+    loss = lambda w, batch: jnp.mean((predict(w, batch[0]) - batch[1]) ** 2)
+    task = jl.Task("plane", init=lambda key: jnp.zeros(3), loss=loss, train=(x, y), predict=predict)
+    results = jl.sweep(["gradient_descent", "adam"], task, {"learning_rate": 0.1}, steps=5)
+    figure = rendered(results.plot.fit())
+    (drawn,) = artists(figure, "prediction")  # of the best optimizer only
+    np.testing.assert_array_equal(drawn.get_xdata(), y)
+    np.testing.assert_allclose(drawn.get_ydata(), x @ results.params(), rtol=1e-5, atol=1e-5)  # float32
+    (diagonal,) = artists(figure, "diagonal")
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+
+
+# All pictures
+
+
+@pytest.fixture
+def labels(line):
+    x, y = line.task.train
+    task = dataclasses.replace(line.task, name="labels", train=(x, (y > 2).astype(int)), validation=None)
+    return dataclasses.replace(line, task=task)
+
+
+@pytest.mark.parametrize(
+    ("results", "draw", "message"),
+    [
+        ("swept", lambda p: p.sensitivity("train_los"), "Did you mean 'train_loss'"),
+        ("swept", lambda p: p.sensitivity(hyperparameter="learning_rat"), "Did you mean 'learning_rate'"),
+        ("swept", lambda p: p.curves("train_los"), "Did you mean 'train_loss'"),
+        ("swept", lambda p: p.curves(configs=[99]), "no configuration 99: they are numbered 0 to 7"),
+        ("swept", lambda p: p.curves(configs=[]), "configs is empty"),
+        ("swept", lambda p: p.heatmap("learning_rate", "b1"), "several optimizers: name one of gradient_descent, adam"),
+        ("swept", lambda p: p.heatmap("learning_rate", "b1", optimizer="adan"), "Did you mean 'adam'"),
+        ("grid", lambda p: p.heatmap("learning_rate", "momentun"), "Did you mean 'momentum'"),
+        ("grid", lambda p: p.heatmap("momentum", "momentum"), "two hyperparameters, got 'momentum' twice"),
+        ("random", lambda p: p.heatmap("learning_rate", "momentum"), "needs a grid, got 4 of the 16 pairs"),
+        ("grid", lambda p: p.heatmap("learning_rate", "momentum", "los"), "Unknown metric 'los'"),
+        ("swept", lambda p: p.fit(), "has no predict"),
+        ("line", lambda p: p.fit(split="tset"), "Did you mean 'test'"),
+        ("labels", lambda p: p.fit(), "class labels"),
+        ("labels", lambda p: p.fit(split="validation"), "has no validation data in arrays; it has train, test"),
+    ],
+)
+def test_mistakes_are_explained(request, results, draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw(request.getfixturevalue(results).plot)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda p: p.curves(configs=3), r"write \[3\]"),
+        (lambda p: p.curves(configs=["a"]), "must be an integer, got 'a'"),
+        (lambda p: p.sensitivity(ax=3), "ax must be Matplotlib axes to draw into, or None for a new figure, got 3"),
+    ],
+)
+def test_mistakes_of_kind_are_explained(swept, draw, message):
+    with pytest.raises(TypeError, match=message):
+        draw(swept.plot)
+
+
+def test_fit_without_a_task_says_how_to_get_one(line):
+    with pytest.raises(ValueError, match=r"jl\.load\(path, task="):
+        dataclasses.replace(line, task=None).plot.fit()
+
+
+PICTURES = [
+    ("swept", lambda p, **k: p.sensitivity(**k)),
+    ("swept", lambda p, **k: p.curves(**k)),
+    ("grid", lambda p, **k: p.heatmap("learning_rate", "momentum", **k)),
+    ("line", lambda p, **k: p.fit(**k)),
+]
+
+
+@pytest.mark.parametrize(("results", "draw"), PICTURES, ids=["sensitivity", "curves", "heatmap", "fit"])
+def test_pictures_go_into_given_axes(request, results, draw):
+    figure = matplotlib.figure.Figure(layout="constrained")
+    first, second = figure.subplots(1, 2)
+    assert draw(request.getfixturevalue(results).plot, ax=second) is figure
+    assert second.has_data()
+    assert not first.has_data()
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize(("results", "draw"), PICTURES, ids=["sensitivity", "curves", "heatmap", "fit"])
+def test_pyplot_knows_nothing_and_threads_may_draw(request, results, draw):
+    import matplotlib.pyplot as plt
+
+    plots, drawn = request.getfixturevalue(results).plot, []
+    thread = threading.Thread(target=lambda: drawn.append(rendered(draw(plots))))
+    thread.start()
+    thread.join()
+    assert len(drawn) == 1
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(("results", "draw"), PICTURES, ids=["sensitivity", "curves", "heatmap", "fit"])
+def test_users_names_are_shown_as_they_are(request, results, draw):
+    results = request.getfixturevalue(results)
+    names = {name: f"_{name}$x_1$" for name in np.unique(results.dataset["optimizer"].values)}
+    dataset = results.dataset.copy(deep=True).assign_attrs(task="$a_b$ of \\frac")
+    dataset["optimizer"] = ("config", [names[o] for o in results.dataset["optimizer"].values])
+    figure = rendered(draw(dataclasses.replace(results, dataset=dataset).plot))
+    shown = texts(figure)
+    assert r"\$a_b\$ of \frac" in shown
+    for name in names.values():
+        assert name.replace("$", r"\$") in shown
+
+
+def test_importing_the_package_imports_no_matplotlib():
+    import subprocess
+
+    code = "import sys, jaxopt_lab, jaxopt_lab.plots; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_notebooks_show_figures_without_pyplot(swept):
+    formatters = pytest.importorskip("IPython.core.formatters")
+    data, _ = formatters.DisplayFormatter().format(swept.plot.curves())
+    assert data["image/png"].startswith(b"\x89PNG")

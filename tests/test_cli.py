@@ -1,0 +1,278 @@
+"""The command line: what it prints, what it writes, and how it says no."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import jaxopt_lab as jl
+from jaxopt_lab import cli
+
+SPEC = """\
+name = "tiny"
+steps = 10
+seeds = 2
+[tasks.quadratic]
+[tasks.linear_regression]
+batch_size = 10
+[space]
+learning_rate = { log = [1e-2, 100.0, 3] }
+[optimizers.sgd]
+[optimizers.adam]
+"""
+
+
+def invoke(*args, columns=100):
+    return CliRunner().invoke(cli.app, [str(a) for a in args], env={"COLUMNS": str(columns)})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run: what it printed, and its folder."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.toml").write_text(SPEC)
+    result = invoke("run", folder / "tiny.toml", "--out", folder / "run")
+    assert result.exit_code == 0, result.output
+    return result, folder / "run"
+
+
+def test_everything_is_written_and_can_be_read(finished):
+    result, folder = finished
+    results = {"results.zarr", "table.csv", "sensitivity.png", "curves.png"}
+    assert {p.name for p in folder.iterdir()} == {"spec.toml", "leaderboard.csv", "quadratic", "linear_regression"}
+    assert {p.name for p in (folder / "quadratic").iterdir()} == results
+    assert {p.name for p in (folder / "linear_regression").iterdir()} == results | {"fit.png"}
+    assert (folder / "spec.toml").read_text() == SPEC
+    for picture in folder.glob("*/*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    for task in ("quadratic", "linear_regression"):
+        loaded = jl.load(folder / task / "results.zarr")
+        assert dict(loaded.dataset.sizes) | {"config": 6, "seed": 2} == dict(loaded.dataset.sizes)
+        assert len(pd.read_csv(folder / task / "table.csv")) == 12
+    board = pd.read_csv(folder / "leaderboard.csv")
+    assert board["task"].tolist() == ["quadratic"] * 2 + ["linear_regression"] * 2
+    paths = {str(folder / "spec.toml"), str(folder / "leaderboard.csv"), *map(str, folder.glob("*/*.*"))}
+    assert paths < set(result.stdout.splitlines())
+
+
+def test_leaderboards_and_times_are_printed(finished):
+    result, folder = finished
+    text = " ".join(result.stdout.split())
+    assert "quadratic: 12 trials of 10 steps, best train loss first" in text
+    assert "linear_regression: 12 trials of 10 steps, best validation loss first" in text
+    board = pd.read_csv(folder / "leaderboard.csv")
+    best = board[board["task"] == "linear_regression"].iloc[0]
+    row = next(line for line in result.stdout.split("linear_regression:")[1].splitlines() if best["optimizer"] in line)
+    shown = [row.split()[i] for i in (1, 2, 3, 4)]
+    expected = best[["learning_rate", "validation_loss", "test_loss", "test_r2"]]
+    np.testing.assert_allclose([float(x) for x in shown], expected.to_numpy(float), rtol=6e-3)
+    *_, times = result.stdout.splitlines()
+    parts = ["imports", "checks and data", "compiling and running", "pictures and writing", "in all"]
+    assert re.match("Time: " + ", ".join(rf"{part} \d+\.\d s" for part in parts), times)
+
+
+def test_plain_progress_where_there_is_no_terminal(finished):
+    lines = finished[0].stderr.splitlines()
+    assert re.match(r"quadratic: 12/12 trials, \d+ diverged, 2/2 compiled, \S+ trial-steps/s, \d:\d\d in all", lines[0])
+    assert lines[-1].startswith("linear_regression: 12/12 trials")
+    assert "\x1b" not in finished[0].output
+
+
+def test_show_prints_the_leaderboards_again(finished):
+    result, folder = finished
+    shown = invoke("show", folder)
+    assert shown.exit_code == 0
+    assert shown.stdout.split("Each")[0] == result.stdout.split("Each")[0]
+    one = invoke("show", folder / "quadratic" / "results.zarr")
+    assert "quadratic: 12 trials" in one.stdout
+    assert "linear_regression" not in one.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_leaderboard_fits(finished, columns):
+    lines = invoke("show", finished[1], columns=columns).stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    rows = [line for line in lines if line.startswith(("sgd", "adam"))]
+    assert len(rows) == 4
+    assert all(("–" in row) == (columns == 120) for row in rows)  # noqa: RUF001  # quartiles beside, or below
+
+
+def test_markup_in_names_is_text(tmp_path):
+    task = jl.Task("[blue]task", init=lambda key: np.zeros(1), loss=lambda w, _: w.sum(), train=None)
+    jl.sweep({"[red]x[/]": jl.sgd}, task, {"learning_rate": [0.1]}, steps=2).save(tmp_path / "x")
+    shown = invoke("show", tmp_path / "x").stdout
+    assert "[red]x[/]" in shown
+    assert "[blue]task: 1 trials" in shown
+
+
+def test_options_instead_of_the_specs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(SPEC.replace("[tasks.linear_regression]\nbatch_size = 10\n", ""))
+    result = invoke("run", "tiny.toml", "--steps", 3, "--seeds", 1, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"tiny-\d{8}-\d{6}", folder.name)
+    loaded = jl.load(folder / "quadratic" / "results.zarr").dataset
+    assert (loaded.attrs["steps"], loaded.sizes["seed"]) == (3, 1)
+    assert (folder / "spec.toml").read_text().startswith("# run with --steps 3\n# run with --seeds 1\n")
+
+
+@pytest.mark.parametrize(
+    ("spec", "args", "words"),
+    [
+        (SPEC.replace("sgd", "sdg"), (), ["x.toml:9:", "'sdg'", "Did you mean 'sgd'?"]),
+        (SPEC + "[tasks.qadratic]", (), ["x.toml:11:", "'qadratic'", "Did you mean 'quadratic'?"]),
+        (SPEC + "lerning_rate = 1", (), ["x.toml:11:", "Did you mean 'learning_rate'?"]),
+        (SPEC + "b1 = = 1", (), ["x.toml:11:", "Invalid value"]),
+        (SPEC.replace("steps", "stepz"), (), ["x.toml:2:", "'stepz'"]),
+        (SPEC.replace("10\n[space]", "'10'\n[space]"), (), ["x.toml:6:", "batch_size must be an integer"]),
+        (SPEC, ("--steps", 0), ["--steps must be at least 1, got 0"]),
+        (b"\xff\xfe", (), ["not text in UTF-8"]),
+        (None, (), ["There is no x.toml"]),
+        ("folder", (), ["Is a directory"]),
+    ],
+)
+def test_bad_specs(spec, args, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if spec == "folder":
+        (tmp_path / "x.toml").mkdir()
+    elif spec is not None:
+        (tmp_path / "x.toml").write_bytes(spec if isinstance(spec, bytes) else spec.encode())
+    result = invoke("run", "x.toml", "--out", "new", *args)
+    assert_refused(result, *words)
+    assert not (tmp_path / "new").exists()
+
+
+def assert_refused(result, *words):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_an_existing_output_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("mine", "folder", "link"):
+        assert_refused(invoke("run", "--out", tmp_path / name), "exists already", "--out")
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert list((tmp_path / "folder").iterdir()) == []
+    (tmp_path / "tiny.toml").write_text(SPEC)
+    assert_refused(invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "mine" / "x"), "Cannot make the folder")
+
+
+def test_what_is_not_a_run_cannot_be_shown(tmp_path):
+    assert_refused(invoke("show", tmp_path / "nowhere"), "There is no")
+    (tmp_path / "x").write_text("no results")
+    assert_refused(invoke("show", tmp_path / "x"), "not a results folder", "it is a file")
+    (tmp_path / "run" / "task" / "results.zarr").mkdir(parents=True)
+    assert_refused(invoke("show", tmp_path / "run"), "results.zarr is not a results folder")
+
+
+def test_list():
+    optimizers = invoke("list", "optimizers").stdout
+    assert "momentum(learning_rate, momentum=0.9, nesterov=False)\n    Heavy ball" in optimizers
+    assert all(f"{name}(" in optimizers for name in jl.OPTIMIZERS)
+    tasks = invoke("list", "tasks").stdout
+    assert "digits_mlp(width=32, depth=1, batch_size=64)\n    Which digit" in tasks
+    assert all(f"{name}(" in tasks for name in jl.TASKS)
+    assert invoke("list", "things").exit_code == 2
+
+
+def test_a_start_is_light():
+    program = """if True:
+        import json, sys
+        from typer.testing import CliRunner
+        from jaxopt_lab.cli import app
+        codes = [CliRunner().invoke(app, args).exit_code for args in (["--version"], ["--help"], ["list", "tasks"])]
+        heavy = {"sklearn", "xarray", "matplotlib", "pandas", "zarr"}
+        print(json.dumps([codes, sorted(heavy & set(sys.modules))]))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[0, 0, 0], []]
+
+
+def test_an_interrupted_run_keeps_what_there_is(tmp_path):
+    # The quadratic reaches its target at once; the regression cannot, and would go on for hours.
+    spec = SPEC.replace("steps = 10", "steps = 5_000_000\ntarget = 1e-3").replace("1e-2, 100.0, 3", "0.3, 0.5, 2")
+    (tmp_path / "long.toml").write_text(spec.replace("[tasks.quadratic]", "[tasks.quadratic]\nspectrum = [1.0]"))
+    command = [sys.executable, "-m", "jaxopt_lab.cli", "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
+        stderr = iter(run.stderr or [])
+        next(line for line in stderr if line.startswith("linear_regression: 0/8 trials"))
+        run.send_signal(signal.SIGINT)
+        last = list(stderr)[-1]
+        stdout = run.stdout.read() if run.stdout else ""
+    assert run.returncode == 130
+    written = [str(tmp_path / "run" / task) for task in ("linear_regression", "quadratic")]
+    assert last == f"Interrupted. Written: {', '.join(written)}.\n"
+    assert "best validation loss first, interrupted" in " ".join(stdout.split())
+    whole, part = (jl.load(tmp_path / "run" / t / "results.zarr").dataset for t in ("quadratic", "linear_regression"))
+    assert (whole.attrs["interrupted"], part.attrs["interrupted"]) == (0, 1)
+    assert set(whole["status"].values.ravel()) == {"reached"}
+    assert set(part["status"].values.ravel()) == {"interrupted"}
+    assert (tmp_path / "run" / "linear_regression" / "curves.png").exists()
+    assert set(pd.read_csv(tmp_path / "run" / "leaderboard.csv")["task"]) == {"quadratic", "linear_regression"}
+
+
+def test_an_interruption_before_anything_is_written(tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jl, "sweep", interrupted)
+    (tmp_path / "tiny.toml").write_text(SPEC)
+    result = invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted. Written: nothing.\n"
+
+
+def test_an_interruption_waits_for_the_end_of_writing():
+    done = []
+
+    def interrupted_while_writing():
+        with cli._interrupts_later():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("written")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_while_writing()
+    assert done == ["written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_unexpected_error_keeps_its_traceback(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(jl, "sweep", broken)
+    (tmp_path / "tiny.toml").write_text(SPEC)
+    result = invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "run")
+    assert isinstance(result.exception, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.0743, "0.0743"),
+        (10.0, "10.0"),
+        (100.0, "100"),
+        (1e-5, "1.00e-5"),
+        (123456.0, "1.23e5"),
+        (0.0, "0.00"),
+        (np.inf, "-"),
+        (np.nan, "-"),
+        ("cosine", "cosine"),
+    ],
+)
+def test_numbers_take_few_characters(value, words):
+    assert cli._number(value) == words

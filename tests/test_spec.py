@@ -1,0 +1,191 @@
+"""Spec files: what they mean, and that every mistake is named with its line before anything compiles."""
+
+import importlib.resources
+
+import numpy as np
+import pytest
+
+from jaxopt_lab.spec import SpecError, parse
+
+PLAIN = """\
+name = "plain"
+steps = 5
+[tasks.quadratic]
+[space]
+learning_rate = [0.1, 0.2]
+[optimizers.sgd]
+"""
+
+
+def with_line(line, before="[optimizers.sgd]", text=PLAIN):
+    """The plain spec with one line more, by default its last; 'before' names the line that it goes before."""
+    return f"{text}{line}\n" if before == "[optimizers.sgd]" else text.replace(before, f"{line}\n{before}")
+
+
+def table(text, optimizer="sgd"):
+    return parse(text, "x.toml").spaces[optimizer]
+
+
+def test_the_plain_spec():
+    spec = parse(PLAIN, "x.toml")
+    assert (spec.name, spec.text, dict(spec.options)) == ("plain", PLAIN, {"steps": 5})
+    assert list(spec.tasks) == ["quadratic"]
+    assert dict(spec.spaces["sgd"].columns) == {"learning_rate": [0.1, 0.2]}
+
+
+def test_the_name_defaults_to_the_file():
+    assert parse(PLAIN.replace('name = "plain"', ""), "some/where/mine.toml").name == "mine"
+
+
+def test_the_first_look():
+    text = (importlib.resources.files("jaxopt_lab") / "specs" / "first-look.toml").read_text("utf-8")
+    spec = parse(text, "first-look.toml")
+    assert spec.name == "first-look"
+    assert spec.options == {"steps": 500, "seeds": [0, 1, 2, 3, 4]}
+    assert {name: task.batch_size for name, task in spec.tasks.items()} == {
+        "linear_regression": 10,
+        "breast_cancer": 32,
+        "digits_mlp": 64,
+    }
+    assert all(task.validation is not None for task in spec.tasks.values())
+    assert list(spec.spaces) == ["gradient_descent", "sgd", "momentum", "rmsprop", "adagrad", "adam"]
+    for own in spec.spaces.values():
+        np.testing.assert_allclose(own.columns["learning_rate"], np.geomspace(1e-5, 10, 32))
+    assert set(spec.spaces["gradient_descent"].columns["task.batch_size"]) == {None}
+    assert "task.batch_size" not in spec.spaces["sgd"].columns
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "expected"),
+    [
+        ("momentum = 0.5", "momentum", [0.5, 0.5]),
+        ("learning_rate = 3", "learning_rate", [3.0]),
+        ("learning_rate = { log = [0.01, 1, 3] }", "learning_rate", [0.01, 0.1, 1.0]),
+        ("learning_rate = { linear = [0, 1, 3] }", "learning_rate", [0.0, 0.5, 1.0]),
+        ("nesterov = { static = [true, false] }", "nesterov", [True, False, True, False]),
+        ('momentum = { static = ["none"] }', "momentum", [None, None]),
+        ('"task.spectrum" = { static = [[1, 0.5]] }', "task.spectrum", [(1, 0.5)] * 2),
+    ],
+)
+def test_values(line, column, expected):
+    values = table(with_line(line)).columns[column]
+    assert len(values) == len(expected)
+    assert all(v == e or v == pytest.approx(e, rel=1e-12) for v, e in zip(values, expected, strict=True))
+
+
+def test_an_optimizers_own_values_go_before_the_spaces():
+    spec = parse(with_line("[optimizers.adam]\nlearning_rate = 1", text=with_line("")), "x.toml")
+    assert spec.spaces["sgd"].columns["learning_rate"] == [0.1, 0.2]
+    assert spec.spaces["adam"].columns["learning_rate"] == [1.0]
+
+
+def test_zipped():
+    text = with_line("momentum = [0.5, 0.9]").replace("steps", 'combine = "zipped"\nsteps')
+    assert table(text).columns == {"learning_rate": [0.1, 0.2], "momentum": [0.5, 0.9]}
+
+
+@pytest.mark.parametrize("kind", ["random", "sobol"])
+def test_draws_depend_on_the_seed_only(kind):
+    def drawn(sample):
+        text = with_line("momentum = { log = [0.1, 0.9] }").replace("steps", f"sample = {sample}\nsteps")
+        return table(text).columns["momentum"]
+
+    first = drawn(f"{{ {kind} = 8 }}")
+    assert len(set(first)) == 8
+    assert min(first) >= 0.1
+    assert max(first) <= 0.9
+    assert drawn(f"{{ {kind} = 8, seed = 0 }}") == first != drawn(f"{{ {kind} = 8, seed = 1 }}")
+
+
+def test_arguments_of_tasks():
+    text = PLAIN.replace("[tasks.quadratic]", '[tasks.digits_mlp]\nwidth = 8\nbatch_size = "none"')
+    task = parse(text, "x.toml").tasks["digits_mlp"]
+    assert (task.batch_size, task.arguments["width"]) == (None, 8)
+
+
+MISTAKES = [  # the spec, the line of the mistake, words of the error
+    # not TOML
+    ("steps =", 1, ["Invalid value"]),
+    ("steps = 1\n\nwhat is this", 3, ["Expected '='"]),
+    ('steps = 1\nname = """\nno end\n', 4, ["Unterminated"]),
+    (PLAIN + "[optimizers.sgd]\n", 7, ["twice"]),
+    # keys and names
+    (PLAIN.replace("steps", "stepz"), 2, ["'stepz'", "Did you mean 'steps'?"]),
+    (PLAIN.replace("[space]", "[spaces]"), 4, ["'spaces'", "Did you mean 'space'?"]),
+    (PLAIN.replace("steps = 5\n", ""), 1, ["steps is missing"]),
+    ("steps = 1\n[tasks.quadratic]\n", 1, ["optimizers is missing"]),
+    (PLAIN.replace("quadratic", "quadratics"), 3, ["task 'quadratics'", "Did you mean 'quadratic'?"]),
+    (PLAIN.replace("optimizers.sgd", "optimizers.sdg"), 6, ["optimizer 'sdg'", "Did you mean 'sgd'?"]),
+    (with_line("learning_rat = 1"), 7, ["of sgd", "'learning_rat'", "Did you mean 'learning_rate'?"]),
+    (with_line("b1 = 1", before="learning_rate"), 5, ["of sgd", "'b1'"]),
+    (with_line("b1 = 1", before="[space]"), 4, ["task 'quadratic'", "'b1'", "spectrum"]),
+    (with_line("momentum = { lgo = [1, 2, 3] }"), 7, ["'lgo'", "Did you mean 'log'?"]),
+    (with_line("sample = { random = 2, sed = 0 }", before="steps"), 2, ["'sed'", "Did you mean 'seed'?"]),
+    (with_line("combine = 'zip'", before="steps"), 2, ["'zip'", "Did you mean 'zipped'?"]),
+    # types
+    (PLAIN.replace("5", "'5'"), 2, ["steps must be an integer", "'5'"]),
+    (PLAIN.replace("= 5", "= 0"), 2, ["steps must be at least 1"]),
+    (PLAIN.replace('"plain"', "3"), 1, ["name must be a string"]),
+    (PLAIN.replace('"plain"', '"../plain"'), 1, ["name a folder"]),
+    (with_line("seeds = [1, 1]", before="steps"), 2, ["seeds must differ"]),
+    (with_line("target = nan", before="steps"), 2, ["target must be finite"]),
+    (with_line("tolerance = -1", before="steps"), 2, ["tolerance must be >= 0"]),
+    (with_line("sample = 3", before="steps"), 2, ["sample must be"]),
+    (with_line("sample = { random = 1, seed = 99999999999999999999 }", before="steps"), 2, ["must be below 2**31"]),
+    (with_line("space = 3", before="steps").replace("[space]\nlearning_rate = [0.1, 0.2]", ""), 2, ["a table"]),
+    (with_line("tasks = 3", before="steps").replace("[tasks.quadratic]", ""), 2, ["tasks must be tables"]),
+    (PLAIN.replace("[optimizers.sgd]", "[optimizers]\nsgd = 3"), 7, ["write [optimizers.sgd]"]),
+    (with_line("spectrum = 1979-05-27", before="[space]"), 4, ["datetime.date"]),
+    # values
+    (with_line("momentum = 'a'"), 7, ["'a' is not a number", "{ static = ["]),
+    (with_line("momentum = []"), 7, ["empty"]),
+    (with_line("momentum = nan"), 7, ["not finite"]),
+    (with_line("momentum = {}"), 7, ["one of log, linear and static"]),
+    (with_line("momentum = { log = 1 }"), 7, ["log must be a list"]),
+    (with_line("momentum = { log = [1] }"), 7, ["[low, high, count]"]),
+    (with_line("momentum = { log = [0.1, 1] }"), 7, ["has no count", "`sample`"]),
+    (with_line("momentum = { log = [2, 1, 3] }"), 7, ["{ log = [2, 1, 3] }", "empty"]),
+    (with_line("momentum = { log = [0, 1, 3] }"), 7, ["above 0"]),
+    (with_line("nesterov = true"), 7, ["{ static = [...] }"]),
+    (with_line("nesterov = { static = ['no'] }"), 7, ["nesterov must be true or false", "'no'"]),
+    (with_line("learning_rate = { static = [0.1] }"), 7, ["numeric"]),
+    (with_line("task.spectrum = { static = [[1]] }"), 7, ['"task.spectrum"']),
+    (
+        with_line('"task.spectrum" = 3'),
+        7,
+        ['"task.spectrum" = { static = ['],
+    ),
+    (with_line('"task.batch_size" = { static = [3] }'), 7, ["task 'quadratic'", "'batch_size'"]),
+    (with_line('"task.rotation_seed" = { static = ["x"] }', before="learning_rate"), 5, ["an integer", "none"]),
+    (with_line("momentum = { static = ['x'] }"), 7, ["momentum must be a number or \"none\", got 'x'"]),
+    (PLAIN.replace("[space]\nlearning_rate = [0.1, 0.2]\n", ""), 4, ["sgd needs learning_rate"]),
+    (
+        with_line("momentum = [1, 2, 3]").replace("steps", 'combine = "zipped"\nsteps'),
+        7,
+        ["lists of one length", "'momentum': 3"],
+    ),
+    (with_line("sample = { random = 2 }\ncombine = 'zipped'", before="steps"), 3, ["exclude each other"]),
+    # arguments of tasks
+    (with_line("spectrum = [1, -1]", before="[space]"), 3, ["eigenvalues >= 0"]),
+    (with_line("rotation_seed = true", before="[space]"), 4, ["rotation_seed", 'an integer or "none"']),
+    (PLAIN.replace("[tasks.quadratic]", "[tasks.linear_regression]\nbatch_size = 101"), 3, ["101 is larger"]),
+    (PLAIN.replace("[tasks.quadratic]", "[tasks.rosenbrock]\nb = '100'"), 4, ["b must be a number"]),
+    # in the last of several tasks
+    (with_line("[tasks.diabetes]\nholdout = 1", text=PLAIN + "[tasks.rosenbrock]\n"), 9, ["true or false"]),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words"), MISTAKES, ids=[words[-1] for _, _, words in MISTAKES])
+def test_mistakes_are_named_with_their_line(text, line, words):
+    with pytest.raises(SpecError) as raised:
+        parse(text, "x.toml")
+    message = str(raised.value)
+    assert message.startswith(f"x.toml:{line}: "), message
+    assert all(word in message for word in words), message
+    assert "jl." not in message
+
+
+def test_lines_inside_long_values_are_no_keys():
+    text = PLAIN.replace("[0.1, 0.2]", "[\n  0.1, # steps = 1\n  0.2,\n]") + "nesterov = true\n"
+    with pytest.raises(SpecError, match=r"^x\.toml:10: nesterov"):
+        parse(text, "x.toml")
