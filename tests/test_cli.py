@@ -99,6 +99,7 @@ def test_show_prints_the_leaderboards_again(finished):
 def test_the_leaderboard_fits(finished, columns):
     lines = invoke("show", finished[1], columns=columns).stdout.splitlines()
     assert max(map(len, lines)) <= columns
+    assert "…" not in "".join(lines)
     rows = [line for line in lines if line.startswith(("sgd", "adam"))]
     assert len(rows) == 4
     assert all(("–" in row) == (columns == 120) for row in rows)  # noqa: RUF001  # quartiles beside, or below

@@ -55,8 +55,8 @@ def test_linear_regression_is_the_tutorials():
     assert jl.tasks.linear_regression().minimum < jl.tasks.linear_regression(intercept=False).minimum
 
 
-# (task, optimizer, learning rates, steps, relative gap allowed). In float64 a linearly convergent method ends at rounding;
-# 1e-9 of the minimum (or 1e-9 where that is 0) is far below what float32 training sees.
+# (task, optimizer, learning rates, steps). In float64 a linearly convergent method ends at rounding; 1e-9 of the
+# minimum (or 1e-9 where that is 0) is far below what float32 training sees.
 REACHED = [
     (lambda: jl.tasks.linear_regression(intercept=False), jl.gradient_descent, [0.5, 1.0], 200),
     (jl.tasks.linear_regression, jl.momentum, [0.1, 0.3], 500),

@@ -1,0 +1,300 @@
+"""Spec files: a run of several optimizers on several tasks, as TOML.
+
+    name = "first-look"            # of the run's folder; by default the file's name
+    steps = 500                    # the budget of each trial
+    seeds = 5                      # how many, or a list; by default 1
+    target = 0.01                  # also tolerance, record and evaluate, as `sweep` takes them; all optional
+
+    [tasks.linear_regression]      # a table for each task, with arguments of its function or empty
+    batch_size = 10
+    [tasks.digits_mlp]
+
+    [space]                        # hyperparameters of every optimizer
+    learning_rate = { log = [1e-5, 10.0, 32] }
+
+    [optimizers.adam]              # a table for each optimizer: its own hyperparameters, which go before the space's
+    b1 = [0.9, 0.95]
+    [optimizers.momentum]
+    nesterov = { static = [true, false] }
+
+A hyperparameter is a number, a list of numbers, `{ log = [low, high, count] }`, `{ linear = [low, high, count] }`, or
+`{ static = [...] }` for structural values, among them the task's own arguments as "task.NAME". TOML has no null: in
+static values and in arguments of tasks the string "none" stands for None.
+Configurations are the product of all values. At the top level, `combine = "zipped"` takes the i-th values together, and
+`sample = { random = 100, seed = 0 }` or `sample = { sobol = 64, seed = 0 }` draws so many; ranges then need no count.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any, NoReturn
+
+from jaxopt_lab import space
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.space import Configurations, configurations
+from jaxopt_lab.sweep import TASK_PREFIX, _finite, _groups, _seeds, check_hyperparameters
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.task import Task, remake
+from jaxopt_lab.validation import check_count, check_known
+
+REQUIRED = ("steps", "tasks", "optimizers")
+# How `sweep` checks its own options; whatever passes here, it takes.
+OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate")},
+    **{name: functools.partial(_finite, name) for name in ("target", "tolerance")},
+    "seeds": lambda value: _seeds(value).tolist(),
+}
+KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
+# What an argument with a type of Python's may be in the file; the tasks themselves check arguments of other types.
+KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}
+
+
+class SpecError(ValueError):
+    """What is wrong with a spec, with its file and line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A spec all of whose names and values have been checked."""
+
+    name: str  # of the run
+    text: str  # what it was read from
+    tasks: Mapping[str, Task]  # by name
+    spaces: Mapping[str, Configurations]  # of each optimizer, by its name
+    options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
+
+
+def parse(text: str, source: str) -> Spec:
+    """Read a spec and check all of it, so that nothing in it is left to fail once programs compile.
+
+    Args:
+        text: TOML.
+        source: What to call it in errors, for example the file's path.
+
+    Raises:
+        SpecError: It is not TOML, or a name, type or value in it is wrong.
+
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+        line = found[1] if found and found[1] else text.count("\n") + 1
+        raise SpecError(f"{source}:{line}: {str(error)[: found.start()] if found else error}.") from None
+    return _Reader(text, source, document).spec()
+
+
+class _Reader:
+    """Reads one document; knows on which line each of its keys stands."""
+
+    def __init__(self, text: str, source: str, document: dict[str, Any]):
+        self.text, self.source, self.document = text, source, document
+        self.lines = _lines(text)
+
+    def spec(self) -> Spec:
+        document, options, arguments = self.document, {}, {}
+        for key in document:
+            with self.at(key):
+                check_known("key", key, KEYS)
+        if missing := [key for key in REQUIRED if key not in document]:
+            self.fail((), f"{missing[0]} is missing. A spec needs {', '.join(REQUIRED)}.")
+        name = document.get("name", PurePath(self.source).stem)
+        if not isinstance(name, str) or not name.isprintable() or not re.fullmatch(r"[^/\\.][^/\\]*", name):
+            self.fail(("name",), f"name must be a string that can name a folder, got {name!r}.")
+        for key in [key for key in OPTIONS if key in document]:
+            with self.at(key):
+                options[key] = OPTIONS[key](document[key])
+                if key == "tolerance" and options[key] < 0:
+                    raise ValueError(f"tolerance must be >= 0, got {options[key]!r}.")
+        for task, table in self.tables("tasks", TASKS).items():
+            arguments[task] = {}
+            for argument, raw in table.items():
+                with self.at("tasks", task, argument):
+                    arguments[task][argument] = _check_argument(task, argument, _plain(raw))
+        spaces = self.spaces()
+        return Spec(name, self.text, self.tasks(arguments, spaces), spaces, options)
+
+    def spaces(self) -> dict[str, Configurations]:
+        combine, common = self.combination(), self.document.get("space", {})
+        if not isinstance(common, dict):
+            self.fail(("space",), f"space must be a table, got {common!r}.")
+        spaces = {}
+        for name, table in self.tables("optimizers", OPTIMIZERS).items():
+            values = {}
+            for column, raw in (common | table).items():
+                with self.at(*self.place(name, column)):
+                    values[column] = _values(column, raw)
+                    combine({column: values[column]})  # alone first: what is wrong with it has a line of its own
+            with self.at("optimizers", name):
+                spaces[name] = combine(values) if values else configurations({})
+            self.check(name, spaces[name])
+        return spaces
+
+    def place(self, optimizer: str, column: str) -> tuple[str, ...]:
+        """Where an optimizer's hyperparameter stands: in its own table, or in the common one."""
+        own = column in self.document["optimizers"][optimizer]
+        return ("optimizers", optimizer, column) if own else ("space", column)
+
+    def combination(self) -> Callable[[dict[str, Any]], Configurations]:
+        kind, sample = self.document.get("combine", "product"), self.document.get("sample")
+        with self.at("combine"):
+            check_known("combine", kind, ("product", "zipped"))
+            if sample is not None and "combine" in self.document:
+                raise ValueError("combine and sample exclude each other: leave one out.")
+        if sample is None:
+            return space.zipped if kind == "zipped" else configurations
+        with self.at("sample"):
+            kinds = [k for k in ("random", "sobol") if isinstance(sample, dict) and k in sample]
+            if len(kinds) != 1:
+                raise ValueError(f"sample must be {{ random = COUNT }} or {{ sobol = COUNT }}, got {sample!r}.")
+            for key in sample:
+                check_known("key in sample:", key, (*kinds, "seed"))
+            n, (seed,) = check_count(kinds[0], sample[kinds[0]]), _seeds([sample.get("seed", 0)]).tolist()
+        return lambda values: getattr(space, kinds[0])(values, n, seed)
+
+    def check(self, name: str, table: Configurations) -> None:
+        """The sweep's own check of hyperparameters, and on which line the one stands that it objects to."""
+        if objection := _objection(name, table):
+            for column in table.columns:
+                others = {c: v for c, v in table.columns.items() if c != column}
+                if _objection(name, dataclasses.replace(table, columns=others)) != objection:
+                    self.fail(self.place(name, column), objection)
+            self.fail(("optimizers", name), objection)  # about one that is missing
+        for column in [c for c in table.static if not c.startswith(TASK_PREFIX)]:
+            with self.at(*self.place(name, column)):
+                for value in table.columns[column]:
+                    _check_type(OPTIMIZERS[name], column, value)
+
+    def tasks(self, arguments: Mapping[str, dict[str, Any]], spaces: Mapping[str, Configurations]) -> dict[str, Task]:
+        """Make every task, in every variant that a space asks for. A sweep makes none again: equal ones are kept."""
+        tasks = {}
+        for name, given in arguments.items():
+            with self.at("tasks", name):
+                tasks[name] = remake(TASKS[name], given)
+            for optimizer, table in spaces.items():
+                of_task = [c for c in table.columns if c.startswith(TASK_PREFIX)]
+                for column in of_task:
+                    with self.at(*self.place(optimizer, column)):
+                        for value in table.columns[column]:
+                            _check_argument(name, column.removeprefix(TASK_PREFIX), value)
+                with self.at(*self.place(optimizer, of_task[0]) if of_task else ()):
+                    _groups(optimizer, OPTIMIZERS[optimizer], table, tasks[name], 0)
+        return tasks
+
+    def tables(self, key: str, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The tables under `key`, each of a known name."""
+        tables = self.document[key]
+        if not isinstance(tables, dict) or not tables:
+            self.fail((key,), f"{key} must be tables, such as [{key}.{next(iter(known))}], got {tables!r}.")
+        for name, table in tables.items():
+            with self.at(key, name):
+                check_known(key.removesuffix("s"), name, known)
+                if not isinstance(table, dict):
+                    raise TypeError(f"{name} must be a table: write [{key}.{name}], got {table!r}.")
+        return tables
+
+    @contextlib.contextmanager
+    def at(self, *path: str):
+        """Errors inside are about the key at `path`."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            self.fail(path, str(error))
+
+    def fail(self, path: tuple[str, ...], message: str) -> NoReturn:
+        line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
+        raise SpecError(f"{self.source}:{line}: {_in_toml(message)}")
+
+
+def _objection(name: str, table: Configurations) -> str | None:
+    try:  # without a task: its arguments are checked where it is made
+        check_hyperparameters(name, OPTIMIZERS[name], table, task=None)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _values(column: str, raw: Any) -> Any:
+    """One hyperparameter of the file as a space takes it."""
+    if not isinstance(raw, dict):
+        return raw
+    if f"{column}." == TASK_PREFIX:
+        raise ValueError(f'Write an argument of the task in quotes: "{TASK_PREFIX}{next(iter(raw), "NAME")}" = ...')
+    if len(raw) != 1:
+        raise ValueError(f"{column} must be one of log, linear and static, got {raw!r}.")
+    ((kind, given),) = raw.items()
+    check_known(f"kind of values for {column}:", kind, ("log", "linear", "static"))
+    if not isinstance(given, list):
+        raise TypeError(f"{column}: {kind} must be a list, got {given!r}.")
+    if kind == "static":
+        return space.static([_plain(value) for value in given])
+    if len(given) not in (2, 3):
+        raise ValueError(f"{column}: {kind} must be [low, high, count], or [low, high] to draw from, got {given!r}.")
+    return (space.log if kind == "log" else space.linear)(*given)
+
+
+def _check_argument(task: str, name: str, value: Any) -> Any:
+    check_known(f"argument of task {task!r}:", name, inspect.signature(TASKS[task]).parameters)
+    return _check_type(TASKS[task], name, value)
+
+
+def _check_type(function: Callable[..., Any], name: str, value: Any) -> Any:
+    """The value; raises where the signature says that it is of another type: "no" would pass for true."""
+    parameter = inspect.signature(function).parameters[name]
+    annotation = parameter.annotation
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if function in OPTIMIZERS.values() and annotation is not bool:  # whose other structural values are numbers or None
+        options = (float, type(None)) if parameter.default is None else (float,)
+    fits = type(value) in options or (type(value) is int and float in options)
+    if not fits and all(option in KINDS for option in options):
+        raise TypeError(f"{name} must be {' or '.join(KINDS[option] for option in options)}, got {value!r}.")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A value of the file as Python has it: "none" is None, and lists are tuples, which can be hashed."""
+    if isinstance(value, list):
+        return tuple(_plain(v) for v in value)
+    if not isinstance(value, bool | int | float | str):
+        raise TypeError(f"Got {value!r}: write a number, a string, true, false, or a list of them.")
+    return None if value == "none" else value
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line on which each key or table begins. (A line inside a long value can pass for a key, of another table.)"""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), 1):
+        header = line.lstrip().startswith("[")
+        try:
+            path = _path(tomllib.loads(line if header else f"{line.partition('=')[0]} = 0"))
+        except tomllib.TOMLDecodeError:  # empty, a comment, or the inside of a long value
+            continue
+        table = path if header else table
+        path = path if header else (*table, *path)
+        for length in range(1, len(path) + 1):
+            lines.setdefault(path[:length], number)
+    return lines
+
+
+def _path(parsed: Any) -> tuple[str, ...]:
+    """The keys from the root to the only leaf."""
+    keys = []
+    while isinstance(parsed, dict) and parsed:
+        ((key, parsed),) = parsed.items()
+        keys.append(key)
+    return tuple(keys)
+
+
+def _in_toml(message: str) -> str:
+    """The sweep's advice, which is Python, as one would write it here."""
+    message = message.replace("jl.random or jl.sobol", "`sample`").replace("=jl.", " = jl.")
+    message = re.sub(r"'(task\.\w+)': jl", r'"\1" = jl', message)
+    return re.sub(r"jl\.(static|log|linear)\(\[?(.*?)\]?\)", r"{ \1 = [\2] }", message).replace("jl.", "")

@@ -1,0 +1,74 @@
+"""Three problems on which methods are compared: gradients by `jax.grad`, no random number anywhere.
+
+Every one has the top level `{"weights": ..., "biases": ...}`, so that one prefix masks or partitions them all.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Problem(NamedTuple):
+    start: Callable[[], Any]  # the first parameters, in JAX's present default precision
+    loss: Callable[[Any], Any]
+
+    def gradient(self, params):
+        return jax.grad(self.loss)(params)
+
+
+def wave(*shape, phase=0.0, amplitude=1.0):
+    """Amplitude * sin(phase + 1, phase + 2, ...), of this shape."""
+    count = 1
+    for size in shape:
+        count *= size
+    return amplitude * jnp.sin(phase + jnp.arange(1, count + 1, dtype=float)).reshape(shape)
+
+
+def _quadratic_start():
+    return {"weights": wave(7, phase=0.3) + 1.5, "biases": wave(3, phase=0.8) - 1.2}
+
+
+def _quadratic_loss(params):
+    """W' Q w / 2: curvatures from 4e-4 to 4 (condition number 1e4), turned by a Householder reflection."""
+    w = jnp.concatenate([params["weights"], params["biases"]])
+    normal = wave(10, phase=0.1)
+    turned = w - 2 * normal * jnp.vdot(normal, w) / jnp.vdot(normal, normal)
+    return jnp.sum(4.0 * 10.0 ** -jnp.linspace(0.0, 4.0, 10) * turned**2) / 2
+
+
+def _mlp_start():
+    return {
+        "weights": [wave(4, 6, phase=0.5, amplitude=0.5), wave(6, 3, phase=2.5, amplitude=0.5)],
+        "biases": wave(6, phase=1.0, amplitude=0.1),
+    }
+
+
+def _mlp_loss(params):
+    """Mean squared error of a 4-6-3 tanh network on 10 examples."""
+    x, y = wave(10, 4, phase=0.2), wave(10, 3, phase=1.7)
+    first, second = params["weights"]
+    return jnp.mean((jnp.tanh(x @ first + params["biases"][None, :]) @ second - y) ** 2)
+
+
+def _mixed_start():
+    return {
+        "weights": {"matrix": wave(3, 4, phase=0.4), "kernel": wave(2, 3, 2, 2, phase=1.4)},
+        "biases": {"scalar": jnp.asarray(0.7, float), "vector": wave(5, phase=2.4), "nothing": {}},
+    }
+
+
+def _mixed_loss(params):
+    """Log-cosh wells of several curvatures, coupled; the vector's last two elements have no gradient."""
+    weights, biases = params["weights"], params["biases"]
+    used = (weights["matrix"], weights["kernel"], biases["scalar"], biases["vector"][:3])
+    wells = sum((i + 1) * jnp.mean(jnp.log(jnp.cosh(w - 0.3))) for i, w in enumerate(used))
+    return wells + (sum(jnp.mean(w) for w in used) - 1) ** 2 / 4
+
+
+PROBLEMS = {
+    "quadratic": Problem(_quadratic_start, _quadratic_loss),
+    "mlp": Problem(_mlp_start, _mlp_loss),
+    "mixed": Problem(_mixed_start, _mixed_loss),
+}

@@ -1,0 +1,182 @@
+"""Every optimizer beside its Optax twin, row by row: `cases.CASES`."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import CASES, METHODS, walks
+from problems import PROBLEMS, wave
+from walks import differences
+
+import jaxopt_lab as jl
+
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+def gradients(t, like):
+    """Gradients at step t: the problem plays no part here."""
+    leaves, tree = jax.tree.flatten(like)
+    return jax.tree.unflatten(
+        tree, [wave(*leaf.shape, phase=t + 2.0 * i).astype(leaf.dtype) for i, leaf in enumerate(leaves)]
+    )
+
+
+def assert_same(ours, twin, rtol):
+    """Every leaf equal to within rtol of its largest element."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(twin), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.max(np.abs(b)))
+
+
+# Two hundred steps
+
+
+@pytest.fixture(scope="module", params=walks(), ids=" / ".join)
+def walk(request):
+    case, _, precision = request.param
+    bounds = CASES[case].bounds
+    step, free = (bounds.step64, bounds.free64) if precision == "float64" else (bounds.step32, bounds.free32)
+    return differences(*request.param), {"step": step, "traced": step, "free": free}
+
+
+@pytest.mark.parametrize("what", ["step", "traced", "free"])
+def test_two_hundred_steps(walk, what):
+    seen, bounds = walk
+    assert seen[what] <= bounds[what]
+
+
+@each_case
+def test_a_wide_bound_says_why(case):
+    assert case.bounds == type(case.bounds)() or case.bounds.why
+
+
+# What a sweep asks of an optimizer
+
+
+@each_case
+def test_vmapped_row_is_the_solo_run(case, float64):
+    start = {"weights": wave(2, 2), "biases": wave(2)}
+    names = case.traceable()
+    rows = {name: value * jnp.asarray([1.0, 0.9, 0.8]) for name, value in names.items()}
+
+    def run(values):
+        optimizer = case.make_traced(values)
+        w, state = start, optimizer.init(start)
+        for t in range(3):
+            updates, state = optimizer.update(gradients(t, w), state, w)
+            w = optax.apply_updates(w, updates)
+        return w
+
+    together = jax.vmap(run, axis_size=3)(rows)
+    for row in range(3):
+        solo = run({name: values[row] for name, values in rows.items()})
+        assert_same(jax.tree.map(lambda leaf, row=row: leaf[row], together), solo, 1e-15)
+
+
+@each_case
+def test_second_call_is_not_retraced(case):
+    start, traces = {"weights": wave(2, 2), "biases": wave(2)}, []
+    optimizer = case.make_ours()
+
+    @jax.jit
+    def update(g, state, w):
+        traces.append(1)
+        return optimizer.update(g, state, w)
+
+    updates, state = update(start, optimizer.init(start), start)
+    update(updates, state, optax.apply_updates(start, updates))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("wide", ["float32", "float64"])
+@each_case
+def test_dtypes_and_structure_are_kept(case, dtype, wide, float64):
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), PROBLEMS["mixed"].start())
+    values = {name: jnp.asarray(value, wide) for name, value in case.traceable().items()}
+    avals = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+
+    def once(values, params):
+        optimizer = case.make_traced(values)
+        state = optimizer.init(params)
+        return (params, state), optimizer.update(params, state, params)
+
+    before, after = jax.eval_shape(once, values, params)
+    assert avals(before) == avals(after)
+    buffers = [leaf for leaf in jax.tree.leaves(before[1]) if leaf.ndim]
+    assert all(leaf.dtype == dtype for leaf in buffers)
+
+
+@each_case
+def test_bfloat16_step_is_the_float32_step_rounded(case):
+    """Hyperparameters are not rounded with the parameters: b2 = 0.999 in bfloat16 would be 1, and the step infinite."""
+    values = {name: jnp.asarray(value, "float32") for name, value in case.traceable().items()}
+    optimizer = case.make_traced(values)
+    narrow = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), PROBLEMS["mixed"].start())
+    wide = jax.tree.map(lambda leaf: leaf.astype("float32"), narrow)
+    took, took_state = optimizer.update(gradients(0, narrow), optimizer.init(narrow), narrow)
+    exact, exact_state = optimizer.update(
+        jax.tree.map(lambda leaf: leaf.astype("float32"), gradients(0, narrow)), optimizer.init(wide), wide
+    )
+    rounded = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf, "float64"), tree)
+    # 2**-8: one rounding to bfloat16's eight bits, of the step or of the state it starts from.
+    assert_same(rounded(took), rounded(exact), 2**-8)
+    assert_same(rounded(took_state), rounded(exact_state), 2**-8)
+
+
+# Among Optax's own
+
+WRAPS = {
+    "chain": lambda o: optax.chain(optax.clip_by_global_norm(0.5), o),
+    "masked": lambda o: optax.masked(o, {"weights": False, "biases": True}),
+    "partition": lambda o: optax.partition({"a": o, "b": optax.sgd(0.3)}, {"weights": "b", "biases": "a"}),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+@each_method
+def test_inside_optax(name, wrap, float64):
+    ours, twin = (WRAPS[wrap](o) for o in (METHODS[name].make_ours(), METHODS[name].make_twin()))
+    w = PROBLEMS["mixed"].start()
+    ours_state, twin_state = ours.init(w), twin.init(w)
+    for t in range(3):
+        g = gradients(t, w)
+        ours_updates, ours_state = ours.update(g, ours_state, w)
+        twin_updates, twin_state = twin.update(g, twin_state, w)
+        assert_same(ours_updates, twin_updates, 1e-12)
+        w = optax.apply_updates(w, twin_updates)
+
+
+# Names
+
+
+@each_method
+def test_signature_is_the_twins(name):
+    ours = inspect.signature(METHODS[name].ours).parameters
+    twin = inspect.signature(METHODS[name].twin).parameters
+    shared = [parameter for parameter in twin if parameter in ours]
+    assert {p: ours[p].default for p in shared} == {p: twin[p].default for p in shared}
+    assert set(ours) <= set(twin)
+
+
+@each_case
+def test_numbers_come_first_and_flags_by_name(case):
+    ours = inspect.signature(case.ours).parameters.values()
+    numeric = {p.name: p.default for p in ours if p.kind is p.POSITIONAL_OR_KEYWORD}
+    structural = {p.name: p.default for p in ours if p.kind is p.KEYWORD_ONLY}
+    assert next(iter(numeric)) == "learning_rate"
+    assert set(case.numeric) <= set(numeric)
+    assert set(case.structural) <= set(structural)
+    assert not any(isinstance(default, bool) for default in numeric.values())
+    assert not any(isinstance(default, float) for default in structural.values())
+
+
+def test_registry():
+    assert set(METHODS) == set(jl.OPTIMIZERS)
+    for name, factory in jl.OPTIMIZERS.items():
+        assert factory is getattr(jl, name)
+        assert factory is METHODS[name].ours
+        assert factory.__name__ == name

@@ -1,0 +1,84 @@
+"""Two hundred steps of an optimizer beside its twin, taken once for all the tests that look at them."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from cases import CASES, Case
+from problems import PROBLEMS, Problem
+
+STEPS = 200
+
+
+@cache
+def differences(case_name: str, problem_name: str, precision: str) -> dict[str, float]:
+    """How far ours is from the twin, in the units of `cases.Bounds`.
+
+    `step`: hyperparameters as Python numbers, each step from the twin's point with the twin's gradient.
+    `traced`: the same, every numeric hyperparameter traced and under `vmap`.
+    `free`: traced and under `vmap` too, each on its own way from the start.
+    """
+    case, problem = CASES[case_name], PROBLEMS[problem_name]
+    with jax.enable_x64(precision == "float64"):
+        values = {name: jnp.asarray(value) for name, value in case.traceable().items()}
+        start = problem.start()
+        sizes, ends = jax.device_get(jax.jit(lambda start, values: _walk(case, problem, start, values))(start, values))
+        start = jax.device_get(start)
+    every_step = precision == "float64"
+    return {
+        "step": _over_largest(sizes["ours - twin"], sizes["twin"], every_step),
+        "traced": _over_largest(sizes["traced - twin"], sizes["twin"], every_step),
+        "free": _over_way(ends["traced"], ends["twin"], start),
+    }
+
+
+def _walk(case: Case, problem: Problem, start, values):
+    ours, twin = case.make_ours(), case.make_twin()
+    two = lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tree)
+    put_first = lambda tree, leaves: jax.tree.map(lambda leaf, first: leaf.at[0].set(first), tree, leaves)
+    first = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)
+    traced_update = lambda values, g, state, w: case.make_traced(values).update(g, state, w)
+
+    def step(carry, _):
+        ws, (twin_state, ours_state, traced_states) = carry  # ws[0]: the twin's parameters; ws[1]: of ours, free
+        gs = jax.vmap(problem.gradient)(ws)
+        w, g = first(ws), first(gs)
+        twin_update, twin_state = twin.update(g, twin_state, w)
+        ours_update, ours_state = ours.update(g, ours_state, w)
+        traced_updates, traced_states = jax.vmap(traced_update)(two(values), gs, traced_states, ws)
+        ws = optax.apply_updates(ws, put_first(traced_updates, twin_update))
+        sizes = {
+            "twin": _largest(twin_update),
+            "ours - twin": _largest(jax.tree.map(jnp.subtract, ours_update, twin_update)),
+            "traced - twin": _largest(jax.tree.map(jnp.subtract, first(traced_updates), twin_update)),
+        }
+        return (ws, (twin_state, ours_state, traced_states)), sizes
+
+    traced_states = jax.vmap(lambda values: case.make_traced(values).init(start), axis_size=2)(two(values))
+    states = (twin.init(start), ours.init(start), traced_states)
+    (ws, _), sizes = jax.lax.scan(step, (two(start), states), length=STEPS)
+    return sizes, {"twin": first(ws), "traced": jax.tree.map(lambda leaf: leaf[1], ws)}
+
+
+def _largest(tree):
+    """The largest element of every leaf: one vector."""
+    return jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)])
+
+
+def _over_largest(gap, largest, every_step: bool) -> float:
+    """The worst element of any step, over the largest element of that leaf's update in that step.
+
+    Or, without `every_step`, in any step: where a decaying sum passes through 0, float32 has no digits left.
+    """
+    assert np.isfinite(largest).all(), "the twin left the finite numbers: such a row proves nothing"
+    if not every_step:
+        gap, largest = gap.max(0), largest.max(0)
+    return float(np.max(gap / largest))
+
+
+def _over_way(ours, twin, start) -> float:
+    """Distance of the two ends, over the twin's distance from the start (Euclidean norms over all leaves)."""
+    flat = lambda tree: np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
+    return float(np.linalg.norm(flat(ours) - flat(twin)) / np.linalg.norm(flat(twin) - flat(start)))
