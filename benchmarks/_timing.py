@@ -1,4 +1,4 @@
-"""How every benchmark here measures: warm, to the end of the computation, peers interleaved, median and spread, JSON out."""
+"""How every benchmark here measures: warm, to the end of the computation, peers in turns, median and spread, JSON."""
 
 import importlib.metadata
 import json
@@ -29,6 +29,7 @@ def interleaved(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dic
 
     Returns:
         By name: `first` (which compiles), and the `median`, `least` and `most` seconds of the warm calls.
+
     """
     first = {name: once(function) for name, function in functions.items()}
     warm: dict[str, list[float]] = {name: [] for name in functions}

@@ -1,7 +1,7 @@
 """How fast is a sweep against the loops that people write? Run: python benchmarks/sweep.py
 
-Adam on the digits network, batch 64, in float32, without evaluation on held-out data. `jl.sweep` is timed whole, as a user
-calls it: checks, chunks, recording, divergence guard and the labelled dataset. The peers are the bare loops over Optax:
+Adam on the digits network, batch 64, float32, without evaluation on held-out data. `jl.sweep` is timed whole, as a
+user calls it: checks, chunks, recording, divergence guard and the labelled dataset. The peers are bare loops over Optax:
 
 - vmap: `jit(vmap(scan))` over (learning rate, key), each trial with batches of its own;
 - shared: the same, nested, so that all learning rates of a seed share its batches, as they do in a sweep;
@@ -36,7 +36,7 @@ def peers(task: jl.Task, steps: int):
         params = task.init(key)
 
         def body(carry, t):
-            params, state, loss = step(*carry, learning_rate, key, t)
+            params, state, loss = step(carry[0], carry[1], learning_rate, key, t)
             return (params, state), loss
 
         return jax.lax.scan(body, (params, optax.adam(learning_rate).init(params)), jnp.arange(steps))[1]
@@ -70,7 +70,7 @@ def measure(trials: int, width: int, steps: int, seeds: int, repeats: int) -> di
         "jaxopt_lab": lambda: jl.sweep(jl.adam, task, {"learning_rate": rates}, steps=steps, seeds=seeds) and None,
         "vmap": lambda: np.asarray(vmap(*flat)),
         "shared": lambda: np.asarray(shared(jnp.asarray(rates), keys)),
-        "loop": lambda: loop(rates[:few], keys[[0] * few]),
+        "loop": lambda: loop(rates[:few], keys[np.arange(few) * 0]),
     }
     timed = _timing.interleaved(ways, repeats)
     row = {"trials": trials, "width": width, "steps": steps, "seeds": seeds, "seconds": timed}

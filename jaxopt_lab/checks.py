@@ -9,14 +9,14 @@ from jaxopt_lab.engine import Group
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
-from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.trial import Trial
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.validation import check_known
 
 TASK_PREFIX = "task."
 
 
-def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations, task: Task) -> None:
+def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
     """Raise where the table names what the optimizer or task does not take, or gives it as the wrong kind."""
     parameters = inspect.signature(factory).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -39,6 +39,8 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         )
         if structural and not static:
             raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
+        if isinstance(default, bool) and not all(isinstance(v, bool) for v in values):
+            raise TypeError(f"{column} of {name} must be True or False, got {list(values)!r}.")
         if ours and static and not structural and all(isinstance(v, float | int) for v in values):
             raise TypeError(f"{column} of {name} is numeric: write {column}={list(values)!r} without jl.static.")
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
@@ -49,7 +51,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
 
 
 def check_traceable(group: Group) -> None:
-    """Trace one trial without running it: raise where the task or the optimizer cannot be trained."""
+    """Trace one step of a trial without running it: raise where the task or the optimizer cannot be trained."""
     structure = group.structure
     task, key, data = structure.task, jax.random.key(0), structure.task.data
     params = jax.eval_shape(task.init, key)
@@ -76,16 +78,17 @@ def check_traceable(group: Group) -> None:
                 f"Task {task.name!r}: the {what} must be one floating-point number, got {got}. "
                 "Take the mean over the batch's examples, for example."
             )
-    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
-    def make_and_init(values):
+    def one_step(values, params, data):
         optimizer = structure.factory(**dict(structure.static), **values)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"{group.optimizer} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        return optimizer.init(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params))
+        trial = Trial(optimizer, task)
+        return trial.step(trial.start(params), key, jnp.int32(0), data)
 
     try:
-        jax.eval_shape(make_and_init, dict.fromkeys(structure.names, number))
+        jax.eval_shape(one_step, values, params, data)
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
             f"{group.optimizer} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "

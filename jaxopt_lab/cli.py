@@ -239,9 +239,7 @@ def _board(results: "Results", width: int) -> Group:
     table.add_column("optimizer", overflow="fold")
     columns: dict[str, list[str]] = {}
     if "learning_rate" in frame:
-        # Where no learning rate led anywhere, none is best.
-        found = frame[metric].abs() < math.inf
-        columns["best\nrate"] = [_number(x) for x in frame["learning_rate"].where(found, math.nan)]
+        columns["best\nrate"] = [_number(x) for x in frame["learning_rate"]]
     for score in dict.fromkeys([metric, *(c for c in ("validation_loss", "test_loss") if c in frame)]):
         columns[score.replace("_", "\n")] = _with_quartiles(frame, score, " " if width >= WIDE else "\n")
     for score in [c for c in frame if str(c).startswith("test_") and greater_is_better(str(c))]:

@@ -144,7 +144,7 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
 
     """
     n = check_count("n of jl.random", n)
-    key = jax.random.key(key) if isinstance(key, int) else key
+    key = key if isinstance(key, jax.Array) else jax.random.key(check_count("key of jl.random", key, least=0))
     return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
 
 

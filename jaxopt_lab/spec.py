@@ -37,19 +37,21 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 from jaxopt_lab import space
+from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.space import Configurations, configurations
-from jaxopt_lab.sweep import TASK_PREFIX, _finite, _groups, _seeds, check_hyperparameters
+from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
-from jaxopt_lab.validation import check_count, check_known
+from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
 
 REQUIRED = ("steps", "tasks", "optimizers")
 # How `sweep` checks its own options; whatever passes here, it takes.
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate")},
-    **{name: functools.partial(_finite, name) for name in ("target", "tolerance")},
-    "seeds": lambda value: _seeds(value).tolist(),
+    "target": functools.partial(check_number, "target"),
+    "tolerance": functools.partial(check_number, "tolerance", least=0.0),
+    "seeds": check_seeds,
 }
 KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
 # What an argument with a type of Python's may be in the file; the tasks themselves check arguments of other types.
@@ -111,15 +113,13 @@ class _Reader:
         for key in [key for key in OPTIONS if key in document]:
             with self.at(key):
                 options[key] = OPTIONS[key](document[key])
-                if key == "tolerance" and options[key] < 0:
-                    raise ValueError(f"tolerance must be >= 0, got {options[key]!r}.")
         for task, table in self.tables("tasks", TASKS).items():
             arguments[task] = {}
             for argument, raw in table.items():
                 with self.at("tasks", task, argument):
                     arguments[task][argument] = _check_argument(task, argument, _plain(raw))
         spaces = self.spaces()
-        return Spec(name, self.text, self.tasks(arguments, spaces), spaces, options)
+        return Spec(name, self.text, self.tasks(arguments, spaces, options), spaces, options)
 
     def spaces(self) -> dict[str, Configurations]:
         combine, common = self.combination(), self.document.get("space", {})
@@ -156,7 +156,7 @@ class _Reader:
                 raise ValueError(f"sample must be {{ random = COUNT }} or {{ sobol = COUNT }}, got {sample!r}.")
             for key in sample:
                 check_known("key in sample:", key, (*kinds, "seed"))
-            n, (seed,) = check_count(kinds[0], sample[kinds[0]]), _seeds([sample.get("seed", 0)]).tolist()
+            n, (seed,) = check_count(kinds[0], sample[kinds[0]]), check_seeds([sample.get("seed", 0)])
         return lambda values: getattr(space, kinds[0])(values, n, seed)
 
     def check(self, name: str, table: Configurations) -> None:
@@ -172,8 +172,8 @@ class _Reader:
                 for value in table.columns[column]:
                     _check_type(OPTIMIZERS[name], column, value)
 
-    def tasks(self, arguments: Mapping[str, dict[str, Any]], spaces: Mapping[str, Configurations]) -> dict[str, Task]:
-        """Make every task, in every variant that a space asks for. A sweep makes none again: equal ones are kept."""
+    def tasks(self, arguments: dict[str, dict[str, Any]], spaces: dict[str, Configurations], options: dict[str, Any]):
+        """Make every task, and plan every sweep of it. A sweep makes none again: equal ones are kept."""
         tasks = {}
         for name, given in arguments.items():
             with self.at("tasks", name):
@@ -185,7 +185,7 @@ class _Reader:
                         for value in table.columns[column]:
                             _check_argument(name, column.removeprefix(TASK_PREFIX), value)
                 with self.at(*self.place(optimizer, of_task[0]) if of_task else ()):
-                    _groups(optimizer, OPTIMIZERS[optimizer], table, tasks[name], 0)
+                    plan_sweep(optimizer, tasks[name], table, **options)
         return tasks
 
     def tables(self, key: str, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -214,8 +214,8 @@ class _Reader:
 
 
 def _objection(name: str, table: Configurations) -> str | None:
-    try:  # without a task: its arguments are checked where it is made
-        check_hyperparameters(name, OPTIMIZERS[name], table, task=None)  # pyright: ignore[reportArgumentType]
+    try:
+        check_hyperparameters(name, OPTIMIZERS[name], table)
     except (TypeError, ValueError) as error:
         return str(error)
     return None

@@ -18,7 +18,7 @@ from jaxopt_lab.space import Configurations, Space, configurations
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.validation import check_count, check_known
+from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
 
 Optimizers = str | OptimizerFactory | Mapping[str, OptimizerFactory | str] | Iterable[OptimizerFactory | str]
 
@@ -102,10 +102,9 @@ def plan_sweep(
 
     """
     steps = check_count("steps", steps)
-    seeds = _seeds(seeds)
-    target, tolerance = _finite("target", target), _finite("tolerance", tolerance)
-    if tolerance is not None and tolerance < 0:
-        raise ValueError(f"tolerance must be >= 0, got {tolerance!r}. Leave it out never to stop for it.")
+    named = check_seeds(seeds)
+    target = None if target is None else check_number("target", target)
+    tolerance = None if tolerance is None else check_number("tolerance", tolerance, least=0.0)
     record = None if record is None else check_count("record", record)
     evaluate = None if evaluate is None else check_count("evaluate", evaluate)
     factories = _factories(optimizers)
@@ -114,17 +113,17 @@ def plan_sweep(
     tables = {name: configurations(s) for name, s in _spaces(space, factories).items()}
     groups = []
     for name, table in tables.items():
-        check_hyperparameters(name, factories[name], table, base)
+        check_hyperparameters(name, factories[name], table)
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     for group in groups:
         check_traceable(group)
 
-    trials = sum(len(table) for table in tables.values()) * len(seeds)
+    trials = sum(len(table) for table in tables.values()) * len(named)
     eval_steps = steps_at(evaluate, steps, _affordable(trials, 21))
     params = max(params_bytes(group.structure.task) for group in groups)
     plan = Plan(
         groups=groups,
-        seeds=seeds,
+        seeds=np.asarray(named, np.int32),
         steps=steps,
         target=-math.inf if target is None else target,
         tolerance=tolerance,
@@ -218,30 +217,6 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
     return groups
-
-
-def _seeds(seeds: int | Iterable[int]) -> np.ndarray:
-    if isinstance(seeds, Iterable):
-        listed = [check_count("A seed", seed, least=0) for seed in seeds]
-        if not listed:
-            raise ValueError("seeds is empty: give at least one, or how many.")
-        if len(set(listed)) < len(listed):
-            raise ValueError(f"seeds must differ, got {listed}.")
-    else:
-        listed = list(range(check_count("seeds", seeds)))
-    if max(listed) >= 2**31:
-        raise ValueError(f"A seed must be below 2**31, got {max(listed)}.")
-    return np.asarray(listed, np.int32)
-
-
-def _finite(what: str, value: float | None) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{what} must be a number or None, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{what} must be finite, got {value!r}. Leave it out never to stop for it.")
-    return float(value)
 
 
 def _affordable(trials: int, most: int) -> int:

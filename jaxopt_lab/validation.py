@@ -1,9 +1,12 @@
 """Checks on the host, before anything compiles: every error says what was wrong, what was got and what to do."""
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -21,8 +24,8 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
         raise ValueError(f"Unknown {what} {name!r}. {nearest(str(name), known)}")
 
 
-def check_count(what: str, value: Any, least: int = 1) -> int:
-    """`value` as an int of at least `least`; TypeError or ValueError otherwise."""
+def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1) -> int:
+    """`value` as an int from `least` to `most` (by default what a program can count to); TypeError or ValueError."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -31,4 +34,29 @@ def check_count(what: str, value: Any, least: int = 1) -> int:
         raise TypeError(f"{what} must be an integer, got {value!r}.") from None
     if count < least:
         raise ValueError(f"{what} must be at least {least}, got {count}.")
+    if count > most:
+        raise ValueError(f"{what} must be at most {most}, got {count}.")
     return count
+
+
+def check_number(what: str, value: Any, least: float = -math.inf) -> float:
+    """`value` as a finite float of at least `least`; TypeError or ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{what} must be a number or left out, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, got {value!r}. Leave it out never to stop for it.")
+    if value < least:
+        raise ValueError(f"{what} must be >= {least:g}, got {value!r}. Leave it out never to stop for it.")
+    return float(value)
+
+
+def check_seeds(seeds: int | Iterable[int]) -> list[int]:
+    """The seeds themselves: 0, 1, ... where it is said how many. TypeError or ValueError where they cannot be."""
+    if not isinstance(seeds, Iterable):
+        return list(range(check_count("seeds", seeds)))
+    listed = [check_count("A seed", seed, least=0) for seed in seeds]
+    if not listed:
+        raise ValueError("seeds is empty: give at least one, or how many.")
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"seeds must differ, got {listed}.")
+    return listed

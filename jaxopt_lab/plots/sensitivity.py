@@ -56,7 +56,11 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
     rows = np.concatenate([*chosen.values()])
     bests = {name: results.best(metric, name) for name in chosen}
     levels = [bests[name].values for name in chosen if not chosen[name].size]
-    y = scale(dataset, metric, np.concatenate([*map(np.ravel, spread(values[rows])), np.ravel(levels)]))
+    y = scale(
+        dataset,
+        metric,
+        np.concatenate([*(np.ravel(np.asarray(s)) for s in spread(values[rows])), np.ravel(np.asarray(levels))]),
+    )
 
     handles = []
     for i, (name, own) in enumerate(chosen.items()):

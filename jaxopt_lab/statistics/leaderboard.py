@@ -36,7 +36,8 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
         best = best_config(own, metric)
         row = {"optimizer": name, "config": int(own["config"].values[best])}
         if "learning_rate" in own.coords:
-            row["learning_rate"] = own["learning_rate"].values[best]
+            found = np.isfinite(median_score(own, metric)[best])  # where no learning rate led anywhere, none is best
+            row["learning_rate"] = own["learning_rate"].values[best] if found else np.nan
         for shown in dict.fromkeys([metric, *metrics(dataset)]):
             values = score(own, shown).values[best]
             low, high = np.percentile(values, [25, 75], method="nearest")  # never between a number and infinity

@@ -38,7 +38,7 @@ def test_one_trace_a_structure_however_many_learning_rates():
         results = jl.sweep(jl.adam, counting_task(counts), space, steps=20, seeds=2)
         assert results.dataset.sizes["config"] == 2 * rates
         traces[rates] = len(counts)
-    assert traces[2] == traces[64] <= 4  # the check on the host, the step, the evaluation
+    assert traces[2] == traces[64] <= 5  # two checks on the host, the step, the evaluation
 
 
 def test_one_trace_for_each_structural_value():
@@ -60,7 +60,7 @@ def test_a_second_sweep_compiles_nothing():
     jl.sweep(jl.adam, task, {"learning_rate": [0.1, 0.2]}, steps=20)
     before = len(counts)
     again = jl.sweep(jl.adam, task, {"learning_rate": [0.3, 0.4]}, steps=20)
-    assert len(counts) - before <= 1  # the check on the host
+    assert len(counts) - before <= 2  # the checks on the host
     assert again.dataset.learning_rate.values.tolist() == [0.3, 0.4]
 
 

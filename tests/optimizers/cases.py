@@ -59,7 +59,13 @@ matrices = lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
 steady = Bounds(
     free64=1e-2, free32=5e-2, why="steps do not shrink with g: signs flip near a minimum, and rounding grows"
 )
-crossing = Bounds(step64=1e-9, free64=1e-6, free32=1e-2, why="the scalar's sum of steps passes through 0; signs flip")
+crossing = Bounds(
+    step32=1e-5,
+    step64=1e-9,
+    free64=1e-6,
+    free32=1e-2,
+    why="v - m**2 cancels; the scalar's sum of steps passes through 0",
+)
 corrected = Bounds(
     step32=2e-5, free32=1e-4, why="Optax's 1 - b2**t loses two digits in float32; ours does not, see below"
 )

@@ -84,6 +84,14 @@ def test_centered_rmsprop_stays_finite_on_a_steady_gradient(momentum, eps_in_sqr
     assert (np.asarray(updates) < 0).all()
 
 
+def test_centered_rmsprop_keeps_the_mean_of_the_gradient():
+    """Only its square enters the step, so that a wrong sign would be seen nowhere else."""
+    g = jnp.asarray([2.0, -1.0])
+    optimizer: Any = jl.rmsprop(0.01, 0.75, centered=True)
+    _, state = optimizer.update(g, optimizer.init(g))
+    np.testing.assert_array_equal(state.m, 0.25 * g)
+
+
 def test_adagrad_makes_no_step_where_the_sum_of_squares_is_zero():
     """A gradient of 1e-30 has a square of 0 in float32."""
     with jax.enable_x64(False):
