@@ -1,7 +1,7 @@
 """How fast is a sweep against the loops that people write? Run: python benchmarks/sweep.py
 
-Adam on the digits network, batch 64, float32, without evaluation on held-out data. `jl.sweep` is timed whole, as a
-user calls it: checks, chunks, recording, divergence guard and the labelled dataset. The peers are bare loops over Optax:
+Adam on the digits network, batch 64, float32, without evaluation on held-out data. `jl.sweep` is timed whole, as a user
+calls it: checks, chunks, recording, divergence guard and labelled dataset. The peers are bare loops over Optax:
 
 - vmap: `jit(vmap(scan))` over (learning rate, key), each trial with batches of its own;
 - shared: the same, nested, so that all learning rates of a seed share its batches, as they do in a sweep;

@@ -155,12 +155,6 @@ BAD = [
         TypeError,
         "True or False",
     ),
-    (
-        "an update that cannot be traced",
-        lambda: run(jl.sgd, space=RATES | {"momentum": jl.static([(1, 2)])}),
-        TypeError,
-        ".",
-    ),
     ("Optax's flag as numbers", lambda: run(optax.sgd, space=RATES | {"nesterov": [0, 1]}), TypeError, "is structural"),
     ("numbers as structural", lambda: run(space={"learning_rate": jl.static([0.1])}), TypeError, "is numeric"),
     ("missing hyperparameter", lambda: run(space={"b1": [0.9]}), ValueError, "adam needs learning_rate"),
