@@ -39,8 +39,8 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         )
         if structural and not static:
             raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
-        if isinstance(default, bool) and not all(isinstance(v, bool) for v in values):
-            raise TypeError(f"{column} of {name} must be True or False, got {list(values)!r}.")
+        if isinstance(default, bool) and (wrong := [v for v in values if not isinstance(v, bool)]):
+            raise TypeError(f"{column} of {name} must be True or False, got {wrong[0]!r}.")
         if ours and static and not structural and all(isinstance(v, float | int) for v in values):
             raise TypeError(f"{column} of {name} is numeric: write {column}={list(values)!r} without jl.static.")
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]

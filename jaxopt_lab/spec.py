@@ -295,6 +295,10 @@ def _path(parsed: Any) -> tuple[str, ...]:
 
 def _in_toml(message: str) -> str:
     """The sweep's advice, which is Python, as one would write it here."""
-    message = message.replace("jl.random or jl.sobol", "`sample`").replace("=jl.", " = jl.")
+    message = (
+        message.replace("jl.random or jl.sobol", "`sample`")
+        .replace("True or False", "true or false")
+        .replace("=jl.", " = jl.")
+    )
     message = re.sub(r"'(task\.\w+)': jl", r'"\1" = jl', message)
     return re.sub(r"jl\.(static|log|linear)\(\[?(.*?)\]?\)", r"{ \1 = [\2] }", message).replace("jl.", "")

@@ -119,7 +119,8 @@ def plan_sweep(
         check_traceable(group)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
-    eval_steps = steps_at(evaluate, steps, _affordable(trials, 21))
+    held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
+    eval_steps = steps_at(evaluate, steps, _affordable(trials, 21) if held_out else 2)
     params = max(params_bytes(group.structure.task) for group in groups)
     plan = Plan(
         groups=groups,

@@ -131,7 +131,11 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("target = nan", before="steps"), 2, ["target must be finite"]),
     (with_line("tolerance = -1", before="steps"), 2, ["tolerance must be >= 0"]),
     (with_line("sample = 3", before="steps"), 2, ["sample must be"]),
-    (with_line("sample = { random = 1, seed = 99999999999999999999 }", before="steps"), 2, ["must be below 2**31"]),
+    (
+        with_line("sample = { random = 1, seed = 99999999999999999999 }", before="steps"),
+        2,
+        ["must be at most 2147483647"],
+    ),
     (with_line("space = 3", before="steps").replace("[space]\nlearning_rate = [0.1, 0.2]", ""), 2, ["a table"]),
     (with_line("tasks = 3", before="steps").replace("[tasks.quadratic]", ""), 2, ["tasks must be tables"]),
     (PLAIN.replace("[optimizers.sgd]", "[optimizers]\nsgd = 3"), 7, ["write [optimizers.sgd]"]),
@@ -147,7 +151,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("momentum = { log = [2, 1, 3] }"), 7, ["{ log = [2, 1, 3] }", "empty"]),
     (with_line("momentum = { log = [0, 1, 3] }"), 7, ["above 0"]),
     (with_line("nesterov = true"), 7, ["{ static = [...] }"]),
-    (with_line("nesterov = { static = ['no'] }"), 7, ["nesterov must be true or false", "'no'"]),
+    (with_line("nesterov = { static = ['no'] }"), 7, ["nesterov of sgd must be true or false", "'no'"]),
     (with_line("learning_rate = { static = [0.1] }"), 7, ["numeric"]),
     (with_line("task.spectrum = { static = [[1]] }"), 7, ['"task.spectrum"']),
     (

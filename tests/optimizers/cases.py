@@ -59,7 +59,7 @@ matrices = lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
 steady = Bounds(
     free64=1e-2, free32=5e-2, why="steps do not shrink with g: signs flip near a minimum, and rounding grows"
 )
-cancels = Bounds(step32=1e-5, why="v - m**2 cancels")
+cancels = Bounds(step32=2e-5, why="v - m**2 + eps cancels: where it is v / 100, two of float32's seven digits are gone")
 corrected = Bounds(step32=2e-5, free32=1e-4, why="Optax's 1 - b2**t loses two digits in float32; ours keeps them")
 
 CASES = {
@@ -77,7 +77,7 @@ CASES = {
     "rmsprop corrected": Case(jl.rmsprop, optax.rmsprop, slow | {"eps": 1e-3}, {"bias_correction": True}),
     "rmsprop momentum": Case(jl.rmsprop, optax.rmsprop, crawl | {"eps": 1e-3, "momentum": 0.8}),
     "rmsprop nesterov": Case(jl.rmsprop, optax.rmsprop, crawl | {"eps": 1e-3, "momentum": 0.8}, {"nesterov": True}),
-    "rmsprop centered": Case(jl.rmsprop, optax.rmsprop, slow | {"eps": 1e-2}, {"centered": True}),
+    "rmsprop centered": Case(jl.rmsprop, optax.rmsprop, slow | {"eps": 1e-2}, {"centered": True}, cancels),
     "rmsprop centered corrected": Case(
         jl.rmsprop,
         optax.rmsprop,
@@ -114,10 +114,5 @@ METHODS = {name: case for name, case in CASES.items() if " " not in name}
 
 
 def walks() -> list[tuple[str, str, str]]:
-    """(case, problem, precision): a method's first row on every problem in both, its options once in each.
-
-    A compilation costs a second. The mixed pytree is the strictest in float64; in float32 the quadratic is.
-    """
-    first = [(case, problem, precision) for case in METHODS for problem in PROBLEMS for precision in PRECISIONS]
-    options = [name for name in CASES if name not in METHODS]
-    return first + [(case, *where) for case in options for where in (("mixed", "float64"), ("quadratic", "float32"))]
+    """(case, problem, precision): every row on every problem in both precisions."""
+    return [(case, problem, precision) for case in CASES for problem in PROBLEMS for precision in PRECISIONS]
