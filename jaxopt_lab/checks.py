@@ -41,8 +41,14 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
         if isinstance(default, bool) and (wrong := [v for v in values if not isinstance(v, bool)]):
             raise TypeError(f"{column} of {name} must be True or False, got {wrong[0]!r}.")
-        if ours and static and not structural and all(isinstance(v, float | int) for v in values):
-            raise TypeError(f"{column} of {name} is numeric: write {column}={list(values)!r} without jl.static.")
+        if ours and static and not structural:  # only None is: without momentum there is no buffer
+            numbers = [v for v in values if isinstance(v, float | int) and not isinstance(v, bool)]
+            wrong = [v for v in values if v not in numbers and not (v is None and default is None)]
+            if wrong:
+                none = " or None" if default is None else ""
+                raise TypeError(f"{column} of {name} must be a number{none}, got {wrong[0]!r}.")
+            if len(numbers) == len(values):
+                raise TypeError(f"{column} of {name} is numeric: write {column}={numbers!r} without jl.static.")
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
     if missing := [n for n in required if n not in table.columns]:
         raise ValueError(
@@ -85,7 +91,7 @@ def check_traceable(group: Group) -> None:
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"{group.optimizer} must return an (init, update) pair, got {type(optimizer).__name__}.")
         trial = Trial(optimizer, task)
-        return trial.step(trial.start(params), key, jnp.int32(0), data)
+        return trial.step(trial.start(params), jnp.int32(0), task.batch(data[0], key, jnp.int32(0)))
 
     try:
         jax.eval_shape(one_step, values, params, data)

@@ -167,10 +167,6 @@ class _Reader:
                 if _objection(name, dataclasses.replace(table, columns=others)) != objection:
                     self.fail(self.place(name, column), objection)
             self.fail(("optimizers", name), objection)  # about one that is missing
-        for column in [c for c in table.static if not c.startswith(TASK_PREFIX)]:
-            with self.at(*self.place(name, column)):
-                for value in table.columns[column]:
-                    _check_type(OPTIMIZERS[name], column, value)
 
     def tasks(self, arguments: dict[str, dict[str, Any]], spaces: dict[str, Configurations], options: dict[str, Any]):
         """Make every task, and plan every sweep of it. A sweep makes none again: equal ones are kept."""
@@ -241,17 +237,11 @@ def _values(column: str, raw: Any) -> Any:
 
 
 def _check_argument(task: str, name: str, value: Any) -> Any:
-    check_known(f"argument of task {task!r}:", name, inspect.signature(TASKS[task]).parameters)
-    return _check_type(TASKS[task], name, value)
-
-
-def _check_type(function: Callable[..., Any], name: str, value: Any) -> Any:
     """The value; raises where the signature says that it is of another type: "no" would pass for true."""
-    parameter = inspect.signature(function).parameters[name]
-    annotation = parameter.annotation
+    parameters = inspect.signature(TASKS[task]).parameters
+    check_known(f"argument of task {task!r}:", name, parameters)
+    annotation = parameters[name].annotation
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    if function in OPTIMIZERS.values() and annotation is not bool:  # whose other structural values are numbers or None
-        options = (float, type(None)) if parameter.default is None else (float,)
     fits = type(value) in options or (type(value) is int and float in options)
     if not fits and all(option in KINDS for option in options):
         raise TypeError(f"{name} must be {' or '.join(KINDS[option] for option in options)}, got {value!r}.")
@@ -295,10 +285,13 @@ def _path(parsed: Any) -> tuple[str, ...]:
 
 def _in_toml(message: str) -> str:
     """The sweep's advice, which is Python, as one would write it here."""
-    message = (
-        message.replace("jl.random or jl.sobol", "`sample`")
-        .replace("True or False", "true or false")
-        .replace("=jl.", " = jl.")
-    )
+    words = {
+        "jl.random or jl.sobol": "`sample`",
+        "True or False": "true or false",
+        "a number or None": 'a number or "none"',
+        "=jl.": " = jl.",
+    }
+    for python, toml in words.items():
+        message = message.replace(python, toml)
     message = re.sub(r"'(task\.\w+)': jl", r'"\1" = jl', message)
     return re.sub(r"jl\.(static|log|linear)\(\[?(.*?)\]?\)", r"{ \1 = [\2] }", message).replace("jl.", "")

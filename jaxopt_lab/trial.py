@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.tasks.task import SPLITS, Task
-from jaxopt_lab.types import Key, Params
+from jaxopt_lab.types import Batch, Key, Params
 
 STATUSES = ("running", "completed", "reached", "converged", "diverged", "interrupted")
 RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED = range(len(STATUSES))
@@ -44,6 +44,11 @@ def initial_params(task: Task, key: Key) -> Params:
     return jax.tree.map(jnp.asarray, task.init(jax.random.fold_in(key, 0)))
 
 
+def batch_key(key: Key) -> Key:
+    """What the batches of a trial are drawn by, whatever its optimizer."""
+    return jax.random.fold_in(key, 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One training run as pure functions of its state.
@@ -61,9 +66,9 @@ class Trial:
         zero = jnp.zeros([], jnp.int32)
         return TrialState(params, self.optimizer.init(params), zero + RUNNING, zero, jnp.full([], jnp.inf, float))
 
-    def step(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> TrialState:
+    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch) -> TrialState:
         """Step number `t`, from 0. A loss that ends the trial leaves the parameters alone, as does every step after."""
-        objective = self._objective(key, t, data)
+        objective = lambda params: self.task.loss(params, batch)
         loss, grads = jax.value_and_grad(objective)(state.params)
         update = optax.with_extra_args_support(self.optimizer).update
         updates, optimizer_state = update(
@@ -82,18 +87,23 @@ class Trial:
     ) -> tuple[TrialState, Float[Array, " length"]]:
         """Steps `first` to `last` - 1, at most `length` of them, and the training loss before each."""
 
-        def step(state, t):
-            state = _choose(t < last, self.step(state, key, t, data), state)
+        def step(state, t_and_draw):
+            t, draw = t_and_draw
+            state = _choose(t < last, self.step(state, t, self.task.take(data[0], draw)), state)
             return state, state.loss
 
-        return jax.lax.scan(step, state, first + jnp.arange(length, dtype=jnp.int32))
+        ts = first + jnp.arange(length, dtype=jnp.int32)
+        # Drawn for all steps at once: drawing inside the loop would cost a GPU dear.
+        draws = jax.vmap(lambda t: self.task.draw(batch_key(key), t))(ts)
+        return jax.lax.scan(step, state, (ts, draws))
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> dict[str, Any]:
         """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.
 
         A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
         """
-        status, train_loss = self._judge(state.status, state.loss, self._objective(key, t, data)(state.params))
+        batch = self.task.batch(data[0], batch_key(key), t)
+        status, train_loss = self._judge(state.status, state.loss, self.task.loss(state.params, batch))
         diverged = status == DIVERGED
         values = {"status": status, "train_loss": train_loss}
         for split, batch in zip(SPLITS[1:], data[1:], strict=True):
@@ -103,10 +113,6 @@ class Trial:
             for name, metric in self.task.metrics.items():
                 values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(state.params, batch))
         return values
-
-    def _objective(self, key: Key, t: Int[Array, ""], data: Any):
-        batch = self.task.batch(data[0], jax.random.fold_in(key, 1), t)
-        return lambda params: self.task.loss(params, batch)
 
     def _judge(self, status: Array, last_loss: Array, loss: Array) -> tuple[Array, Array]:
         """The status after seeing `loss`, and the loss to report: a trial that had stopped keeps both."""

@@ -161,7 +161,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     ),
     (with_line('"task.batch_size" = { static = [3] }'), 7, ["task 'quadratic'", "'batch_size'"]),
     (with_line('"task.rotation_seed" = { static = ["x"] }', before="learning_rate"), 5, ["an integer", "none"]),
-    (with_line("momentum = { static = ['x'] }"), 7, ["momentum must be a number or \"none\", got 'x'"]),
+    (with_line("momentum = { static = ['x'] }"), 7, ["momentum of sgd must be a number or \"none\", got 'x'"]),
     (PLAIN.replace("[space]\nlearning_rate = [0.1, 0.2]\n", ""), 4, ["sgd needs learning_rate"]),
     (
         with_line("momentum = [1, 2, 3]").replace("steps", 'combine = "zipped"\nsteps'),

@@ -150,6 +150,12 @@ BAD = [
         "is structural, got 0",
     ),
     (
+        "text for a number",
+        lambda: run(jl.sgd, space=RATES | {"momentum": jl.static(["x"])}),
+        TypeError,
+        "must be a number or None, got 'x'",
+    ),
+    (
         "a flag as text",
         lambda: run(jl.momentum, space=RATES | {"nesterov": jl.static(["no"])}),
         TypeError,

@@ -152,7 +152,7 @@ class _Run:
         rows = np.ix_(group.configs[chunk.rows], chunk.columns)
 
         def keep(x):  # (seeds, configurations, ...) of the padded chunk -> (configurations, seeds, ...)
-            return np.swapaxes(np.array(x)[: len(chunk.columns), : len(chunk.rows)], 0, 1)
+            return np.swapaxes(np.asarray(x)[: len(chunk.columns), : len(chunk.rows)], 0, 1)
 
         def evaluate(state, first_point, points):
             seen = program.evaluate(state._replace(optimizer=None), seeds, jnp.int32(first_point), target, data)
@@ -170,7 +170,7 @@ class _Run:
             first, last = jnp.int32(segment.first), jnp.int32(segment.last)
             state, losses = program.advance(state, values, seeds, first, last, target, tolerance, data)
             self._record(rows, segment.first, segment.last, keep(losses))
-            status = keep(state.status)
+            status = keep(state.status).copy()  # the next segment takes the state's memory
             stopped = bool((status != RUNNING).all())
             if segment.evaluate or stopped:
                 point = int(np.searchsorted(plan.eval_steps, segment.last))

@@ -81,13 +81,24 @@ class Task:
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
+        return self.take(train, self.draw(key, step))
+
+    def draw(self, key: Key, step: jax.Array) -> Any:
+        """What tells the batch of `step` from others: a key, the examples' indices, or None where all are one.
+
+        Apart from `take` so that a training loop can draw for many steps at once.
+        """
         if callable(self.train):
-            return self.train(jax.random.fold_in(key, step))
+            return jax.random.fold_in(key, step)
         if self.batch_size is None:
+            return None
+        return batch_indices(key, step, jax.tree.leaves(self.train)[0].shape[0], self.batch_size)
+
+    def take(self, train: Any, draw: Any) -> Batch:
+        """The batch that was drawn."""
+        if draw is None:
             return train
-        examples = jax.tree.leaves(train)[0].shape[0]
-        index = batch_indices(key, step, examples, self.batch_size)
-        return jax.tree.map(lambda x: jnp.asarray(x)[index], train)
+        return self.train(draw) if callable(self.train) else jax.tree.map(lambda x: jnp.asarray(x)[draw], train)
 
     def replace(self, **arguments: Any) -> "Task":
         """The same task made with other arguments: `jl.tasks.digits_mlp().replace(width=64)`.
