@@ -49,6 +49,14 @@ def batch_key(key: Key) -> Key:
     return jax.random.fold_in(key, 1)
 
 
+def draws(task: Task, key: Key, first: Int[Array, ""], length: int) -> Any:
+    """The task's draws for `length` steps from `first` on, stacked: what `Trial.advance` takes its batches by.
+
+    Apart from the loop over steps, where drawing would cost a GPU dear, and from the optimizer, which it does not ask.
+    """
+    return jax.vmap(lambda t: task.draw(batch_key(key), t))(first + jnp.arange(length, dtype=jnp.int32))
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One training run as pure functions of its state.
@@ -83,19 +91,19 @@ class Trial:
         return _choose(status == RUNNING, moved, stopped)
 
     def advance(
-        self, state: TrialState, key: Key, first: Int[Array, ""], last: Int[Array, ""], data: Any, length: int
+        self, state: TrialState, draws: Any, first: Int[Array, ""], last: Int[Array, ""], data: Any, length: int
     ) -> tuple[TrialState, Float[Array, " length"]]:
-        """Steps `first` to `last` - 1, at most `length` of them, and the training loss before each."""
+        """Steps `first` to `last` - 1, at most `length` of them, and the training loss before each.
+
+        `draws` are `draws(task, key, first, length)`.
+        """
 
         def step(state, t_and_draw):
             t, draw = t_and_draw
             state = _choose(t < last, self.step(state, t, self.task.take(data[0], draw)), state)
             return state, state.loss
 
-        ts = first + jnp.arange(length, dtype=jnp.int32)
-        # Drawn for all steps at once: drawing inside the loop would cost a GPU dear.
-        draws = jax.vmap(lambda t: self.task.draw(batch_key(key), t))(ts)
-        return jax.lax.scan(step, state, (ts, draws))
+        return jax.lax.scan(step, state, (first + jnp.arange(length, dtype=jnp.int32), draws))
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> dict[str, Any]:
         """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.

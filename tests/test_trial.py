@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.trial import STATUSES, Stop, Trial, initial_params
+from jaxopt_lab.trial import STATUSES, Stop, Trial, draws, initial_params
 
 
 def loop(task, optimizer, seed, steps):
@@ -74,7 +74,8 @@ def train(stop, learning_rate=0.1, steps=50):
     trial = Trial(jl.gradient_descent(learning_rate), task, stop)
     key = jax.random.key(0)
     state = trial.start(initial_params(task, key))
-    return *trial.advance(state, key, jnp.int32(0), jnp.int32(steps), task.data, steps), trial, key, task
+    batches = draws(task, key, jnp.int32(0), steps)
+    return *trial.advance(state, batches, jnp.int32(0), jnp.int32(steps), task.data, steps), trial, key, task
 
 
 def test_reached_at_the_first_loss_at_or_under_the_target(float64):
@@ -120,6 +121,6 @@ def test_a_step_beyond_the_last_changes_nothing():
     task, key = jl.tasks.quadratic(), jax.random.key(0)
     trial = Trial(jl.adam(0.1), task)
     state = trial.start(initial_params(task, key))
-    short, _ = trial.advance(state, key, jnp.int32(0), jnp.int32(7), task.data, 7)
-    padded, _ = trial.advance(state, key, jnp.int32(0), jnp.int32(7), task.data, 10)
+    short, _ = trial.advance(state, draws(task, key, 0, 7), jnp.int32(0), jnp.int32(7), task.data, 7)
+    padded, _ = trial.advance(state, draws(task, key, 0, 10), jnp.int32(0), jnp.int32(7), task.data, 10)
     jax.tree.map(np.testing.assert_array_equal, short, padded)

@@ -168,7 +168,8 @@ class _Run:
             if self.cancelled.is_set():
                 break
             first, last = jnp.int32(segment.first), jnp.int32(segment.last)
-            state, losses = program.advance(state, values, seeds, first, last, target, tolerance, data)
+            draws = program.draw(seeds, first)
+            state, losses = program.advance(state, values, draws, first, last, target, tolerance, data)
             self._record(rows, segment.first, segment.last, keep(losses))
             status = keep(state.status).copy()  # the next segment takes the state's memory
             stopped = bool((status != RUNNING).all())

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_lab.engine.plan import Structure, default_device
-from jaxopt_lab.trial import Stop, Trial, TrialState, initial_params
+from jaxopt_lab.trial import Stop, Trial, TrialState, draws, initial_params
 
 
 class Program(NamedTuple):
@@ -18,12 +18,14 @@ class Program(NamedTuple):
 
     initial(seeds) -> parameters, with the leading axis (seeds,) alone
     start(parameters, values) -> state
-    advance(state, values, seeds, first, last, target, tolerance, data) -> (state, losses); the state is donated
+    draw(seeds, first) -> what a segment's batches are taken by, with the leading axis (seeds,) alone
+    advance(state, values, draws, first, last, target, tolerance, data) -> (state, losses); the state is donated
     evaluate(state without the optimizer's, seeds, t, target, data) -> status, losses and metrics by name
     """
 
     initial: Callable[..., Any]
     start: Callable[..., TrialState]
+    draw: Callable[..., Any]
     advance: Callable[..., tuple[TrialState, jax.Array]]
     evaluate: Callable[..., dict[str, jax.Array]]
     seconds: float  # that compiling took
@@ -59,7 +61,6 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, preci
     began = time.perf_counter()
     number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
     values = {name: jax.ShapeDtypeStruct(shape[1:], number.dtype) for name in structure.names}
-    seeds = jax.ShapeDtypeStruct(shape[:1], jnp.int32)
 
     def trial(values, target=-jnp.inf, tolerance=None):
         optimizer = structure.factory(**dict(structure.static), **values)
@@ -68,20 +69,21 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, preci
     def start(params, values):
         return _over_trials(lambda params, values: trial(values).start(params), "sv", shape)(params, values)
 
-    def advance(state, values, seeds, first, last, target, tolerance, data):
-        def one(state, values, seed):
-            return trial(values, target, tolerance).advance(state, jax.random.key(seed), first, last, data, length)
+    def advance(state, values, draws, first, last, target, tolerance, data):
+        def one(state, values, draws):
+            return trial(values, target, tolerance).advance(state, draws, first, last, data, length)
 
-        return _over_trials(one, "tvs", shape)(state, values, seeds)
+        return _over_trials(one, "tvs", shape)(state, values, draws)
 
     initial = _compiled_initial(structure.task, shape[0], precision, device)
     params = initial.out_info
     state = jax.eval_shape(start, params, values)
-    run = (state, values, seeds, integer, integer, number, number, data.shapes)
+    draw = _compiled_draw(structure.task, shape[0], length, precision, device)
+    run = (state, values, draw.out_info, integer, integer, number, number, data.shapes)
     start = jax.jit(start).lower(params, values).compile()
     advance = jax.jit(advance, donate_argnums=0).lower(*run).compile()
     evaluate = _compiled_evaluate(structure.task, _Data(state._replace(optimizer=None)), data, precision, device)
-    return Program(initial, start, advance, evaluate, time.perf_counter() - began)
+    return Program(initial, start, draw, advance, evaluate, time.perf_counter() - began)
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,6 +91,14 @@ def _compiled_initial(task, seeds, precision, device):
     """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
     initial = jax.vmap(lambda seed: initial_params(task, jax.random.key(seed)))
     return jax.jit(initial).lower(jax.ShapeDtypeStruct((seeds,), jnp.int32)).compile()
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_draw(task, seeds, length, precision, device):
+    """Nor do batches."""
+    draw = jax.vmap(lambda seed, first: draws(task, jax.random.key(seed), first, length), (0, None))
+    seeds = jax.ShapeDtypeStruct((seeds,), jnp.int32)
+    return jax.jit(draw).lower(seeds, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
 
 @functools.lru_cache(maxsize=64)
