@@ -5,7 +5,8 @@ import inspect
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.engine import Group
+from jaxopt_lab.caching import remembered
+from jaxopt_lab.engine import Structure
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
@@ -56,9 +57,9 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         )
 
 
-def check_traceable(group: Group) -> None:
-    """Trace one step of a trial without running it: raise where the task or the optimizer cannot be trained."""
-    structure = group.structure
+@remembered(maxsize=256)
+def check_traceable(structure: Structure, name: str) -> None:
+    """Trace one step of a trial without running it: raise where the task or the optimizer `name` cannot be trained."""
     task, key, data = structure.task, jax.random.key(0), structure.task.data
     params = jax.eval_shape(task.init, key)
     leaves = jax.tree_util.tree_leaves_with_path(params)
@@ -75,7 +76,7 @@ def check_traceable(group: Group) -> None:
     for split, held_out in zip(("validation", "test"), data[1:], strict=True):
         if held_out is not None:
             functions |= {f"loss on {split} data": (task.loss, held_out)}
-            functions |= {f"metric {name} on {split} data": (f, held_out) for name, f in task.metrics.items()}
+            functions |= {f"metric {m} on {split} data": (f, held_out) for m, f in task.metrics.items()}
     for what, (function, examples) in functions.items():
         value = jax.eval_shape(function, params, examples)
         if not hasattr(value, "shape") or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
@@ -86,17 +87,17 @@ def check_traceable(group: Group) -> None:
             )
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
-    def one_step(values, params, data):
+    def one_step(values, params, batch):
         optimizer = structure.factory(**dict(structure.static), **values)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{group.optimizer} must return an (init, update) pair, got {type(optimizer).__name__}.")
+            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
         trial = Trial(optimizer, task)
-        return trial.step(trial.start(params), jnp.int32(0), task.batch(data[0], key, jnp.int32(0)))
+        return trial.step(trial.start(params), jnp.int32(0), batch)
 
     try:
-        jax.eval_shape(one_step, values, params, data)
+        jax.eval_shape(one_step, values, params, batch)
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
-            f"{group.optimizer} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
+            f"{name} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
             f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
         ) from None

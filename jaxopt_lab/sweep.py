@@ -116,7 +116,7 @@ def plan_sweep(
         check_hyperparameters(name, factories[name], table)
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     for group in groups:
-        check_traceable(group)
+        check_traceable(group.structure, group.optimizer)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])

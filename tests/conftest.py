@@ -1,4 +1,4 @@
-"""Strict by default: mismatched ranks raise, so that no test passes by broadcasting; pictures need no screen."""
+"""Strict by default: mismatched ranks raise, so that no test passes by broadcasting; float32 is float32 on a GPU."""
 
 import jax
 import matplotlib
@@ -6,6 +6,7 @@ import pytest
 
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")  # else a GPU multiplies with ten bits
 
 
 @pytest.fixture(params=["float32", "float64"])

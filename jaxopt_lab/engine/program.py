@@ -1,6 +1,5 @@
 """Programs: one trial's pure functions over the seeds and configurations of a chunk, compiled ahead of time."""
 
-import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine.plan import Structure, default_device
 from jaxopt_lab.trial import Stop, Trial, TrialState, draws, initial_params
 
@@ -32,13 +32,8 @@ class Program(NamedTuple):
 
 
 def compiled(structure: Structure, shape: tuple[int, int], length: int, converges: bool, data: Any) -> Program:
-    """The program of a structure, remembered between sweeps where the structure can be hashed."""
-    arguments = (structure, shape, length, converges, _Data(data), str(jnp.result_type(float)), default_device())
-    try:
-        hash(arguments)
-    except TypeError:  # a structural value such as a list
-        return _compiled.__wrapped__(*arguments)
-    return _compiled(*arguments)
+    """The program of a structure, remembered between sweeps."""
+    return _compiled(structure, shape, length, converges, _Data(data), str(jnp.result_type(float)), default_device())
 
 
 class _Data:
@@ -56,7 +51,7 @@ class _Data:
         return hash(self.key)
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def _compiled(structure: Structure, shape, length, converges, data: _Data, precision, device) -> Program:
     began = time.perf_counter()
     number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
@@ -86,14 +81,14 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, preci
     return Program(initial, start, draw, advance, evaluate, time.perf_counter() - began)
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def _compiled_initial(task, seeds, precision, device):
     """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
     initial = jax.vmap(lambda seed: initial_params(task, jax.random.key(seed)))
     return jax.jit(initial).lower(jax.ShapeDtypeStruct((seeds,), jnp.int32)).compile()
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def _compiled_draw(task, seeds, length, precision, device):
     """Nor do batches."""
     draw = jax.vmap(lambda seed, first: draws(task, jax.random.key(seed), first, length), (0, None))
@@ -101,7 +96,7 @@ def _compiled_draw(task, seeds, length, precision, device):
     return jax.jit(draw).lower(seeds, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def _compiled_evaluate(task, state: _Data, data: _Data, precision, device):
     """Nor does evaluation."""
 

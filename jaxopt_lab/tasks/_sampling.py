@@ -33,10 +33,12 @@ def shuffled(key: Key, i: jax.Array, n: int) -> jax.Array:
     keys = jax.random.bits(key, (ROUNDS,), jnp.uint32)
 
     def network(x):
-        left, right = x % a, x // a
-        for k in range(0, ROUNDS, 2):
-            left = (left + _mix(right ^ keys[k]) % a) % a
-            right = (right + _mix(left ^ keys[k + 1]) % b) % b
+        def two_rounds(k, halves):
+            left, right = halves
+            left = (left + _mix(right ^ keys[2 * k]) % a) % a
+            return left, (right + _mix(left ^ keys[2 * k + 1]) % b) % b
+
+        left, right = jax.lax.fori_loop(0, ROUNDS // 2, two_rounds, (x % a, x // a))
         return left + a * right
 
     outside = lambda x: jnp.any(x >= n)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.caching import remembered
 from jaxopt_lab.tasks._sampling import batch_indices
 from jaxopt_lab.types import Batch, Key, Params
 from jaxopt_lab.validation import check_count, check_known
@@ -156,19 +157,14 @@ def task_function(make: Callable[..., Task]) -> Callable[..., Task]:
     """Let the tasks that `make` makes remember their arguments, and equal arguments give the very same task."""
     signature = inspect.signature(make)
 
+    @remembered(maxsize=32)
     def remembering(**arguments):
         return dataclasses.replace(make(**arguments), factory=made, arguments=arguments)
-
-    cached = functools.lru_cache(maxsize=32)(remembering)
 
     @functools.wraps(make)
     def made(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        try:
-            hash(tuple(bound.arguments.values()))
-        except TypeError:  # an array, say: made anew each time
-            return remembering(**bound.arguments)
-        return cached(**bound.arguments)
+        return remembering(**bound.arguments)
 
     return made
