@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 import jaxopt_lab
-from jaxopt_lab.statistics.score import greater_is_better
+from jaxopt_lab.statistics.score import default_metric, greater_is_better
 from jaxopt_lab.validation import check_count
 
 if TYPE_CHECKING:
@@ -207,7 +207,10 @@ def _write(results: "Results", folder: Path) -> None:
     folder.mkdir()
     results.save(folder / "results.zarr")
     results.table().to_csv(folder / "table.csv", index=False)
-    figures = {"sensitivity": results.plot.sensitivity(), "curves": results.plot.curves()}
+    figures = {
+        "sensitivity": results.plot.sensitivity(),
+        "curves": results.plot.curves(default_metric(results.dataset)),
+    }
     with contextlib.suppress(ValueError):  # no regression, or its parameters were not kept: nothing to draw
         figures["fit"] = results.plot.fit()
     for name, figure in figures.items():
@@ -230,7 +233,7 @@ def _interrupts_later():
 def _board(results: "Results", width: int) -> Group:
     """The leaderboard of one task for so many columns of text."""
     frame, attrs, sizes = results.leaderboard(), results.dataset.attrs, results.dataset.sizes
-    metric = "validation_loss" if "validation_loss" in frame else "train_loss"
+    metric = default_metric(results.dataset)
     trials = sizes["config"] * sizes["seed"]
     title = f"{attrs['task']}: {trials} trials of {attrs['steps']} steps, best {metric.replace('_', ' ')} first"
     title += ", interrupted" if attrs["interrupted"] else ""
