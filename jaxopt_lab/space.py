@@ -190,8 +190,15 @@ def label(value: Any) -> str:
 
 def _table(space: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], kind: str) -> Configurations:
     names = frozenset(name for name, value in space.items() if isinstance(value, Static))
-    described = {name: str(v) if isinstance(v, Range | Static) else str(_values(name, v)) for name, v in space.items()}
-    return Configurations(dict(columns), names, kind, described)
+    return Configurations(dict(columns), names, kind, {name: _described(name, v) for name, v in space.items()})
+
+
+def _described(name: str, value: Any) -> str:
+    """A hyperparameter's values in words; of many numbers the ends (results hold every one of them anyway)."""
+    if isinstance(value, Range | Static):
+        return str(value)
+    values = _values(name, value)
+    return str(values) if len(values) <= 32 else f"{len(values)} values, {values[0]:g} to {values[-1]:g}"
 
 
 def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurations:
