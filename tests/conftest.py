@@ -17,6 +17,13 @@ def precision(request):
 
 
 @pytest.fixture
+def float32():
+    """Run a test in float32."""
+    with jax.enable_x64(False):
+        yield
+
+
+@pytest.fixture
 def float64():
     """Run a test in float64."""
     with jax.enable_x64(True):

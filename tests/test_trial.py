@@ -101,7 +101,7 @@ def test_converged_at_the_first_step_under_the_tolerance(float64):
     np.testing.assert_array_equal(losses[31:], losses[30])
 
 
-def test_diverged_at_the_first_loss_that_is_not_finite():
+def test_diverged_at_the_first_loss_that_is_not_finite(float32):
     state, losses, trial, key, task = train(Stop(), learning_rate=1e5, steps=20)
     w, expected = float(initial_params(task, key)[0]), 0
     with np.errstate(over="ignore"):
