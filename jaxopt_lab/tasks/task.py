@@ -35,6 +35,7 @@ class Task:
         batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
         minimum: The smallest training loss (all of `train`), where known.
         predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
+        factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
 
     Raises:
         TypeError: Something that must be callable, or a string, is not.
