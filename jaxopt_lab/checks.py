@@ -88,7 +88,7 @@ def check_traceable(structure: Structure, name: str) -> None:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def one_step(values, params, batch):
-        optimizer = structure.factory(**dict(structure.static), **values)
+        optimizer = structure.optimizer(values)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
         trial = Trial(optimizer, task)

@@ -64,35 +64,33 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}.")
-    refusal = f"{path} is not a results folder, as `results.save(path)` writes them"
-    if not path.is_dir():
-        raise ValueError(f"{refusal}: it is a file.")
     try:
-        root = zarr.open_group(path, mode="r")
         dataset = xr.open_zarr(path, consolidated=False).load()
+        if (found := dataset.attrs.pop("format", None)) != FORMAT:
+            raise ValueError(f"its format is {found!r}, not {FORMAT!r}")
+        task = _registered_task(dataset.attrs) if task is None else task
+        root = zarr.open_group(path, mode="r")
+        groups = (
+            sorted(zarr.open_group(path, path="params", mode="r").group_keys(), key=int) if "params" in root else []
+        )
+        params = [_load_params(path, group, task) for group in groups]
     except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
-        raise ValueError(f"{refusal}: {error}") from error
-    if dataset.attrs.get("format") != FORMAT:
-        raise ValueError(f"{refusal}: its format is {dataset.attrs.get('format')!r}, not {FORMAT!r}.")
-    task = _registered_task(dataset.attrs) if task is None else task
-    params = []
-    for group in (
-        sorted(zarr.open_group(path, path="params", mode="r").group_keys(), key=int) if "params" in root else []
-    ):
-        stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False).load()
-        dtypes = json.loads(stored.attrs["dtypes"])
-        leaves = [stored[f"leaf_{i}"].values.astype(dtype) for i, dtype in enumerate(dtypes)]
-        params.append((stored["config"].values, _tree(json.loads(stored.attrs["paths"]), leaves, task)))
-    return Results(dataset.drop_attrs(deep=False).assign_attrs(_without_format(dataset.attrs)), task, params)
+        raise ValueError(f"{path} is not a results folder, as `results.save(path)` writes them: {error}.") from error
+    return Results(dataset, task, params)
+
+
+def _load_params(path: Path, group: str, task: Task | None) -> tuple[np.ndarray, Any]:
+    import xarray as xr
+
+    stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False).load()
+    dtypes = json.loads(stored.attrs["dtypes"])
+    leaves = [stored[f"leaf_{i}"].values.astype(dtype) for i, dtype in enumerate(dtypes)]
+    return stored["config"].values, _tree(json.loads(stored.attrs["paths"]), leaves, task)
 
 
 def _write(dataset, path: Path, group: str | None) -> None:
     # Format 2 has a settled way to store text; format 3 has none yet.
     dataset.to_zarr(path, group=group, mode="w-", zarr_format=2, consolidated=False)
-
-
-def _without_format(attrs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attrs.items() if name != "format"}
 
 
 def _registered_task(attrs: dict[str, Any]) -> Task | None:

@@ -214,7 +214,7 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
     for static, rows in found:
         arguments = {c.removeprefix(TASK_PREFIX): v for c, v in static.items() if c.startswith(TASK_PREFIX)}
         task = base.replace(**arguments) if arguments else base
-        structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
+        structural = tuple((c, type(v), v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
     return groups

@@ -205,6 +205,13 @@ def test_nothing_is_overwritten(results, tmp_path):
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_damaged_results_are_refused(results, tmp_path):
+    path = results.save(tmp_path / "run.zarr")
+    (path / "params" / "0" / ".zattrs").write_text("{}")
+    with pytest.raises(ValueError, match="is not a results folder"):
+        jl.load(path)
+
+
 def test_strangers_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no"):
         jl.load(tmp_path / "nothing")

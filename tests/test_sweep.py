@@ -64,6 +64,16 @@ def test_structural_values_of_optimizer_and_task():
     assert results.params(config=wide)[0]["weights"].shape == (64, 16)
 
 
+def test_equal_values_of_different_types_are_different_structure(task):
+    def picky(learning_rate, flag):
+        return jl.sgd(learning_rate) if flag is True else jl.sgd(0.0)
+
+    for flags, moves in ([1], False), ([True], True), ([1, True], True):
+        results = jl.sweep(picky, task, {"learning_rate": [0.1], "flag": jl.static(flags)}, steps=3)
+        loss = results.dataset.train_loss.values[-1, 0]
+        assert (loss[-1] < loss[0]) == moves
+
+
 def test_batch_size_of_the_task_may_differ_by_optimizer(task):
     spaces = {
         "gradient_descent": RATES | {"task.batch_size": jl.static([None])},

@@ -122,7 +122,7 @@ class _Run:
                     yield functools.partial(self.run_chunk, chunk)
 
     def compile(self, number: int) -> None:
-        plan, group = self.plan, self.plan.groups[number]
+        plan, group, began = self.plan, self.plan.groups[number], time.perf_counter()
         try:
             program = compiled(
                 group.structure,
@@ -135,7 +135,7 @@ class _Run:
             self.programs[number].set_exception(error)
             raise
         with self.lock:
-            self.outcome.compile_seconds += program.seconds
+            self.outcome.compile_seconds += time.perf_counter() - began
             self.progress.programs_compiled += 1
         self.programs[number].set_result(program)
 

@@ -26,9 +26,13 @@ class Structure:
     """All that a program is compiled for; trials of one structure differ in numbers only."""
 
     factory: OptimizerFactory
-    static: tuple[tuple[str, Any], ...]
+    static: tuple[tuple[str, type, Any], ...]  # with the types, for 1 and True are equal
     names: tuple[str, ...]  # traced hyperparameters
     task: Task
+
+    def optimizer(self, values: Mapping[str, Any]) -> Any:
+        """What the factory makes of the structural values and these numbers."""
+        return self.factory(**{name: value for name, _, value in self.static}, **values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Programs: one trial's pure functions over the seeds and configurations of a chunk, compiled ahead of time."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,7 +27,6 @@ class Program(NamedTuple):
     draw: Callable[..., Any]
     advance: Callable[..., tuple[TrialState, jax.Array]]
     evaluate: Callable[..., dict[str, jax.Array]]
-    seconds: float  # that compiling took
 
 
 def compiled(structure: Structure, shape: tuple[int, int], length: int, converges: bool, data: Any) -> Program:
@@ -53,13 +51,11 @@ class _Data:
 
 @remembered(maxsize=64)
 def _compiled(structure: Structure, shape, length, converges, data: _Data, precision, device) -> Program:
-    began = time.perf_counter()
     number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
     values = {name: jax.ShapeDtypeStruct(shape[1:], number.dtype) for name in structure.names}
 
     def trial(values, target=-jnp.inf, tolerance=None):
-        optimizer = structure.factory(**dict(structure.static), **values)
-        return Trial(optimizer, structure.task, Stop(target, tolerance if converges else None))
+        return Trial(structure.optimizer(values), structure.task, Stop(target, tolerance if converges else None))
 
     def start(params, values):
         return _over_trials(lambda params, values: trial(values).start(params), "sv", shape)(params, values)
@@ -78,7 +74,7 @@ def _compiled(structure: Structure, shape, length, converges, data: _Data, preci
     start = jax.jit(start).lower(params, values).compile()
     advance = jax.jit(advance, donate_argnums=0).lower(*run).compile()
     evaluate = _compiled_evaluate(structure.task, _Data(state._replace(optimizer=None)), data, precision, device)
-    return Program(initial, start, draw, advance, evaluate, time.perf_counter() - began)
+    return Program(initial, start, draw, advance, evaluate)
 
 
 @remembered(maxsize=64)

@@ -62,6 +62,7 @@ def test_a_second_sweep_compiles_nothing():
     again = jl.sweep(jl.adam, task, {"learning_rate": [0.3, 0.4]}, steps=20)
     assert len(counts) - before <= 2  # the checks on the host
     assert again.dataset.learning_rate.values.tolist() == [0.3, 0.4]
+    assert again.dataset.attrs["compile_seconds"] < 0.1
 
 
 def test_all_configurations_of_a_seed_share_start_and_batches():
