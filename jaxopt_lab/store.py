@@ -65,6 +65,8 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}.")
     try:
+        if not path.is_dir():
+            raise ValueError("it is a file")
         dataset = xr.open_zarr(path, consolidated=False).load()
         if (found := dataset.attrs.pop("format", None)) != FORMAT:
             raise ValueError(f"its format is {found!r}, not {FORMAT!r}")
