@@ -2,6 +2,10 @@
 
 from jaxopt_lab import tasks as tasks
 from jaxopt_lab.engine import Progress as Progress
+from jaxopt_lab.engine.forecast import Forecast as Forecast
+from jaxopt_lab.engine.stopping import halving as halving
+from jaxopt_lab.engine.stopping import hyperband as hyperband
+from jaxopt_lab.engine.stopping import plateau as plateau
 from jaxopt_lab.optimizers import OPTIMIZERS as OPTIMIZERS
 from jaxopt_lab.optimizers import adagrad as adagrad
 from jaxopt_lab.optimizers import adam as adam
@@ -19,6 +23,7 @@ from jaxopt_lab.space import sobol as sobol
 from jaxopt_lab.space import static as static
 from jaxopt_lab.space import zipped as zipped
 from jaxopt_lab.store import load as load
+from jaxopt_lab.sweep import plan as plan
 from jaxopt_lab.sweep import sweep as sweep
 from jaxopt_lab.tasks import TASKS as TASKS
 from jaxopt_lab.tasks import Task as Task

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.caching import remembered
-from jaxopt_lab.engine import Structure
+from jaxopt_lab.engine import Plan, Structure
+from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
+from jaxopt_lab.engine.forecast import held_bytes, host_budget, results_bytes
+from jaxopt_lab.engine.probe import traced_step
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
-from jaxopt_lab.trial import Trial
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.validation import check_known
+from jaxopt_lab.validation import check_known, check_number
 
 TASK_PREFIX = "task."
 
@@ -85,19 +87,35 @@ def check_traceable(structure: Structure, name: str) -> None:
                 f"Task {task.name!r}: the {what} must be one floating-point number, got {got}. "
                 "Take the mean over the batch's examples, for example."
             )
-    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
-
-    def one_step(values, params, batch):
-        optimizer = structure.optimizer(values)
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        trial = Trial(optimizer, task)
-        return trial.step(trial.start(params), jnp.int32(0), batch)
-
     try:
-        jax.eval_shape(one_step, values, params, batch)
+        traced_step(structure, name)
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
             f"{name} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
             f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
         ) from None
+
+
+def check_memory(memory: int | float | None) -> int:
+    """The memory budget in bytes: what was given, a share of what is free, or the default share of it."""
+    if memory is None:
+        return default_budget(devices())
+    memory = check_number("memory", memory, least=0.0)
+    budget = int(memory * free_bytes(devices())) if memory < 1 else int(memory)
+    if budget < 2**20:
+        raise ValueError(
+            f"memory must be at least 1 MiB (2**20 bytes), or a share of what is free below 1, got {memory:g}."
+        )
+    return budget
+
+
+def check_budget(plan: Plan) -> None:
+    """Raise where what a sweep keeps for all of its trials does not fit into its memory budget."""
+    results, held, budget = results_bytes(plan), held_bytes(plan), host_budget(plan)
+    if results + held > budget:
+        parts = [f"curves and statuses {results / 2**20:,.0f} MiB"]
+        parts += [f"states between rungs {held / 2**20:,.0f} MiB"] if held else []
+        raise ValueError(
+            f"{plan.trials} trials do not fit into {budget / 2**20:,.0f} MiB of memory: {', '.join(parts)}. "
+            "Record and evaluate less often, sweep in parts, or give more memory."
+        )

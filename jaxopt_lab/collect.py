@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxopt_lab.engine import Outcome, Plan
-from jaxopt_lab.engine.plan import default_device
+from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, label
 from jaxopt_lab.tasks import TASKS
@@ -35,6 +35,7 @@ def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) 
             "status": (trials, np.asarray(STATUSES)[outcome.status]),
             "first_bad_step": (trials, np.where(outcome.status == DIVERGED, outcome.steps, -1).astype(np.int32)),
             "steps_taken": (trials, outcome.steps),
+            **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
         },
         coords={
             "config": np.arange(plan.configs),
@@ -62,7 +63,6 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
     }
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
     packages = ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")
-    device = default_device()
     return {
         "task": task.name,
         "task_function": registered or "",
@@ -74,15 +74,27 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         **({} if plan.target == -np.inf else {"target": plan.target}),
         **({} if plan.tolerance is None else {"tolerance": plan.tolerance}),
         "dtype": str(outcome.train_loss.dtype),
-        "device": f"{device.platform}: {device.device_kind}",
+        "device": device_name(devices()),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": json.dumps({p: importlib.metadata.version(p) for p in packages}),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "compile_seconds": round(outcome.compile_seconds, 3),
+        "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
+        "strategies": json.dumps(_strategies(plan, outcome)),
+        **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(outcome.decisions)}),
+        **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
     }
+
+
+def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
+    """How each group of equal structure ran."""
+    return [
+        {"optimizer": group.optimizer, "static": {n: label(v) for n, _, v in group.structure.static}} | strategy
+        for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
+    ]
 
 
 def _column(values: list[Any]) -> np.ndarray:

@@ -1,26 +1,33 @@
 """The public `sweep`: checks everything on the host, then space -> plan -> engine -> results."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import optax
 
-from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters, check_traceable
+from jaxopt_lab.arguments import Optimizers, made_task, named_factories, spaces_by_optimizer
+from jaxopt_lab.checks import TASK_PREFIX, check_budget, check_hyperparameters, check_memory, check_traceable
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Group, Plan, Progress, Structure, execute
-from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, params_bytes, segment_length, steps_at
-from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.engine.forecast import Forecast, forecast
+from jaxopt_lab.engine.plan import (
+    KEPT_CURVE_BYTES,
+    KEPT_PARAMS_BYTES,
+    STRATEGIES,
+    params_bytes,
+    segment_length,
+    steps_at,
+)
+from jaxopt_lab.engine.stopping import Halving, Hyperband, Plateau, StopRule
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, Space, configurations
-from jaxopt_lab.tasks import TASKS
-from jaxopt_lab.tasks.task import Task, remake
+from jaxopt_lab.statistics import greater_is_better
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
-
-Optimizers = str | OptimizerFactory | Mapping[str, OptimizerFactory | str] | Iterable[OptimizerFactory | str]
 
 
 def sweep(
@@ -34,6 +41,11 @@ def sweep(
     tolerance: float | None = None,
     record: int | None = None,
     evaluate: int | None = None,
+    stop: StopRule | None = None,
+    strategy: str | None = None,
+    chunk: int | None = None,
+    memory: int | float | None = None,
+    cache: bool = True,
     progress: bool | Callable[[Progress], None] = False,
 ) -> Results:
     """Train every configuration with every seed, each a trial, in one compiled program for each structure.
@@ -55,6 +67,15 @@ def sweep(
         record: Keep the training loss every so many steps; the last is always kept. By default at most 200 points,
             fewer where the curves of all trials would take more than 256 MiB.
         evaluate: Evaluate validation and test data every so many steps, and after the last. By default 20 times.
+        stop: A rule that ends trials early by comparing them: `jl.halving`, `jl.hyperband` or `jl.plateau`.
+        strategy: How trials run: "scan" (many at once, a compiled loop over steps), "steps" (many at once, a compiled
+            step called again and again), "scan_each" or "steps_each" (each trial alone). By default the first, or
+            whatever is measured to be faster where a tenth of the predicted run pays for measuring.
+        chunk: How many trials run at once at the most; by default as many as caches and memory allow.
+        memory: What the sweep may take, in bytes, of the accelerators' memory or else of the host's. A float below 1 is
+            a share of what is free. By default half of the host's, or .8 of the accelerators'.
+        cache: Whether compiled programs and measured strategies are kept in the user's cache folder, so that the next
+            process starts faster. The environment variable JAXOPT_LAB_CACHE names another folder, or is "off".
         progress: Whether to show it; or a function to call with it several times a second.
 
     Returns:
@@ -75,10 +96,42 @@ def sweep(
         tolerance=tolerance,
         record=record,
         evaluate=evaluate,
+        stop=stop,
+        strategy=strategy,
+        chunk=chunk,
+        memory=memory,
+        cache=cache,
     )
     with _shown(progress) as report:
         outcome = execute(plan, report)
     return collect(plan, outcome, tables)
+
+
+def plan(
+    optimizers: Optimizers,
+    task: Task | str | Callable[..., Task],
+    space: Space | Mapping[str, Space],
+    *,
+    steps: int,
+    **options: Any,
+) -> Forecast:
+    """What `sweep` with the same arguments would take: programs, memory and time, by structure. `print` shows it.
+
+    Compiles the programs and times them on the first trials; a sweep afterwards finds them compiled.
+
+    Args:
+        optimizers: As in `sweep`, and so are all others.
+        task: As in `sweep`.
+        space: As in `sweep`.
+        steps: As in `sweep`.
+        options: All other arguments of `sweep` but `progress`.
+
+    Raises:
+        TypeError: As `sweep`.
+        ValueError: As `sweep`.
+
+    """
+    return forecast(plan_sweep(optimizers, task, space, steps=steps, **options)[0])
 
 
 def plan_sweep(
@@ -92,6 +145,11 @@ def plan_sweep(
     tolerance: float | None = None,
     record: int | None = None,
     evaluate: int | None = None,
+    stop: StopRule | None = None,
+    strategy: str | None = None,
+    chunk: int | None = None,
+    memory: int | float | None = None,
+    cache: bool = True,
 ) -> tuple[Plan, dict[str, Configurations]]:
     """Check what `sweep` would run, and run nothing.
 
@@ -107,10 +165,16 @@ def plan_sweep(
     tolerance = None if tolerance is None else check_number("tolerance", tolerance, least=0.0)
     record = None if record is None else check_count("record", record)
     evaluate = None if evaluate is None else check_count("evaluate", evaluate)
-    factories = _factories(optimizers)
-    base = _task(task)
+    chunk = None if chunk is None else check_count("chunk", chunk)
+    memory = check_memory(memory)
+    if strategy is not None:
+        check_known("strategy", strategy, STRATEGIES)
+    if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
+        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {stop!r}.")
+    factories = named_factories(optimizers)
+    base = made_task(task)
 
-    tables = {name: configurations(s) for name, s in _spaces(space, factories).items()}
+    tables = {name: configurations(s) for name, s in spaces_by_optimizer(space, factories).items()}
     groups = []
     for name, table in tables.items():
         check_hyperparameters(name, factories[name], table)
@@ -120,7 +184,6 @@ def plan_sweep(
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
-    eval_steps = steps_at(evaluate, steps, _affordable(trials, 21) if held_out else 2)
     params = max(params_bytes(group.structure.task) for group in groups)
     plan = Plan(
         groups=groups,
@@ -129,73 +192,22 @@ def plan_sweep(
         target=-math.inf if target is None else target,
         tolerance=tolerance,
         record_steps=steps_at(record, steps, _affordable(trials, 201)),
-        eval_steps=eval_steps,
-        segment_length=segment_length(eval_steps),
+        eval_steps=steps_at(evaluate, steps, _affordable(trials, 21) if held_out else 2),
+        segment_length=1,
         keep_params=params * trials <= KEPT_PARAMS_BYTES,
+        stop=stop,
+        compared=_compared(stop, groups),
+        strategy=strategy,
+        chunk=chunk,
+        memory=memory,
+        cache=cache,
     )
+    # A rule looks where held-out data are evaluated, and so they are where it looks.
+    rungs = [rung for pool in plan.pools for rung in pool.rungs.tolist()]
+    eval_steps = np.unique([*plan.eval_steps.tolist(), *rungs]).astype(np.int32)
+    plan = dataclasses.replace(plan, eval_steps=eval_steps, segment_length=segment_length(eval_steps))
+    check_budget(plan)
     return plan, tables
-
-
-def _factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
-    if isinstance(optimizers, Mapping):
-        named = dict(optimizers)
-    elif isinstance(optimizers, str) or callable(optimizers):
-        named = {_name(optimizers): optimizers}
-    elif isinstance(optimizers, optax.GradientTransformation):
-        raise TypeError(
-            "Got an optimizer that is already made. Pass the function that makes it: jl.adam, not jl.adam(1e-3)."
-        )
-    elif isinstance(optimizers, Iterable):
-        listed = list(optimizers)
-        named = {_name(o): o for o in listed}
-        if len(named) < len(listed):
-            raise ValueError(f"Two optimizers share a name: {[_name(o) for o in listed]}. Pass a dict of names.")
-    else:
-        raise TypeError(f"optimizers must be a function, or a list or dict of functions, got {optimizers!r}.")
-    if not named:
-        raise ValueError("No optimizer was given: pass one, for example jl.adam.")
-    factories = {}
-    for name, factory in named.items():
-        if isinstance(factory, str):
-            check_known("optimizer", factory, OPTIMIZERS)
-            factory = OPTIMIZERS[factory]
-        if not callable(factory):
-            made = isinstance(factory, optax.GradientTransformation)
-            hint = "Pass the function that makes it: jl.adam, not jl.adam(1e-3)." if made else "Pass a function."
-            raise TypeError(
-                f"Optimizer {name!r} is not a function of hyperparameters but {type(factory).__name__}. {hint}"
-            )
-        factories[str(name)] = factory
-    return factories
-
-
-def _name(optimizer: Any) -> str:
-    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", type(optimizer).__name__)
-
-
-def _task(task: Task | str | Callable[..., Task]) -> Task:
-    if isinstance(task, str):
-        check_known("task", task, TASKS)
-        task = TASKS[task]
-    if callable(task) and not isinstance(task, Task):
-        task = remake(task, {})
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a jl.Task, a name in jl.TASKS or a function that makes a task, got {task!r}.")
-    return task
-
-
-def _spaces(space: Any, factories: Mapping[str, OptimizerFactory]) -> dict[str, Space]:
-    """One space for each optimizer."""
-    by_optimizer = isinstance(space, Mapping) and any(isinstance(s, Mapping | Configurations) for s in space.values())
-    if not by_optimizer:
-        return dict.fromkeys(factories, space)
-    for name in space:
-        check_known("optimizer in the space:", name, factories)
-    if missing := [name for name in factories if name not in space]:
-        raise ValueError(
-            f"The space has no entry for {', '.join(missing)}. Give each optimizer one, or one space for all."
-        )
-    return {name: space[name] for name in factories}
 
 
 def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
@@ -218,6 +230,22 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
     return groups
+
+
+def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
+    """What the rule compares, and 1 where less is better, -1 where more is."""
+    tasks = [group.structure.task for group in groups]
+    held_out = [{"validation": task.validation, "test": task.test} for task in tasks]
+    names = [
+        {f"{split}_{what}" for split in splits if splits[split] is not None for what in ("loss", *task.metrics)}
+        for task, splits in zip(tasks, held_out, strict=True)
+    ]
+    known = ["train_loss", *sorted(set.intersection(*names))]
+    metric = None if stop is None else stop.metric
+    if metric is None:
+        metric = "validation_loss" if "validation_loss" in known else "train_loss"
+    check_known("metric to stop by:", metric, known)
+    return metric, -1 if greater_is_better(metric) else 1
 
 
 def _affordable(trials: int, most: int) -> int:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
 
-STATUSES = ("running", "completed", "reached", "converged", "diverged", "interrupted")
-RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED = range(len(STATUSES))
+STATUSES = ("running", "completed", "reached", "converged", "diverged", "interrupted", "stopped", "plateau")
+RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED, STOPPED, PLATEAU = range(len(STATUSES))
 
 
 class TrialState(NamedTuple):
@@ -91,19 +91,31 @@ class Trial:
         return _choose(status == RUNNING, moved, stopped)
 
     def advance(
-        self, state: TrialState, draws: Any, first: Int[Array, ""], last: Int[Array, ""], data: Any, length: int
+        self,
+        state: TrialState,
+        draws: Any,
+        first: Int[Array, ""],
+        last: Int[Array, ""],
+        data: Any,
+        length: int,
+        exact: bool = True,
     ) -> tuple[TrialState, Float[Array, " length"]]:
         """Steps `first` to `last` - 1, at most `length` of them, and the training loss before each.
 
-        `draws` are `draws(task, key, first, length)`.
+        `draws` are `draws(task, key, first, length)`. The loop ends at `last`; unless `exact`, it always makes `length`
+        turns, of which those past `last` change nothing: an accelerator would ask its host at each turn whether to go
+        on. The losses past `last` mean nothing.
         """
 
-        def step(state, t_and_draw):
-            t, draw = t_and_draw
-            state = _choose(t < last, self.step(state, t, self.task.take(data[0], draw)), state)
-            return state, state.loss
+        def turn(i, carry):
+            state, losses = carry
+            drawn = jax.tree.map(lambda x: x[i], draws)
+            moved = self.step(state, first + i, self.task.take(data[0], drawn))
+            state = moved if exact else _choose(first + i < last, moved, state)
+            return state, losses.at[i].set(state.loss)
 
-        return jax.lax.scan(step, state, (first + jnp.arange(length, dtype=jnp.int32), draws))
+        losses = jnp.full((length,), jnp.nan, state.loss.dtype)
+        return jax.lax.fori_loop(0, last - first if exact else length, turn, (state, losses))
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> dict[str, Any]:
         """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.

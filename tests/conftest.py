@@ -1,5 +1,9 @@
 """Strict by default: mismatched ranks raise, so that no test passes by broadcasting; float32 is float32 on a GPU."""
 
+import os
+
+os.environ.setdefault("JAXOPT_LAB_CACHE", "off")  # what a test measures is not what an earlier one has left on disk
+
 import jax
 import matplotlib
 import pytest

@@ -1,62 +1,21 @@
-"""Run a plan: chunks on threads, each in segments, into arrays with a row for every trial."""
+"""Run a plan: groups are compiled ahead of their chunks, chunks run side by side, stop rules judge at their rungs."""
 
-import concurrent.futures
 import dataclasses
 import functools
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jaxopt_lab.engine.plan import Chunk, Plan, worker_count
+from jaxopt_lab.engine.cache import persistent
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, run_chunk
+from jaxopt_lab.engine.devices import devices, on_cores, on_devices, worker_count
+from jaxopt_lab.engine.outcome import Outcome, Progress, Recorder
+from jaxopt_lab.engine.plan import Plan, Strategy
+from jaxopt_lab.engine.probe import Choice, choose
 from jaxopt_lab.engine.program import Program, compiled
-from jaxopt_lab.trial import COMPLETED, DIVERGED, INTERRUPTED, RUNNING
-
-INHERITED = ("enable_x64", "default_device", "default_matmul_precision")  # settings that JAX keeps by thread
-
-
-@dataclasses.dataclass
-class Progress:
-    """Where a sweep stands, for whoever shows it."""
-
-    trials: int
-    programs: int
-    trials_done: int = 0
-    programs_compiled: int = 0
-    trial_steps: int = 0
-    trial_steps_planned: int = 0
-    diverged: int = 0
-    seconds: float = 0.0
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What came of a plan. Arrays have leading axes (configuration, seed).
-
-    Attributes:
-        status: Index into `trial.STATUSES`.
-        steps: Updates applied; of a diverged trial, its first step with a non-finite loss.
-        train_loss: By recorded step.
-        evaluations: Losses and metrics on held-out splits by name, by evaluated step.
-        params: Final parameters of each group, with leading axes (the group's configurations, seed); None if not kept.
-        compile_seconds: Summed over programs, some of which compile at once.
-        run_seconds: From first to last, on the wall.
-        interrupted: Whether Ctrl-C ended it.
-
-    """
-
-    status: np.ndarray
-    steps: np.ndarray
-    train_loss: np.ndarray
-    evaluations: dict[str, np.ndarray]
-    params: list[Any]
-    compile_seconds: float = 0.0
-    run_seconds: float = 0.0
-    interrupted: bool = False
+from jaxopt_lab.engine.race import Race, start_races
+from jaxopt_lab.engine.workers import Workers
 
 
 def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> Outcome:
@@ -68,163 +27,198 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> 
 
     """
     began = time.perf_counter()
-    run = _Run(plan)
-    settings = {name: getattr(jax.config, f"jax_{name}") for name in INHERITED}
-    pool = concurrent.futures.ThreadPoolExecutor(worker_count(), "jaxopt-lab", _set_in_thread, (settings,))
-    pending = {pool.submit(job) for job in run.jobs()}
-    try:
-        while pending:
-            done, pending = concurrent.futures.wait(pending, 0.1, concurrent.futures.FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+    with persistent(plan.cache):
+        run = _Run(plan)
+
+        def tell():
+            run.recorder.count(run.progress)
             run.progress.seconds = time.perf_counter() - began
             report(run.progress)
-    except KeyboardInterrupt:
-        run.outcome.interrupted = True
-    finally:
-        run.cancelled.set()
-        pool.shutdown(cancel_futures=True)
+
+        try:
+            run.workers.run(tell)
+        except KeyboardInterrupt:
+            run.outcome.interrupted = True
     run.outcome.run_seconds = time.perf_counter() - began
-    return run.outcome
+    return run.recorder.finish()
 
 
 class _Run:
-    """The shared state of one execution; its workers write to disjoint rows of the outcome's arrays."""
+    """The shared state of one execution."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.cancelled = threading.Event()
-        self.lock = threading.Lock()
-        self.segments = plan.segments
-        data = {group.structure.task: group.structure.task.data for group in plan.groups}
-        self.data = {task: jax.tree.map(jnp.asarray, splits) for task, splits in data.items()}
+        self.recorder = Recorder(plan)
+        self.outcome = self.recorder.outcome
         self.progress = Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trials * plan.steps)
-        self.programs: list[concurrent.futures.Future] = [concurrent.futures.Future() for _ in plan.groups]
-        shape, dtype = (plan.configs, len(plan.seeds)), jnp.result_type(float)
-        self.outcome = Outcome(
-            status=np.full(shape, INTERRUPTED, np.int8),
-            steps=np.zeros(shape, np.int32),
-            train_loss=np.full((*shape, len(plan.record_steps)), np.nan, dtype),
-            evaluations={
-                name: np.full((*shape, len(plan.eval_steps)), np.nan, dtype) for name in _evaluation_names(plan)
-            },
-            params=[None] * len(plan.groups),
-        )
+        self.outcome.notes = self.progress.notes
+        self.lock, self.shrinking = threading.Lock(), threading.Lock()
+        self.choices: dict[int, Choice] = {}
+        self.programs: dict[tuple[int, Strategy], Program] = {}
+        self.data = {task: on_devices(task.data) for task in {group.structure.task: None for group in plan.groups}}
+        self.races = start_races(plan)
+        self.workers = Workers(worker_count(devices()))
+        for number in range(len(plan.groups)):
+            # One group ahead of the one whose chunks run: see `submit`.
+            self.workers.submit((2 * number - 1,), functools.partial(self.prepare, number))
 
-    def jobs(self) -> Iterator[Callable[[], None]]:
-        """Compile one group ahead of the one whose chunks run."""
-        count = len(self.plan.groups)
-        for number in range(count + 1):
-            if number < count:
-                yield functools.partial(self.compile, number)
-            if number > 0:
-                for chunk in self.plan.chunks(number - 1):
-                    yield functools.partial(self.run_chunk, chunk)
+    def prepare(self, number: int) -> None:
+        """Compile a group's program and let its chunks run."""
+        group = self.plan.groups[number]
+        measure = self.plan.stop is not None  # whose savings are weighed against compiling
+        choice = choose(self.plan, group, self.data[group.structure.task], measure)
+        with self.lock:
+            self.choices[number] = choice
+            self.programs[number, choice.strategy] = choice.program
+            self.outcome.compile_seconds += choice.compile_seconds
+            self.outcome.probe_seconds += choice.probe_seconds
+            self.outcome.strategies[number] = choice.described()
+            self.progress.programs_compiled += 1
+        for race in self.races:
+            if number in race.alive:
+                self.enqueue(race, number)
+                self.arrived(race)
 
-    def compile(self, number: int) -> None:
-        plan, group, began = self.plan, self.plan.groups[number], time.perf_counter()
+    def enqueue(self, race: Race, number: int) -> None:
+        """Let a group's chunks run to the next rung, and make the next stage's program meanwhile where that pays."""
+        strategy = self.fittest(race, number)
+        chunks = race.chunks(number, strategy)
+        with self.lock:
+            race.waiting_for += len(chunks)
+        for chunk in chunks:
+            self.submit(race, chunk, strategy)
+        smaller = None if race.final else self.foreseen(race, number, strategy)
+        if smaller is not None:
+            with self.lock:
+                race.waiting_for += 1
+            self.workers.submit((2 * number,), functools.partial(self.compact, race, number, smaller))
+
+    def submit(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
+        self.workers.submit((2 * chunk.group + 2,), functools.partial(self.run, race, chunk, strategy))
+
+    def run(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
+        if strategy.trials > self.choices[chunk.group].strategy.trials:  # memory ran out since it was cut
+            strategy = self.choices[chunk.group].strategy
+        first, *others = chunk.parts(strategy)
+        with self.lock:
+            race.waiting_for += len(others)
+        for other in others:
+            self.submit(race, other, strategy)
+        program, made = self.programs[chunk.group, strategy], 0
+        data = self.data[self.plan.groups[chunk.group].structure.task]
+
+        def going_on(trial_steps: int) -> bool:
+            nonlocal made
+            with self.lock:
+                made += trial_steps
+                self.progress.trial_steps += trial_steps
+            return not self.workers.cancelled.is_set()
+
         try:
-            program = compiled(
-                group.structure,
-                plan.chunk_shape(group),
-                plan.segment_length,
-                plan.tolerance is not None,
-                self.data[group.structure.task],
+            done = run_chunk(
+                self.plan, program, strategy.shape, first, race.last, data, self.recorder, going_on, not race.final
             )
-        except BaseException as error:
-            self.programs[number].set_exception(error)
-            raise
+        except OutOfMemoryError as error:
+            self.shrink(race, error, strategy)
+        else:
+            self.keep(race, done)
+            with self.lock:  # trials that end early take their steps out of the plan
+                self.progress.trial_steps_planned -= first.trials * (race.last - first.first) - made
+        self.arrived(race)
+
+    def keep(self, race: Race, chunk: Chunk) -> None:
+        """Take from a chunk what outlives it."""
+        trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
+        state = chunk.state
+        assert state is not None
+        self.outcome.steps[trials] = state.steps
+        with self.lock:
+            if self.plan.keep_params:
+                self.recorder.params(chunk.group, chunk.rows, chunk.columns, state.params)
+            if not race.final:
+                race.hold(chunk, self.recorder)
+        if chunk.first == self.plan.steps:
+            self.recorder.complete(trials)
+
+    def arrived(self, race: Race) -> None:
+        """One less to wait for; the last one takes the race on."""
+        with self.lock:
+            race.waiting_for -= 1
+            if race.waiting_for or race.final or self.workers.cancelled.is_set():
+                return
+            before = race.trials
+            race.judge(self.recorder)
+            self.progress.trial_steps_planned -= (before - race.trials) * (self.plan.steps - race.first)
+            race.waiting_for = 1  # until all are queued
+        for number in race.alive:
+            self.enqueue(race, number)
+        if race.trials:
+            self.arrived(race)
+
+    def fittest(self, race: Race, number: int) -> Strategy:
+        """Of the group's programs, the one that takes the survivors' trials with the least padding."""
+        chosen = self.choices[number].strategy
+        with self.lock:
+            known = [s for n, s in self.programs if n == number and s.trials <= chosen.trials]
+        survivors = int(race.alive[number].any(axis=1).sum())
+        return min(known, key=lambda s: (self.padded(s, survivors), -s.trials))
+
+    def padded(self, strategy: Strategy, configs: int) -> int:
+        """How many trials' time so many configurations take, padding and idle workers included."""
+        chunks = math.ceil(configs / strategy.configs) * math.ceil(len(self.plan.seeds) / strategy.seeds)
+        at_once = worker_count(devices()) if on_cores(devices()) else 1  # an accelerator's workers share it
+        return math.ceil(chunks / at_once) * strategy.trials
+
+    def foreseen(self, race: Race, number: int, strategy: Strategy) -> Strategy | None:
+        """A smaller program for the next stage, where it saves more time there than it takes to compile."""
+        choice, survivors = self.choices[number], race.most_survivors(number)
+        if not survivors or strategy.trials == 1 or math.isnan(choice.rate):
+            return None
+        group, wanted = self.plan.groups[number], survivors * len(self.plan.seeds)
+        at_once = worker_count(devices()) if on_cores(devices()) else 1
+        smaller = self.plan.fitted(group, strategy.loop, _power_of_two(math.ceil(wanted / at_once)))
+        saved = self.padded(strategy, survivors) - self.padded(smaller, survivors)
+        seconds = saved * (race.next_last - race.last) / choice.rate
+        known = (number, smaller) in self.programs
+        return smaller if not known and smaller.trials < strategy.trials and seconds > choice.compile_seconds else None
+
+    def compact(self, race: Race, number: int, smaller: Strategy) -> None:
+        """Compile a smaller program while the rung before it runs."""
+        program = self.compile(number, smaller)
+        with self.lock:
+            self.programs[number, smaller] = program
+        self.arrived(race)
+
+    def compile(self, number: int, strategy: Strategy) -> Program:
+        plan, group, began = self.plan, self.plan.groups[number], time.perf_counter()
+        data = self.data[group.structure.task]
+        program = compiled(group.structure, strategy, plan.segment_length, plan.tolerance is not None, data)
         with self.lock:
             self.outcome.compile_seconds += time.perf_counter() - began
-            self.progress.programs_compiled += 1
-        self.programs[number].set_result(program)
+        return program
 
-    def run_chunk(self, chunk: Chunk) -> None:
-        """Run one chunk to its end, to the end of its last trial, or to the segment in which somebody cancels."""
-        plan, group = self.plan, self.plan.groups[chunk.group]
-        program: Program = self.programs[chunk.group].result()
-        data = self.data[group.structure.task]
-        seeds_in_chunk, configs_in_chunk = plan.chunk_shape(group)
-        values = {name: jnp.asarray(_pad(v[chunk.rows], configs_in_chunk), float) for name, v in group.values.items()}
-        seeds = jnp.asarray(_pad(plan.seeds[chunk.columns], seeds_in_chunk), jnp.int32)
-        target, tolerance = jnp.asarray(plan.target, float), jnp.asarray(plan.tolerance or 0.0, float)
-        trials = len(chunk.rows) * len(chunk.columns)
-        rows = np.ix_(group.configs[chunk.rows], chunk.columns)
-
-        def keep(x):  # (seeds, configurations, ...) of the padded chunk -> (configurations, seeds, ...)
-            return np.swapaxes(np.asarray(x)[: len(chunk.columns), : len(chunk.rows)], 0, 1)
-
-        def evaluate(state, first_point, points):
-            seen = program.evaluate(state._replace(optimizer=None), seeds, jnp.int32(first_point), target, data)
-            for name, array in self.outcome.evaluations.items():
-                if name in seen:
-                    array[(*rows, points)] = keep(seen[name])[..., None]
-            return keep(seen["status"]), keep(seen["train_loss"])
-
-        state = program.start(program.initial(seeds), values)
-        evaluate(state, 0, slice(0, 1))
-        status, final = keep(state.status), False
-        for segment in self.segments:
-            if self.cancelled.is_set():
-                break
-            first, last = jnp.int32(segment.first), jnp.int32(segment.last)
-            draws = program.draw(seeds, first)
-            state, losses = program.advance(state, values, draws, first, last, target, tolerance, data)
-            self._record(rows, segment.first, segment.last, keep(losses))
-            status = keep(state.status).copy()  # the next segment takes the state's memory
-            stopped = bool((status != RUNNING).all())
-            if segment.evaluate or stopped:
-                point = int(np.searchsorted(plan.eval_steps, segment.last))
-                # Stopped trials change no more: what is true now is true to the end.
-                status, train_loss = evaluate(state, segment.last, slice(point, None if stopped else point + 1))
-                final = stopped or segment.last == plan.steps
-                if final:
-                    self._record(rows, segment.last, plan.steps + 1, train_loss[..., None])
-            with self.lock:
-                self.progress.trial_steps += trials * (segment.last - segment.first)
-            if final:
-                break
-        status = np.where(status == RUNNING, COMPLETED if final else INTERRUPTED, status)
-        self.outcome.status[rows], self.outcome.steps[rows] = status, keep(state.steps)
-        if plan.keep_params:
-            self._keep_params(chunk, jax.tree.map(keep, state.params))
+    def shrink(self, race: Race, error: OutOfMemoryError, strategy: Strategy) -> None:
+        """Go on from a chunk's last segment in chunks of half the size, this one and all of its group that follow."""
+        chunk, group = error.chunk, self.plan.groups[error.chunk.group]
+        with self.shrinking:
+            choice = self.choices[chunk.group]
+            if choice.strategy.trials >= strategy.trials:  # no other chunk has met with it before
+                smaller = self.plan.fitted(group, strategy.loop, max(1, strategy.trials // 2))
+                if smaller.trials >= strategy.trials:
+                    raise MemoryError(
+                        f"{strategy.trials} trials of {group.optimizer} on {group.structure.task.name!r} do not fit "
+                        f"into memory, and fewer at once are not possible. ({error})"
+                    ) from error
+                self.programs[chunk.group, smaller] = self.compile(chunk.group, smaller)
+                self.choices[chunk.group] = dataclasses.replace(choice, strategy=smaller)
+                text = f"{group.optimizer}: {strategy.trials} trials at once ran out of memory; going on with"
+                self.progress.notes.append(f"{text} {smaller.trials}.")
+            strategy = self.choices[chunk.group].strategy
         with self.lock:
-            self.progress.trial_steps_planned -= trials * (plan.steps - (segment.last if final else plan.steps))
-            self.progress.trials_done += trials
-            self.progress.diverged += int((status == DIVERGED).sum())
-
-    def _record(self, rows, first: int, last: int, losses: np.ndarray) -> None:
-        """Keep the losses of the recorded ones among steps first to last - 1 (one loss serves all)."""
-        points = np.flatnonzero((self.plan.record_steps >= first) & (self.plan.record_steps < last))
-        if len(points):
-            kept = losses[..., self.plan.record_steps[points] - first] if losses.shape[-1] > 1 else losses
-            self.outcome.train_loss[(*rows, slice(points[0], points[-1] + 1))] = kept
-
-    def _keep_params(self, chunk: Chunk, params: Any) -> None:
-        shape = (len(self.plan.groups[chunk.group].configs), len(self.plan.seeds))
-        with self.lock:
-            if self.outcome.params[chunk.group] is None:
-                empty = lambda x: np.full((*shape, *x.shape[2:]), np.nan, x.dtype)
-                self.outcome.params[chunk.group] = jax.tree.map(empty, params)
-        rows = np.ix_(chunk.rows, chunk.columns)
-        jax.tree.map(lambda kept, x: kept.__setitem__(rows, x), self.outcome.params[chunk.group], params)
+            race.waiting_for += 1
+        self.submit(race, chunk, strategy)
 
 
-def _set_in_thread(settings: dict[str, Any]) -> None:
-    """Give a worker the settings of the thread that called `sweep`, for as long as it lives."""
-    for name, value in settings.items():
-        getattr(jax, name)(value).__enter__()
-
-
-def _evaluation_names(plan: Plan) -> list[str]:
-    names = {}
-    for task in {group.structure.task: None for group in plan.groups}:
-        for split in ("validation", "test"):
-            if getattr(task, split) is not None:
-                names |= dict.fromkeys([f"{split}_loss", *(f"{split}_{metric}" for metric in task.metrics)])
-    return list(names)
-
-
-def _pad(x: np.ndarray, length: int) -> np.ndarray:
-    """Repeat the last entry up to the length, so that every chunk has one shape."""
-    return np.concatenate([x, np.repeat(x[-1:], length - len(x), axis=0)])
+def _power_of_two(n: int) -> int:
+    """The least that is not less: so that sizes, and programs, are few."""
+    return 1 << max(0, n - 1).bit_length()

@@ -1,0 +1,79 @@
+"""What users pass to a sweep, as what it runs: factories by name, a task, a space for each optimizer."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import optax
+
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.space import Configurations, Space
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.task import Task, remake
+from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.validation import check_known
+
+Optimizers = str | OptimizerFactory | Mapping[str, OptimizerFactory | str] | Iterable[OptimizerFactory | str]
+
+
+def named_factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
+    """Optimizer factories by name. Raises TypeError or ValueError for whatever is none."""
+    if isinstance(optimizers, Mapping):
+        named = dict(optimizers)
+    elif isinstance(optimizers, str) or callable(optimizers):
+        named = {_name(optimizers): optimizers}
+    elif isinstance(optimizers, optax.GradientTransformation):
+        raise TypeError(
+            "Got an optimizer that is already made. Pass the function that makes it: jl.adam, not jl.adam(1e-3)."
+        )
+    elif isinstance(optimizers, Iterable):
+        listed = list(optimizers)
+        named = {_name(o): o for o in listed}
+        if len(named) < len(listed):
+            raise ValueError(f"Two optimizers share a name: {[_name(o) for o in listed]}. Pass a dict of names.")
+    else:
+        raise TypeError(f"optimizers must be a function, or a list or dict of functions, got {optimizers!r}.")
+    if not named:
+        raise ValueError("No optimizer was given: pass one, for example jl.adam.")
+    factories = {}
+    for name, factory in named.items():
+        if isinstance(factory, str):
+            check_known("optimizer", factory, OPTIMIZERS)
+            factory = OPTIMIZERS[factory]
+        if not callable(factory):
+            made = isinstance(factory, optax.GradientTransformation)
+            hint = "Pass the function that makes it: jl.adam, not jl.adam(1e-3)." if made else "Pass a function."
+            raise TypeError(
+                f"Optimizer {name!r} is not a function of hyperparameters but {type(factory).__name__}. {hint}"
+            )
+        factories[str(name)] = factory
+    return factories
+
+
+def _name(optimizer: Any) -> str:
+    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", type(optimizer).__name__)
+
+
+def made_task(task: Task | str | Callable[..., Task]) -> Task:
+    """The task, by itself, by its name, or made. Raises TypeError or ValueError for whatever is none."""
+    if isinstance(task, str):
+        check_known("task", task, TASKS)
+        task = TASKS[task]
+    if callable(task) and not isinstance(task, Task):
+        task = remake(task, {})
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a jl.Task, a name in jl.TASKS or a function that makes a task, got {task!r}.")
+    return task
+
+
+def spaces_by_optimizer(space: Any, factories: Mapping[str, OptimizerFactory]) -> dict[str, Space]:
+    """One space for each optimizer."""
+    by_optimizer = isinstance(space, Mapping) and any(isinstance(s, Mapping | Configurations) for s in space.values())
+    if not by_optimizer:
+        return dict.fromkeys(factories, space)
+    for name in space:
+        check_known("optimizer in the space:", name, factories)
+    if missing := [name for name in factories if name not in space]:
+        raise ValueError(
+            f"The space has no entry for {', '.join(missing)}. Give each optimizer one, or one space for all."
+        )
+    return {name: space[name] for name in factories}

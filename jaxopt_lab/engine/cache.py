@@ -1,0 +1,124 @@
+"""What outlives a process: compiled programs, in JAX's own persistent cache, and measured strategies."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+VARIABLE = "JAXOPT_LAB_CACHE"  # a folder, or "off"
+MOST_BYTES = 2**30  # of compiled programs; JAX drops those unused for longest
+STRATEGIES = "strategies.json"
+
+
+def cache_folder() -> Path | None:
+    """Where the cache is: `$JAXOPT_LAB_CACHE`, or jaxopt_lab in the user's cache folder; None where it is off."""
+    named = os.environ.get(VARIABLE, "")
+    if named.lower() in ("off", "0", "false", "no"):
+        return None
+    if named:
+        return Path(named).expanduser()
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "jaxopt_lab"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "jaxopt_lab" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "jaxopt_lab"
+
+
+_inside = threading.Lock()
+_users = 0
+_before: dict[str, Any] = {}
+
+
+@contextlib.contextmanager
+def persistent(wanted: bool) -> Iterator[None]:
+    """Keep compiled programs on disk inside the block, unless the user has a cache of their own or wants none.
+
+    JAX has one such cache a process: while any sweep is inside, it is ours, and afterwards as it was.
+    """
+    global _users
+    folder = cache_folder() if wanted else None
+    if folder is None or not _writable(folder):
+        yield
+        return
+    with _inside:
+        _users += 1
+        if _users == 1 and not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+            _configure(
+                jax_compilation_cache_dir=str(folder / f"xla-{_processor()}"),
+                jax_compilation_cache_max_size=MOST_BYTES,
+                jax_persistent_cache_min_compile_time_secs=0.05,
+                jax_persistent_cache_min_entry_size_bytes=-1,
+            )
+    try:
+        yield
+    finally:
+        with _inside:
+            _users -= 1
+            if _users == 0 and _before:
+                _configure(**_before)
+                _before.clear()
+
+
+def _configure(**settings: Any) -> None:
+    from jax.experimental.compilation_cache import compilation_cache
+
+    for name, value in settings.items():
+        _before.setdefault(name, getattr(jax.config, name))
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # or it would go on with the folder that it has seen first
+
+
+def _writable(folder: Path) -> bool:
+    """A cache that cannot be written is none, and no reason to fail."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+def _processor() -> str:
+    """What tells processors apart: a program made for one may use instructions that another does not have."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        known = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    except OSError:
+        known = [platform.processor()]
+    return hashlib.sha256("\n".join([platform.machine(), *known]).encode()).hexdigest()[:12]
+
+
+def recall(key: str) -> dict[str, Any] | None:
+    """What was remembered under the key, in this process or an earlier one."""
+    found = _read().get(key)
+    return found if isinstance(found, dict) else None
+
+
+def remember(key: str, value: dict[str, Any]) -> None:
+    """Remember a small record, as JSON; a cache that cannot be written is left alone."""
+    folder = cache_folder()
+    if folder is None or not _writable(folder):
+        return
+    with _inside, contextlib.suppress(OSError):
+        records = _read() | {key: value}
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, suffix=".json", encoding="utf-8") as file:
+            json.dump(records, file)
+        os.replace(file.name, folder / STRATEGIES)
+
+
+def _read() -> dict[str, Any]:
+    folder = cache_folder()
+    try:
+        records = json.loads((folder / STRATEGIES).read_text("utf-8")) if folder else {}
+    except (OSError, ValueError):  # absent, or damaged: it is only a cache
+        return {}
+    return records if isinstance(records, dict) else {}

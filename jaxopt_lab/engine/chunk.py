@@ -1,0 +1,210 @@
+"""One chunk: trials that run together, segment by segment, while the host reads what the segment before has left."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.engine.outcome import Recorder
+from jaxopt_lab.engine.plan import Plan, Segment, Strategy
+from jaxopt_lab.engine.program import Program
+from jaxopt_lab.trial import RUNNING, TrialState
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some configurations of a group by some seeds, at some step; padded to the program's shape where they run.
+
+    Attributes:
+        group: Its number.
+        rows: Positions in the group's configs.
+        columns: Positions in the seeds.
+        first: Steps that the trials have made.
+        state: Where they stand, on the host, with leading axes (configurations, seeds); None before the first step.
+
+    """
+
+    group: int
+    rows: np.ndarray
+    columns: np.ndarray
+    first: int = 0
+    state: TrialState | None = None
+
+    @property
+    def trials(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def part(self, rows: slice, columns: slice) -> "Chunk":
+        """Some of its configurations by some of its seeds."""
+        state = jax.tree.map(lambda x: x[rows, columns], self.state)
+        return dataclasses.replace(self, rows=self.rows[rows], columns=self.columns[columns], state=state)
+
+    def parts(self, strategy: Strategy) -> list["Chunk"]:
+        """Pieces that fit the strategy's shape; the chunk itself where it fits."""
+        pieces = lambda n, size: [slice(i, i + size) for i in range(0, n, size)]
+        rows, columns = pieces(len(self.rows), strategy.configs), pieces(len(self.columns), strategy.seeds)
+        return [self] if len(rows) == len(columns) == 1 else [self.part(r, c) for c in columns for r in rows]
+
+    def standing(self, held: Any) -> "Chunk":
+        """The chunk where `held`, which has rows for all trials of the group, says that its trials stand."""
+        return dataclasses.replace(self, state=jax.tree.map(lambda x: x[np.ix_(self.rows, self.columns)], held))
+
+
+class OutOfMemoryError(Exception):
+    """A chunk did not fit; `chunk` is where its trials stood."""
+
+    def __init__(self, chunk: Chunk, cause: BaseException):
+        super().__init__(str(cause))
+        self.chunk = chunk
+
+
+def cut(group: int, alive: np.ndarray, first: int, strategy: Strategy) -> list[Chunk]:
+    """Chunks of the strategy's shape, or less, that hold all trials marked in `alive` (configurations, seeds)."""
+    chunks = []
+    for at in range(0, alive.shape[1], strategy.seeds):
+        columns = np.arange(at, min(at + strategy.seeds, alive.shape[1]))
+        rows = np.flatnonzero(alive[:, columns].any(axis=1))
+        count = -(-len(rows) // strategy.configs)
+        chunks += [Chunk(group, piece, columns, first) for piece in np.array_split(rows, count)] if count else []
+    return chunks
+
+
+def run_chunk(
+    plan: Plan,
+    program: Program,
+    shape: tuple[int, int],
+    chunk: Chunk,
+    last: int,
+    data: Any,
+    recorder: Recorder,
+    going_on: Callable[[int], bool],
+    whole: bool,
+) -> Chunk:
+    """Run a chunk to step `last`, to the end of its last trial, or until it is told to stop.
+
+    Args:
+        plan: What is run.
+        program: Of the chunk's group.
+        shape: The program's, (seeds, configurations).
+        chunk: Whose trials.
+        last: A step at which the plan evaluates.
+        data: `task.data` on the devices.
+        recorder: Gets everything that the trials report.
+        going_on: Told the trial-steps made since it was last told; says whether to go on.
+        whole: Whether the trials go on from here, so that all of their state is wanted.
+
+    Returns:
+        The chunk where it stands now; its state has the parameters only where the plan keeps them or `whole` is set.
+
+    Raises:
+        OutOfMemoryError: The device ran out of memory.
+
+    """
+    return _Running(plan, program, shape, chunk, data, recorder).run(last, going_on, whole)
+
+
+class _Running:
+    def __init__(
+        self, plan: Plan, program: Program, shape: tuple[int, int], chunk: Chunk, data: Any, recorder: Recorder
+    ):
+        self.plan, self.program, self.chunk, self.data, self.recorder = plan, program, chunk, data, recorder
+        group = plan.groups[chunk.group]
+        self.trials = recorder.trials(chunk.group, chunk.rows, chunk.columns)
+        number = jnp.result_type(float)
+        seeds, configs = shape
+        pick = lambda values: _padded(values[chunk.rows], configs).astype(number)
+        self.padding = _padding(len(chunk.columns), seeds), _padding(len(chunk.rows), configs)
+        self.values = program.place({name: pick(values) for name, values in group.values.items()}, "v")
+        self.seeds = program.place(_padded(plan.seeds[chunk.columns], seeds).astype(np.int32), "s")
+        self.target, self.tolerance = program.place(
+            (np.asarray(plan.target, number), np.asarray(plan.tolerance or 0.0, number)), "a"
+        )
+
+    def run(self, last: int, going_on: Callable[[int], bool], whole: bool) -> Chunk:
+        chunk, waiting, ended, state = self.chunk, None, False, None
+        at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
+        segments = [s for s in self.plan.segments if chunk.first <= s.first < last]
+        try:
+            state = self.begin()
+            for segment in [*segments, None]:
+                ahead = None
+                if segment is not None and going_on(0):
+                    state, *ahead = self.advance(state, segment)
+                    at = segment.last
+                if waiting is not None:  # what the segment before has left is read while this one runs
+                    ended = self.absorb(*waiting)
+                    reached = waiting[0].last
+                    going_on(chunk.trials * (reached - waiting[0].first))
+                waiting = ahead
+                if waiting is None or ended:
+                    break
+            if ended:
+                self.recorder.evaluation(self.trials, reached, self.evaluated(state, reached))
+                self.recorder.hold(self.trials, reached)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise OutOfMemoryError(self.salvaged(state, at, waiting), error) from None
+        if not whole:  # copying is not free
+            state = state._replace(optimizer=None, params=state.params if self.plan.keep_params else None)
+        return dataclasses.replace(chunk, first=self.plan.steps if ended else reached, state=self.kept(state))
+
+    def begin(self) -> TrialState:
+        if self.chunk.state is not None:
+            seeds, configs = self.padding
+            padded = lambda x: np.swapaxes(x, 0, 1)[seeds][:, configs]
+            return self.program.place(jax.tree.map(padded, self.chunk.state), "t")
+        state = self.program.start(self.program.initial(self.seeds), self.values)
+        self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))
+        return state
+
+    def advance(self, state: TrialState, segment: Segment) -> tuple[Any, ...]:
+        """Hand the segment to the device; what it leaves is not there yet."""
+        first, last = np.int32(segment.first), np.int32(segment.last)
+        draws = self.program.draw(self.seeds, first)
+        state, losses, status = self.program.advance(
+            state, self.values, draws, first, last, self.target, self.tolerance, self.data
+        )
+        seen = self.evaluate(state, segment.last) if segment.evaluate else None
+        return state, segment, losses, status, seen
+
+    def absorb(self, segment: Segment, losses: Any, status: Any, seen: Any) -> bool:
+        """Record what a segment has left; have all its trials ended?"""
+        taken = losses if not isinstance(losses, list) else np.stack([np.asarray(x) for x in losses], axis=-1)
+        self.recorder.losses(self.trials, segment.first, segment.last, self.kept(taken))
+        if seen is not None:
+            self.recorder.evaluation(self.trials, segment.last, self.kept(seen))
+        return bool((self.kept(status) != RUNNING).all())
+
+    def evaluate(self, state: TrialState, step: int) -> dict[str, Any]:
+        return self.program.evaluate(state._replace(optimizer=None), self.seeds, np.int32(step), self.target, self.data)
+
+    def evaluated(self, state: Any, step: int) -> dict[str, np.ndarray]:
+        return self.kept(self.evaluate(state, step))
+
+    def kept(self, tree: Any) -> Any:
+        """From (seeds, configurations, ...), padded, on the devices to (configurations, seeds, ...) on the host."""
+        columns, rows = len(self.chunk.columns), len(self.chunk.rows)
+        return jax.tree.map(lambda x: np.swapaxes(np.asarray(x)[:columns, :rows], 0, 1), tree)
+
+    def salvaged(self, state: Any, at: int, waiting: Any) -> Chunk:
+        """The chunk after its last segment; where memory ran out in the middle of one, at its start."""
+        try:
+            if state is not None and waiting is not None and waiting[0].last == at:
+                self.absorb(*waiting)
+                return dataclasses.replace(self.chunk, first=waiting[0].last, state=self.kept(state))
+        except RuntimeError:  # deleted, or never made
+            pass
+        return self.chunk
+
+
+def _padding(count: int, length: int) -> np.ndarray:
+    """Indices that repeat the last entry up to the length, so that every chunk has one shape."""
+    return np.minimum(np.arange(length), count - 1)
+
+
+def _padded(x: np.ndarray, length: int) -> np.ndarray:
+    return x[_padding(len(x), length)]

@@ -1,0 +1,90 @@
+"""Where programs run: which devices, how many chunks at once, how much memory there is."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+FREE_SHARE = {"cpu": 0.5, "accelerator": 0.8}  # of free memory: what a sweep takes unless it is told otherwise
+ASSUMED_FREE_BYTES = 2**32  # where a platform does not say
+
+
+def devices() -> tuple[Any, ...]:
+    """The devices that share a chunk's trials: all local ones, or the one that `jax.default_device` names."""
+    named: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    if named is None:
+        return tuple(jax.local_devices())
+    return (jax.local_devices(backend=named)[0] if isinstance(named, str) else named,)
+
+
+def on_cores(used: tuple[Any, ...]) -> bool:
+    """Whether chunks run side by side on the cores of one CPU device, so that small ones that stay in cache pay."""
+    return len(used) == 1 and used[0].platform == "cpu"
+
+
+def worker_count(used: tuple[Any, ...]) -> int:
+    """How many chunks run at once: one a core; two on accelerators, so that they compute while the host reads."""
+    if not on_cores(used):
+        return 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_name(used: tuple[Any, ...]) -> str:
+    """What results and plans call them, for example "2 x gpu: NVIDIA H100 80GB HBM3"."""
+    name = f"{used[0].platform}: {used[0].device_kind}"
+    return name if len(used) == 1 else f"{len(used)} x {name}"
+
+
+def on_devices(tree: Any) -> Any:
+    """Arrays of which every device has a copy."""
+    used, arrays = devices(), jax.tree.map(jnp.asarray, tree)
+    if len(used) == 1:
+        return arrays
+    return jax.device_put(arrays, NamedSharding(Mesh(np.asarray(used), ("trials",)), PartitionSpec()))
+
+
+def free_bytes(used: tuple[Any, ...]) -> int:
+    """Memory that is free: of the accelerators together, or of the host within its control group's limit."""
+    stats = [device.memory_stats() for device in used]
+    if all(s and "bytes_limit" in s for s in stats):
+        return sum(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
+    return host_free_bytes()
+
+
+def default_budget(used: tuple[Any, ...]) -> int:
+    """The memory that a sweep may take unless it is told otherwise."""
+    return int(free_bytes(used) * FREE_SHARE["cpu" if used[0].platform == "cpu" else "accelerator"])
+
+
+def host_free_bytes() -> int:
+    """Free memory of the host, within its control group's limit."""
+    return int(min(_machine_free_bytes(), _control_group_free_bytes()))
+
+
+def _machine_free_bytes() -> float:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):  # neither Linux nor POSIX
+        return ASSUMED_FREE_BYTES
+
+
+def _control_group_free_bytes() -> float:
+    """What a container may still take; version 2 of Linux's control groups, then version 1."""
+    root = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return max(0, int((root / limit).read_text()) - int((root / used).read_text()))
+        except (OSError, ValueError):  # no such group, or no limit ("max")
+            continue
+    return math.inf

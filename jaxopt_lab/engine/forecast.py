@@ -1,0 +1,239 @@
+"""What a plan will take, before it runs: programs, memory, time."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_lab.engine.cache import cache_folder, persistent
+from jaxopt_lab.engine.devices import (
+    FREE_SHARE,
+    device_name,
+    devices,
+    host_free_bytes,
+    on_cores,
+    on_devices,
+    worker_count,
+)
+from jaxopt_lab.engine.outcome import evaluation_names
+from jaxopt_lab.engine.plan import Group, Plan, Strategy, params_bytes
+from jaxopt_lab.engine.probe import choose
+from jaxopt_lab.trial import Trial, initial_params
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupForecast:
+    """What one group of equal structure will take.
+
+    Attributes:
+        optimizer: Whose configurations they are.
+        static: Their structural values, as text.
+        trials: How many.
+        strategy: How they run, and how many at once.
+        chunks: How many chunks that makes.
+        chunk_bytes: What one running chunk takes, as the compiled program says.
+        rate: Measured trial-steps per second, of all that run at once.
+        seconds: To run, without compiling.
+        compile_seconds: What compiling took just now (little where it was cached).
+
+    """
+
+    optimizer: str
+    static: str
+    trials: int
+    strategy: Strategy
+    chunks: int
+    chunk_bytes: int
+    rate: float
+    seconds: float
+    compile_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """What a sweep will take: see `jl.plan`. `print` shows it.
+
+    Attributes:
+        groups: By structure.
+        device: Where it runs.
+        at_once: Chunks that run side by side.
+        trials: Of the whole sweep.
+        steps: The budget of each.
+        trial_steps: Of all trials, as few as the stop rule leaves.
+        seconds: Predicted, all programs compiled.
+        compile_seconds: What compiling took just now.
+        device_bytes: Predicted peak: data, running chunks.
+        host_bytes: Predicted: curves, statuses, parameters, and states between rungs.
+        results_bytes: Of these, what the results keep, which is about what they take on disk at the most.
+        budget: The memory that the sweep may take, in bytes.
+        kept: What is kept of each trial, in words.
+
+    """
+
+    groups: tuple[GroupForecast, ...]
+    device: str
+    at_once: int
+    trials: int
+    steps: int
+    trial_steps: int
+    seconds: float
+    compile_seconds: float
+    device_bytes: int
+    host_bytes: int
+    results_bytes: int
+    budget: int
+    kept: str
+
+    def __str__(self) -> str:
+        rows = [("optimizer", "trials", "at once", "chunks", "loop", "a chunk", "trial-steps/s", "run", "compile")]
+        for g in self.groups:
+            name = f"{g.optimizer} {g.static}".strip()
+            shape = f"{g.strategy.seeds} x {g.strategy.configs}"
+            rate = "-" if math.isnan(g.rate) else f"{g.rate:,.0f}"
+            run, compiled = f"{g.seconds:.1f} s", f"{g.compile_seconds:.1f} s"
+            rows.append(
+                (
+                    name,
+                    f"{g.trials:,}",
+                    shape,
+                    f"{g.chunks:,}",
+                    g.strategy.loop,
+                    _size(g.chunk_bytes),
+                    rate,
+                    run,
+                    compiled,
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        aligned = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        head = [
+            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks side by side:",
+            f"about {self.seconds:,.1f} s for {self.trial_steps:,} trial-steps, once compiled "
+            f"({self.compile_seconds:.1f} s just now).",
+        ]
+        foot = [
+            f"Memory: {_size(self.device_bytes)} for data and running chunks, {_size(self.host_bytes)} for what is "
+            f"kept; the budget is {_size(self.budget)}.",
+            self.kept,
+        ]
+        return "\n".join([*head, "", *aligned, "", *foot])
+
+    __repr__ = __str__
+
+
+def forecast(plan: Plan) -> Forecast:
+    """Compile and time every group's program on its first trials; nothing is kept of that but the programs."""
+    used, groups, loaded = devices(), [], {}
+    at_once = worker_count(used)
+    with persistent(plan.cache):
+        for number, group in enumerate(plan.groups):
+            task = group.structure.task
+            data = loaded.setdefault(task, on_devices(task.data))
+            choice = choose(plan, group, data, measure=True)
+            strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
+            chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
+            # An accelerator's chunks share it; a core has one of its own.
+            rate = choice.rate * (min(at_once, chunks) if on_cores(used) else 1)
+            groups.append(
+                GroupForecast(
+                    optimizer=group.optimizer,
+                    static=", ".join(f"{name}={value}" for name, _, value in group.structure.static),
+                    trials=trials,
+                    strategy=strategy,
+                    chunks=chunks,
+                    chunk_bytes=choice.program.chunk_bytes,
+                    rate=rate,
+                    seconds=trial_steps(plan, number) / rate,
+                    compile_seconds=choice.compile_seconds + choice.probe_seconds,
+                )
+            )
+    data_bytes = sum(_bytes(data) for data in loaded.values())
+    running = max(min(at_once, g.chunks) * g.chunk_bytes for g in groups)
+    params = kept_params_bytes(plan)
+    results = results_bytes(plan) + params
+    held = held_bytes(plan)
+    kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
+    kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
+    folder = cache_folder() if plan.cache else None
+    return Forecast(
+        groups=tuple(groups),
+        device=device_name(used),
+        at_once=at_once,
+        trials=plan.trials,
+        steps=plan.steps,
+        trial_steps=sum(trial_steps(plan, n) for n in range(len(plan.groups))),
+        seconds=sum(g.seconds for g in groups),
+        compile_seconds=sum(g.compile_seconds for g in groups),
+        device_bytes=data_bytes + running,
+        host_bytes=results + held,
+        results_bytes=results,
+        budget=plan.memory,
+        kept=f"Kept in memory: {kept} Compiled programs: " + (f"{folder}." if folder else "not kept on disk."),
+    )
+
+
+def trial_steps(plan: Plan, number: int) -> int:
+    """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
+    total = 0
+    for pool in plan.pools:
+        rows, everyone = len(pool.rows.get(number, ())), sum(len(r) for r in pool.rows.values())
+        at, left = 0, everyone
+        for rung in (*pool.rungs.tolist(), plan.steps):
+            total += round(rows * left / everyone) * len(plan.seeds) * (rung - at)
+            at, left = rung, plan.stop.kept(left) if plan.stop else left
+    return total
+
+
+def results_bytes(plan: Plan) -> int:
+    """Curves, evaluations and statuses of all trials."""
+    number = jnp.result_type(float).itemsize
+    curves = len(plan.record_steps) + len(plan.eval_steps) * len(evaluation_names(plan)) + 1
+    return plan.trials * (number * curves + 1 + 4 + 2)
+
+
+def kept_params_bytes(plan: Plan) -> int:
+    """Final parameters of all trials, where they are kept."""
+    sizes = [params_bytes(g.structure.task) * len(g.configs) * len(plan.seeds) for g in plan.groups]
+    return sum(sizes) if plan.keep_params else 0
+
+
+def held_bytes(plan: Plan) -> int:
+    """What trials take between two rungs, where they wait for each other."""
+    if not any(len(pool.rungs) for pool in plan.pools):
+        return 0
+    return sum(state_bytes(group) * len(group.configs) * len(plan.seeds) for group in plan.groups)
+
+
+def state_bytes(group: Group) -> int:
+    """Parameters and the optimizer's state of one trial."""
+    structure = group.structure
+    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+
+    def start(values):
+        return Trial(structure.optimizer(values), structure.task).start(
+            initial_params(structure.task, jax.random.key(0))
+        )
+
+    return _bytes(jax.eval_shape(start, values))
+
+
+def host_budget(plan: Plan) -> int:
+    """What may be kept on the host: of the sweep's own budget where it runs there."""
+    return plan.memory if devices()[0].platform == "cpu" else int(host_free_bytes() * FREE_SHARE["cpu"])
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    raise AssertionError

@@ -1,0 +1,160 @@
+"""What comes of a plan: arrays with a row for every trial, into disjoint rows of which workers write."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.trial import COMPLETED, DIVERGED, INTERRUPTED, RUNNING, STOPPED
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a sweep stands, for whoever shows it.
+
+    Attributes:
+        notes: What the user should know, each said once: that memory ran out, for example.
+
+    """
+
+    trials: int
+    programs: int
+    trials_done: int = 0
+    programs_compiled: int = 0
+    trial_steps: int = 0
+    trial_steps_planned: int = 0
+    diverged: int = 0
+    seconds: float = 0.0
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What came of a plan. Arrays have leading axes (configuration, seed).
+
+    Attributes:
+        status: Index into `trial.STATUSES`.
+        steps: Updates applied; of a diverged trial, its first step with a non-finite loss.
+        rung: The number of the rung at which the stop rule ended the trial; -1 where it did not.
+        train_loss: By recorded step.
+        last_loss: The training loss where the trial was last evaluated.
+        evaluations: Losses and metrics on held-out splits by name, by evaluated step.
+        params: Final parameters of each group, with leading axes (the group's configurations, seed); None if not kept.
+        decisions: What the stop rule decided, rung by rung.
+        strategies: How each group ran: see `probe.Choice`.
+        notes: See `Progress`.
+        compile_seconds: Summed over programs, some of which compile at once.
+        probe_seconds: What looking for faster ways took, summed alike.
+        run_seconds: From first to last, on the wall.
+        interrupted: Whether Ctrl-C ended it.
+
+    """
+
+    status: np.ndarray
+    steps: np.ndarray
+    rung: np.ndarray
+    train_loss: np.ndarray
+    last_loss: np.ndarray
+    evaluations: dict[str, np.ndarray]
+    params: list[Any]
+    decisions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    strategies: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    compile_seconds: float = 0.0
+    probe_seconds: float = 0.0
+    run_seconds: float = 0.0
+    interrupted: bool = False
+
+
+class Recorder:
+    """Writes what chunks report into an outcome."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        shape, dtype = (plan.configs, len(plan.seeds)), jnp.result_type(float)
+        curves = lambda points: np.full((*shape, len(points)), np.nan, dtype)
+        self.outcome = Outcome(
+            status=np.full(shape, RUNNING, np.int8),
+            steps=np.zeros(shape, np.int32),
+            rung=np.full(shape, -1, np.int16),
+            train_loss=curves(plan.record_steps),
+            last_loss=np.full(shape, np.nan, dtype),
+            evaluations={name: curves(plan.eval_steps) for name in evaluation_names(plan)},
+            params=[None] * len(plan.groups),
+            strategies=[{} for _ in plan.groups],
+        )
+
+    def trials(self, group: int, rows: np.ndarray, columns: np.ndarray) -> Any:
+        """Where the trials of a group's configurations `rows` and the seeds `columns` stand in the arrays."""
+        return np.ix_(self.plan.groups[group].configs[rows], columns)
+
+    def losses(self, trials: Any, first: int, last: int, losses: np.ndarray) -> None:
+        """The training losses of steps first to last - 1, along the last axis."""
+        points = np.flatnonzero((self.plan.record_steps >= first) & (self.plan.record_steps < last))
+        if len(points):
+            kept = losses[..., self.plan.record_steps[points] - first]
+            self.outcome.train_loss[(*trials, slice(points[0], points[-1] + 1))] = kept
+
+    def evaluation(self, trials: Any, step: int, seen: dict[str, np.ndarray]) -> None:
+        """What was seen after `step` steps, which is one of those to evaluate at."""
+        point = int(np.searchsorted(self.plan.eval_steps, step))
+        for name, array in self.outcome.evaluations.items():
+            if name in seen:
+                array[(*trials, point)] = seen[name]
+        self.outcome.last_loss[trials] = seen["train_loss"]
+        self.outcome.status[trials] = seen["status"]
+        if step == self.plan.steps:
+            self.outcome.train_loss[(*trials, -1)] = seen["train_loss"]
+
+    def complete(self, trials: Any) -> None:
+        """Trials that still run have used up their budget."""
+        status = self.outcome.status[trials]
+        self.outcome.status[trials] = np.where(status == RUNNING, COMPLETED, status)
+
+    def hold(self, trials: Any, step: int) -> None:
+        """Those that ended by themselves stay as they were seen after `step` steps: what is true now stays true."""
+        configs, seeds = np.broadcast_arrays(*trials)
+        ended = ~np.isin(self.outcome.status[trials], (RUNNING, STOPPED))
+        where = configs[ended], seeds[ended]
+        point = int(np.searchsorted(self.plan.eval_steps, step))
+        for array in self.outcome.evaluations.values():
+            array[(*where, slice(point, None))] = array[(*where, point)][:, None]
+        start = int(np.searchsorted(self.plan.record_steps, step))
+        self.outcome.train_loss[(*where, slice(start, None))] = self.outcome.last_loss[where][:, None]
+
+    def params(self, group: int, rows: np.ndarray, columns: np.ndarray, params: Any) -> None:
+        """The latest parameters of a group's trials."""
+        self.outcome.params[group] = self.scattered(group, self.outcome.params[group], rows, columns, params)
+
+    def scattered(self, group: int, into: Any, rows: np.ndarray, columns: np.ndarray, values: Any) -> Any:
+        """Arrays for all of a group's trials, made where there are none yet, with these trials' values in them."""
+        if into is None:
+            shape = (len(self.plan.groups[group].configs), len(self.plan.seeds))
+            blank = lambda x: np.full((*shape, *x.shape[2:]), np.nan if x.dtype.kind in "fV" else 0, x.dtype)
+            into = jax.tree.map(blank, values)
+        jax.tree.map(lambda kept, x: kept.__setitem__(np.ix_(rows, columns), x), into, values)
+        return into
+
+    def count(self, progress: Progress) -> None:
+        """Bring the counts of ended trials up to date."""
+        progress.trials_done = int((self.outcome.status != RUNNING).sum())
+        progress.diverged = int((self.outcome.status == DIVERGED).sum())
+
+    def finish(self) -> Outcome:
+        """Whatever still runs was interrupted."""
+        status = self.outcome.status
+        status[status == RUNNING] = INTERRUPTED
+        return self.outcome
+
+
+def evaluation_names(plan: Plan) -> list[str]:
+    """Losses and metrics on held-out splits of any task in the plan."""
+    names = {}
+    for task in {group.structure.task: None for group in plan.groups}:
+        for split in ("validation", "test"):
+            if getattr(task, split) is not None:
+                names |= dict.fromkeys([f"{split}_loss", *(f"{split}_{metric}" for metric in task.metrics)])
+    return list(names)

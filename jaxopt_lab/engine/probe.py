@@ -1,0 +1,208 @@
+"""The fastest way to run a structure's trials on this machine, found by measuring, as far as that pays."""
+
+import dataclasses
+import hashlib
+import math
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.caching import remembered
+from jaxopt_lab.engine.cache import recall, remember
+from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_count
+from jaxopt_lab.engine.plan import LOOPS, Group, Plan, Strategy, Structure
+from jaxopt_lab.engine.program import Program, compiled
+from jaxopt_lab.trial import Trial
+
+SHARE = 0.1  # of the predicted run: what looking for a faster way may cost
+LOOK_SECONDS = 0.05  # how long one timing lasts at the least, where the segment is that long
+GAIN = 1.05  # how much faster another way must be measured to be before it is taken
+ROUNDS = 3
+
+
+@dataclasses.dataclass
+class Choice:
+    """A program and how it came to be chosen.
+
+    Attributes:
+        strategy: How trials run.
+        program: Compiled for it.
+        rate: Measured trial-steps per second of one chunk that runs alone; NaN where it was not measured.
+        compile_seconds: Of all programs that were compiled.
+        probe_seconds: What measuring, and compiling what was not chosen, took.
+        tried: Rates by strategy, where they were measured.
+        remembered: Whether the strategy was measured by an earlier sweep.
+
+    """
+
+    strategy: Strategy
+    program: Program
+    rate: float
+    compile_seconds: float
+    probe_seconds: float
+    tried: dict[str, float]
+    remembered: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """As plain values, for results."""
+        rate = None if math.isnan(self.rate) else round(self.rate)
+        return {"loop": self.strategy.loop, "seeds": self.strategy.seeds, "configs": self.strategy.configs} | {
+            "trial_steps_per_second": rate,
+            "tried": self.tried,
+            "remembered": self.remembered,
+        }
+
+
+def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice:
+    """Compile the group's program; measure other ways where a tenth of the predicted run pays for it.
+
+    Args:
+        plan: What will run.
+        group: Of the plan.
+        data: `task.data` on the devices.
+        measure: Time the program even where there is no other to compare it with.
+
+    """
+    candidates, key = candidates_for(plan, group), _key(plan, group)
+    known = _known(key, plan, group) if len(candidates) > 1 else None
+    if known is not None:
+        candidates = [known]
+    began = time.perf_counter()
+    best = _candidate(plan, group, candidates[0], data)
+    compile_seconds = time.perf_counter() - began
+    found = Choice(best.strategy, best.program, math.nan, compile_seconds, 0.0, {}, known is not None)
+    if len(candidates) == 1 and not measure:
+        return found
+    began = time.perf_counter()
+    spent = lambda: time.perf_counter() - began
+    trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
+    another = compile_seconds + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what looking at one more will cost
+    pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / worker_count(devices())
+    if not measure and not pays(best.glance()):
+        return found
+    tried = {best: best.seconds()}
+    for strategy in candidates[1:]:
+        if not pays(tried[best]):
+            break
+        candidate = _candidate(plan, group, strategy, data)
+        tried[candidate] = candidate.seconds()
+        if tried[candidate] < 2 * tried[best]:  # near enough to be told apart only side by side
+            for _ in range(ROUNDS):
+                for one in (best, candidate):
+                    tried[one] = min(tried[one], one.seconds())
+        if tried[candidate] * GAIN < tried[best]:
+            best = candidate
+    found.strategy, found.program, found.rate = best.strategy, best.program, 1 / tried[best]
+    found.tried = {str(one.strategy): round(1 / seconds) for one, seconds in tried.items()}
+    found.probe_seconds = spent()
+    if len(tried) == len(candidates) > 1 and plan.cache:
+        remember(key, {"loop": best.strategy.loop, "seeds": best.strategy.seeds, "configs": best.strategy.configs})
+    return found
+
+
+def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
+    """The ways worth trying, the likeliest first."""
+    first = plan.first_strategy(group)
+    if plan.strategy is not None:
+        return [first]
+    stepped, alone = dataclasses.replace(first, loop="steps"), [Strategy(loop, 1, 1) for loop in LOOPS]
+    if on_cores(devices()) and "conv_general_dilated" in traced_step(group.structure, group.optimizer):
+        # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
+        ways = [alone[1], stepped, alone[0], first]
+    else:
+        ways = [first, stepped, *alone]
+    if plan.chunk is not None:
+        ways = [way for way in ways if way.trials == first.trials]
+    else:
+        ways[1:1] = [plan.fitted(group, ways[0].loop, n) for n in (2 * first.trials, first.trials // 2) if n > 1]
+    return list(dict.fromkeys(way for way in ways if len(devices()) == 1 or way.trials >= len(devices())))
+
+
+@dataclasses.dataclass(eq=False)
+class _Candidate:
+    """A compiled program with a chunk of its own to be timed on."""
+
+    strategy: Strategy
+    program: Program
+    arguments: tuple[Any, ...]
+    state: Any
+    length: int
+    steps: int
+
+    def seconds(self) -> float:
+        """Seconds a trial-step: of more and more steps, until they take long enough to be timed."""
+        while self.glance() * self.steps * self.strategy.trials < LOOK_SECONDS and self.steps < self.length:
+            self.steps = min(self.length, 4 * self.steps)
+        return self.glance()
+
+    def glance(self) -> float:
+        """Seconds a trial-step, from one call for `steps` steps."""
+        began = time.perf_counter()
+        values, draws, first, *rest = self.arguments
+        last = np.int32(self.steps)
+        self.state, *_ = jax.block_until_ready(self.program.advance(self.state, values, draws, first, last, *rest))
+        return (time.perf_counter() - began) / (self.steps * self.strategy.trials)
+
+
+def _candidate(plan: Plan, group: Group, strategy: Strategy, data: Any) -> _Candidate:
+    """Compiled, warmed up by one turn, and ready to be timed on the group's first trials."""
+    program = compiled(group.structure, strategy, plan.segment_length, plan.tolerance is not None, data)
+    place = program.place
+    seeds = place(np.resize(plan.seeds, strategy.seeds).astype(np.int32), "s")
+    values = {name: np.resize(v, strategy.configs).astype(jnp.result_type(float)) for name, v in group.values.items()}
+    values, zero = place(values, "v"), np.int32(0)
+    number = jnp.result_type(float).type
+    stop = place((number(plan.target), number(plan.tolerance or 0.0)), "a")
+    arguments = (values, program.draw(seeds, zero), zero, *stop, data)
+    state = program.start(program.initial(seeds), values)
+    exact = on_cores(devices()) or strategy.loop == "steps"  # else a call for one step takes as long as for all
+    one = _Candidate(strategy, program, arguments, state, plan.segment_length, 1 if exact else plan.segment_length)
+    one.glance()
+    return one
+
+
+@remembered(maxsize=256)
+def traced_step(structure: Structure, name: str) -> str:
+    """One step of a trial as JAX sees it, traced and not run, of the optimizer `name`.
+
+    Raises what the task or the optimizer raises, and TypeError where the latter is no optimizer.
+    """
+    task, key = structure.task, jax.random.key(0)
+    params = jax.eval_shape(task.init, key)
+    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), task.data[0])
+    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+
+    def one_step(values, params, batch):
+        optimizer = structure.optimizer(values)
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
+        trial = Trial(optimizer, task)
+        return trial.step(trial.start(params), jnp.int32(0), batch)
+
+    return str(jax.make_jaxpr(one_step)(values, params, batch))
+
+
+def _key(plan: Plan, group: Group) -> str:
+    """What a measurement holds for: the step's mathematics, its shapes, the machine and the versions."""
+    used = devices()
+    sizes = (len(group.configs), len(plan.seeds), plan.segment_length, plan.chunk)
+    described = (
+        traced_step(group.structure, group.optimizer),
+        sizes,
+        device_name(used),
+        worker_count(used),
+        jax.__version__,
+    )
+    return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _known(key: str, plan: Plan, group: Group) -> Strategy | None:
+    """What an earlier sweep has measured to be fastest."""
+    record = recall(key) if plan.cache else None
+    for strategy in candidates_for(plan, group):
+        if record == {"loop": strategy.loop, "seeds": strategy.seeds, "configs": strategy.configs}:
+            return strategy
+    return None

@@ -1,0 +1,216 @@
+"""Rules that end trials early by what they have reached: successive halving, Hyperband, and plateaus.
+
+A rule looks at its rungs, on the host, when all trials that it compares have reached the rung. What it decides depends
+on the losses there and on nothing else, ties going to the configuration with the lower number.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from jaxopt_lab.validation import check_count, check_number
+
+
+class StopRule(Protocol):
+    """What the engine asks of a rule."""
+
+    @property
+    def metric(self) -> str | None:
+        """What it compares; None for validation loss where there is one, else training loss."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """How the trials that it ends are called."""
+        ...
+
+    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """How it divides an optimizer's configurations: for each bracket, which ones, and its rungs (steps)."""
+        ...
+
+    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
+        """Which trials end at a rung: bool, shape (configurations, seeds).
+
+        Args:
+            history: Shape (rungs so far, configurations, seeds), least is best, +inf where a trial has diverged.
+            racing: Shape (configurations, seeds): those that no earlier rung has ended.
+
+        """
+        ...
+
+    def kept(self, configs: int) -> int:
+        """The most of so many configurations that go on after a rung."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Halving:
+    """See `halving`."""
+
+    eta: float
+    min_steps: int
+    metric: str | None = None
+    status: str = dataclasses.field(default="stopped", init=False)
+
+    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        yield np.arange(configs), _rungs(self.min_steps, self.eta, configs, steps)
+
+    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
+        return _worst(history[-1], racing, self.eta)
+
+    def kept(self, configs: int) -> int:
+        return _kept(configs, self.eta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperband:
+    """See `hyperband`."""
+
+    eta: float
+    min_steps: int
+    metric: str | None = None
+    status: str = dataclasses.field(default="stopped", init=False)
+
+    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        most = max(0, math.floor(math.log(steps / self.min_steps) / math.log(self.eta) + 1e-9))
+        # The paper's n = ceil((most + 1) / (s + 1) * eta^s) trials in bracket s, as shares of what there is.
+        shares = np.array([self.eta**s / (s + 1) for s in range(most, -1, -1)])
+        counts = np.floor(configs * shares / shares.sum()).astype(int)
+        counts[0] += configs - counts.sum()
+        # A fixed order without pattern, so that every bracket sees all of a grid.
+        order = np.random.default_rng(0).permutation(configs)
+        for s, members in zip(range(most, -1, -1), np.split(order, np.cumsum(counts)[:-1]), strict=True):
+            if len(members):
+                rungs = _rungs(math.ceil(steps / self.eta**s), self.eta, len(members), steps)
+                yield np.sort(members), rungs
+
+    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
+        return _worst(history[-1], racing, self.eta)
+
+    def kept(self, configs: int) -> int:
+        return _kept(configs, self.eta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """See `plateau`."""
+
+    patience: int
+    min_improvement: float
+    metric: str | None = None
+    status: str = dataclasses.field(default="plateau", init=False)
+
+    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        yield np.arange(configs), np.arange(self.patience, steps, self.patience)
+
+    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
+        if len(history) < 2:
+            return np.zeros_like(racing)
+        best = history[:-1].min(axis=0)
+        with np.errstate(invalid="ignore"):  # infinity less infinity, of trials that diverged
+            improved = history[-1] < best - self.min_improvement * np.abs(best)
+        return racing & ~improved
+
+    def kept(self, configs: int) -> int:
+        return configs
+
+
+def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Halving:
+    """Successive halving: after `min_steps`, `eta` times as many, ... only the best 1/eta of configurations go on.
+
+    Each optimizer's configurations are compared among themselves, by the median over seeds of `metric`, and all seeds
+    of a configuration go on or stop together. Those that stop keep their curves up to there; their status is stopped.
+
+    Args:
+        eta: How many times fewer go on, > 1.
+        min_steps: The first rung, >= 1.
+        metric: A loss or metric that the sweep evaluates; by default validation loss, else training loss.
+
+    Source: Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization",
+    https://arxiv.org/abs/1502.07943.
+
+    Raises:
+        TypeError: eta or min_steps is not a number.
+        ValueError: eta <= 1 or min_steps < 1.
+
+    """
+    return Halving(_eta(eta), check_count("min_steps", min_steps), _metric(metric))
+
+
+def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> Hyperband:
+    """Hyperband: brackets of successive halving, from one that starts at `min_steps` to one that stops nothing.
+
+    Each optimizer's configurations are dealt out to the brackets in the paper's proportions, in a fixed random order.
+
+    Args:
+        eta: As in `halving`.
+        min_steps: The first rung of the bracket that stops earliest.
+        metric: As in `halving`.
+
+    Source: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization", Algorithm 1,
+    https://arxiv.org/abs/1603.06560.
+
+    Raises:
+        TypeError: eta or min_steps is not a number.
+        ValueError: eta <= 1 or min_steps < 1.
+
+    """
+    return Hyperband(_eta(eta), check_count("min_steps", min_steps), _metric(metric))
+
+
+def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None = None) -> Plateau:
+    """A trial ends when `patience` steps have not improved it: it is looked at every so many steps.
+
+    It ends where the metric is not better than the best at an earlier look by at least the share `min_improvement` of
+    it. The trial keeps its last value from there on; its status is plateau.
+
+    Args:
+        patience: Steps between two looks, >= 1.
+        min_improvement: Relative, >= 0.
+        metric: As in `halving`. A training loss is that of one batch: a task without held-out data wants patience.
+
+    Raises:
+        TypeError: patience or min_improvement is not a number.
+        ValueError: patience < 1 or min_improvement < 0.
+
+    """
+    least = check_number("min_improvement", min_improvement, least=0.0)
+    return Plateau(check_count("patience", patience), least, _metric(metric))
+
+
+def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
+    """first, eta first, ... before the last step, as long as there is more than one configuration to choose from."""
+    rungs = []
+    while first * eta ** len(rungs) < steps and configs > 1:
+        rungs.append(math.ceil(first * eta ** len(rungs)))
+        configs = _kept(configs, eta)
+    return np.array(rungs, int)
+
+
+def _kept(configs: int, eta: float) -> int:
+    return max(1, math.floor(configs / eta))
+
+
+def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:
+    """All seeds of all configurations but the best 1/eta of those still in the race."""
+    rows = np.flatnonzero(racing.any(axis=1))
+    order = np.argsort(np.median(losses[rows], axis=1), kind="stable")
+    ends = np.zeros_like(racing)
+    ends[rows[order[_kept(len(rows), eta) :]]] = True
+    return ends & racing
+
+
+def _eta(eta: float) -> float:
+    eta = check_number("eta", eta)
+    if eta <= 1:
+        raise ValueError(f"eta must be > 1: at a rung only the best 1/eta go on; got {eta:g}.")
+    return eta
+
+
+def _metric(metric: str | None) -> str | None:
+    if metric is not None and not isinstance(metric, str):
+        raise TypeError(f"metric must be the name of a loss or metric, got {metric!r}.")
+    return metric
