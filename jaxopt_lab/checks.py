@@ -9,7 +9,8 @@ from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine import Plan, Structure
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
 from jaxopt_lab.engine.forecast import held_bytes, host_budget, results_bytes
-from jaxopt_lab.engine.probe import traced_step
+from jaxopt_lab.engine.plan import STRATEGIES
+from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
@@ -94,6 +95,12 @@ def check_traceable(structure: Structure, name: str) -> None:
             f"{name} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
             f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
         ) from None
+
+
+def check_strategy(strategy: str) -> str:
+    """The strategy, or ValueError."""
+    check_known("strategy", strategy, STRATEGIES)
+    return strategy
 
 
 def check_memory(memory: int | float | None) -> int:

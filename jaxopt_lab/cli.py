@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib
 import importlib.metadata
 import importlib.resources
@@ -21,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 import jaxopt_lab
+from jaxopt_lab.checks import check_memory
 from jaxopt_lab.statistics.score import default_metric, greater_is_better
 from jaxopt_lab.validation import check_count
 
@@ -73,6 +75,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="A new folder; by default runs/NAME-TIME.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, instead of the spec's.")] = None,
+    memory: Annotated[float | None, typer.Option(help="Bytes to take; below 1, a share of what is free.")] = None,
+    cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it will take, and run nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Sweep every task of a spec; print leaderboards, write results, tables and pictures."""
@@ -84,7 +89,10 @@ def run(
         with _timed(seconds, "imports"):
             _heavy_imports()
         with _timed(seconds, "checks and data"):
-            checked = _read(spec, {"steps": steps, "seeds": seeds})
+            checked = _read(spec, {"steps": steps, "seeds": seeds, "memory": memory}, cache)
+        if plan:
+            _show_plan(checked)
+            return
         folder = _new_folder(out, checked)
         interrupted, compiling = _sweeps(checked, folder, quiet, seconds)
     except KeyboardInterrupt:
@@ -144,7 +152,13 @@ def _heavy_imports() -> None:
         importlib.import_module(module)
 
 
-def _read(path: Path | None, overrides: dict[str, int | None]) -> "Spec":
+def _show_plan(spec: "Spec") -> None:
+    """What each task's sweep will take."""
+    for name, task in spec.tasks.items():
+        typer.echo(f"{name}: {jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options)}\n")
+
+
+def _read(path: Path | None, overrides: dict[str, int | float | None], cache: bool) -> "Spec":
     """The spec at the path, or the built-in one; some of its options replaced."""
     import dataclasses
 
@@ -153,7 +167,12 @@ def _read(path: Path | None, overrides: dict[str, int | None]) -> "Spec":
     source = importlib.resources.files("jaxopt_lab") / "specs" / "first-look.toml" if path is None else path
     try:
         spec = parse(source.read_text("utf-8"), source.name if path is None else str(path))
-        given = {name: check_count(f"--{name}", value) for name, value in overrides.items() if value is not None}
+        check = {"memory": check_memory}
+        given = {
+            name: check.get(name, functools.partial(check_count, f"--{name}"))(value)
+            for name, value in overrides.items()
+            if value is not None
+        }
     except SpecError as error:
         _fail(str(error))
     except UnicodeDecodeError:
@@ -164,7 +183,7 @@ def _read(path: Path | None, overrides: dict[str, int | None]) -> "Spec":
         _fail(str(error))
     # A copy of the spec goes with the results; it must say what was run.
     changes = "".join(f"# run with --{name} {value}\n" for name, value in given.items())
-    return dataclasses.replace(spec, text=changes + spec.text, options={**spec.options, **given})
+    return dataclasses.replace(spec, text=changes + spec.text, options={**spec.options, **given, "cache": cache})
 
 
 def _new_folder(out: Path | None, spec: "Spec") -> Path:

@@ -1,6 +1,7 @@
 """Label what the engine returned, and note what is needed to repeat it."""
 
 import datetime
+import functools
 import json
 import platform
 from collections.abc import Mapping
@@ -53,8 +54,6 @@ def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) 
 
 def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> dict[str, Any]:
     """All that is needed to repeat a sweep, as plain values."""
-    import importlib.metadata
-
     task = plan.groups[0].structure.task
     registered = {f: name for name, f in TASKS.items()}.get(task.factory) if task.factory else None
     arguments = {
@@ -62,7 +61,6 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         for name, v in task.arguments.items()
     }
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
-    packages = ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")
     return {
         "task": task.name,
         "task_function": registered or "",
@@ -77,7 +75,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "device": device_name(devices()),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": json.dumps({p: importlib.metadata.version(p) for p in packages}),
+        "versions": json.dumps(_versions()),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "compile_seconds": round(outcome.compile_seconds, 3),
         "probe_seconds": round(outcome.probe_seconds, 3),
@@ -87,6 +85,13 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    import importlib.metadata
+
+    return {name: importlib.metadata.version(name) for name in ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")}
 
 
 def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:

@@ -34,15 +34,19 @@ def shown(label: str = "", console: Console | None = None) -> Iterator[Callable[
     seen = collections.deque([(0.0, 0)])  # (seconds, trial-steps) of the last reports
     latest: Progress | None = None
     printed = 0.0  # when, on the sweep's own clock
+    noted = 0
 
     def report(progress: Progress) -> None:
-        nonlocal latest, printed
+        nonlocal latest, printed, noted
         latest = progress
         seen.append((progress.seconds, progress.trial_steps))
         while len(seen) > 2 and seen[0][0] < progress.seconds - WINDOW:
             seen.popleft()
         (began, before), (now, steps) = seen[0], seen[-1]
         rate = (steps - before) / (now - began) if now > began else 0.0
+        while noted < len(progress.notes):
+            _print(console, f"{named}{progress.notes[noted]}")
+            noted += 1
         if live is not None:
             live.update(_bar(label, progress, rate), refresh=True)
         elif progress.seconds - printed >= PLAIN_EVERY:

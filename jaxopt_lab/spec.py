@@ -3,7 +3,8 @@
     name = "first-look"            # of the run's folder; by default the file's name
     steps = 500                    # the budget of each trial
     seeds = 5                      # how many, or a list; by default 1
-    target = 0.01                  # also tolerance, record and evaluate, as `sweep` takes them; all optional
+    target = 0.01                  # also tolerance, record, evaluate, strategy, chunk and memory, as `sweep` takes them
+    stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
 
     [tasks.linear_regression]      # a table for each task, with arguments of its function or empty
     batch_size = 10
@@ -37,18 +38,41 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 from jaxopt_lab import space
-from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters
+from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters, check_memory, check_strategy
+from jaxopt_lab.engine.stopping import RULES, StopRule
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.space import Configurations, configurations
 from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
+from jaxopt_lab.toml_lines import key_lines
 from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
+
+
+def _stop(raw: Any) -> StopRule:
+    """A rule of the file: { halving = { min_steps = 50 } }."""
+    if not isinstance(raw, dict) or len(raw) != 1:
+        raise TypeError(f"stop must be a table with one of {', '.join(RULES)}, got {raw!r}.")
+    ((kind, arguments),) = raw.items()
+    check_known("rule to stop by:", kind, RULES)
+    if not isinstance(arguments, dict):
+        raise TypeError(f"{kind} must be a table of its arguments, got {arguments!r}.")
+    parameters = inspect.signature(RULES[kind]).parameters
+    for name in arguments:
+        check_known(f"argument of {kind}:", name, parameters)
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ValueError(f"{kind} needs {name}: write {{ {kind} = {{ {name} = 100 }} }}, for example.")
+    return RULES[kind](**arguments)
+
 
 REQUIRED = ("steps", "tasks", "optimizers")
 # How `sweep` checks its own options; whatever passes here, it takes.
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate")},
+    **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate", "chunk")},
+    "stop": _stop,
+    "strategy": check_strategy,
+    "memory": check_memory,
     "target": functools.partial(check_number, "target"),
     "tolerance": functools.partial(check_number, "tolerance", least=0.0),
     "seeds": check_seeds,
@@ -98,7 +122,7 @@ class _Reader:
 
     def __init__(self, text: str, source: str, document: dict[str, Any]):
         self.text, self.source, self.document = text, source, document
-        self.lines = _lines(text)
+        self.lines = key_lines(text)
 
     def spec(self) -> Spec:
         document, options, arguments = self.document, {}, {}
@@ -255,32 +279,6 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, bool | int | float | str):
         raise TypeError(f"Got {value!r}: write a number, a string, true, false, or a list of them.")
     return None if value == "none" else value
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line on which each key or table begins. (A line inside a long value can pass for a key, of another table.)"""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        header = line.lstrip().startswith("[")
-        try:
-            path = _path(tomllib.loads(line if header else f"{line.partition('=')[0]} = 0"))
-        except tomllib.TOMLDecodeError:  # empty, a comment, or the inside of a long value
-            continue
-        table = path if header else table
-        path = path if header else (*table, *path)
-        for length in range(1, len(path) + 1):
-            lines.setdefault(path[:length], number)
-    return lines
-
-
-def _path(parsed: Any) -> tuple[str, ...]:
-    """The keys from the root to the only leaf."""
-    keys = []
-    while isinstance(parsed, dict) and parsed:
-        ((key, parsed),) = parsed.items()
-        keys.append(key)
-    return tuple(keys)
 
 
 def _in_toml(message: str) -> str:

@@ -9,19 +9,25 @@ from typing import Any
 import numpy as np
 
 from jaxopt_lab.arguments import Optimizers, made_task, named_factories, spaces_by_optimizer
-from jaxopt_lab.checks import TASK_PREFIX, check_budget, check_hyperparameters, check_memory, check_traceable
+from jaxopt_lab.checks import (
+    TASK_PREFIX,
+    check_budget,
+    check_hyperparameters,
+    check_memory,
+    check_strategy,
+    check_traceable,
+)
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.forecast import Forecast, forecast
 from jaxopt_lab.engine.plan import (
     KEPT_CURVE_BYTES,
     KEPT_PARAMS_BYTES,
-    STRATEGIES,
-    params_bytes,
     segment_length,
     steps_at,
 )
 from jaxopt_lab.engine.stopping import Halving, Hyperband, Plateau, StopRule
+from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, Space, configurations
 from jaxopt_lab.statistics import greater_is_better
@@ -167,8 +173,7 @@ def plan_sweep(
     evaluate = None if evaluate is None else check_count("evaluate", evaluate)
     chunk = None if chunk is None else check_count("chunk", chunk)
     memory = check_memory(memory)
-    if strategy is not None:
-        check_known("strategy", strategy, STRATEGIES)
+    strategy = None if strategy is None else check_strategy(strategy)
     if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
         raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {stop!r}.")
     factories = named_factories(optimizers)

@@ -17,7 +17,7 @@ RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED, STOPPED, PLATEAU 
 
 class TrialState(NamedTuple):
     params: Params
-    optimizer: Any  # the optimizer's state
+    optimizer: Any  # the optimizer's state, as long as the trial runs
     status: Int[Array, ""]  # index into STATUSES
     steps: Int[Array, ""]  # updates applied; where the trial diverged, its first step with a non-finite loss
     loss: Float[Array, ""]  # the last training loss; +inf once diverged
@@ -84,11 +84,16 @@ class Trial:
         )
         params = optax.apply_updates(state.params, updates)
         status, loss = self._judge(state.status, state.loss, loss)
-        moved = TrialState(params, optimizer_state, status, t + 1, loss)
+        running = status == RUNNING
         if self.stop.tolerance is not None:
-            moved = moved._replace(status=jnp.where(optax.tree.norm(updates) <= self.stop.tolerance, CONVERGED, status))
-        stopped = state._replace(status=status, loss=loss)
-        return _choose(status == RUNNING, moved, stopped)
+            status = jnp.where(running & (optax.tree.norm(updates) <= self.stop.tolerance), CONVERGED, status)
+        return TrialState(
+            params=_choose(running, params, state.params),
+            optimizer=optimizer_state,  # of which nobody asks once the trial has ended, so it need not stay
+            status=status,
+            steps=jnp.where(running, t + 1, state.steps),
+            loss=loss,
+        )
 
     def advance(
         self,

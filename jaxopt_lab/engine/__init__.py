@@ -5,4 +5,4 @@ from jaxopt_lab.engine.outcome import Outcome as Outcome
 from jaxopt_lab.engine.outcome import Progress as Progress
 from jaxopt_lab.engine.plan import Group as Group
 from jaxopt_lab.engine.plan import Plan as Plan
-from jaxopt_lab.engine.plan import Structure as Structure
+from jaxopt_lab.engine.structure import Structure as Structure

@@ -1,6 +1,7 @@
 """What outlives a process: compiled programs, in JAX's own persistent cache, and measured strategies."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -87,6 +88,7 @@ def _writable(folder: Path) -> bool:
         return False
 
 
+@functools.cache
 def _processor() -> str:
     """What tells processors apart: a program made for one may use instructions that another does not have."""
     try:

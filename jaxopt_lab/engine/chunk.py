@@ -158,7 +158,8 @@ class _Running:
             padded = lambda x: np.swapaxes(x, 0, 1)[seeds][:, configs]
             return self.program.place(jax.tree.map(padded, self.chunk.state), "t")
         state = self.program.start(self.program.initial(self.seeds), self.values)
-        self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))
+        if self.recorder.outcome.evaluations:  # on held-out data; the training loss comes with the first step
+            self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))
         return state
 
     def advance(self, state: TrialState, segment: Segment) -> tuple[Any, ...]:

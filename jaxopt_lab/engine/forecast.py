@@ -18,8 +18,9 @@ from jaxopt_lab.engine.devices import (
     worker_count,
 )
 from jaxopt_lab.engine.outcome import evaluation_names
-from jaxopt_lab.engine.plan import Group, Plan, Strategy, params_bytes
+from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.probe import choose
+from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.trial import Trial, initial_params
 
 

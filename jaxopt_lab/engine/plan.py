@@ -4,38 +4,23 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
 import numpy as np
 
 from jaxopt_lab.engine.devices import devices, on_cores, worker_count
 from jaxopt_lab.engine.stopping import StopRule
-from jaxopt_lab.tasks.task import Task
-from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.engine.structure import Structure, traced_step
 
 SEGMENT_STEPS = 64  # at most so many steps between two looks of the host
-CPU_CACHE_BYTES = 2**19  # what a chunk's parameters and moments may fill on a CPU: small chunks stay in cache
+CPU_CACHE_BYTES = 5 * 2**19  # what a chunk works on at once may fill on a CPU: about what a core has for itself
+STEP_TRIALS = 0.75  # what a chunk's step costs beside its trials, in trials: measured with small networks
+WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
 MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
 STATE_COPIES = 16  # of a trial's parameters: a guess at all that a trial takes, before a compiled program tells
 KEPT_CURVE_BYTES = 2**28
 KEPT_PARAMS_BYTES = 2**28
 LOOPS = ("scan", "steps")
 STRATEGIES = ("scan", "steps", "scan_each", "steps_each")
-
-
-@dataclasses.dataclass(frozen=True)
-class Structure:
-    """All that a program is compiled for; trials of one structure differ in numbers only."""
-
-    factory: OptimizerFactory
-    static: tuple[tuple[str, type, Any], ...]  # with the types, for 1 and True are equal
-    names: tuple[str, ...]  # traced hyperparameters
-    task: Task
-
-    def optimizer(self, values: Mapping[str, Any]) -> Any:
-        """What the factory makes of the structural values and these numbers."""
-        return self.factory(**{name: value for name, _, value in self.static}, **values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,34 +163,39 @@ class Plan:
         configs, seeds = len(group.configs), len(self.seeds)
         if self.strategy is not None and self.strategy.endswith("_each"):
             return Strategy(self.strategy.removesuffix("_each"), 1, 1)
-        size = max(params_bytes(group.structure.task), 1)
-        if on_cores(used):  # something to do for every core
-            trials = min(
-                MOST_TRIALS["cpu"], CPU_CACHE_BYTES // (4 * size), math.ceil(configs * seeds / worker_count(used))
-            )
+        traced = traced_step(group.structure, group.optimizer)
+        size = max(traced.params_bytes, 1)
+        if self.chunk is not None:
+            trials = self.chunk
         else:
             trials = MOST_TRIALS["accelerator"]
-        trials = (
-            min(trials, self.memory // (worker_count(used) * STATE_COPIES * size)) if self.chunk is None else self.chunk
-        )
+            if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
+                in_cache = CPU_CACHE_BYTES // (WORKING_COPIES * (size + traced.largest_bytes))
+                trials = min(MOST_TRIALS["cpu"], in_cache, math.ceil(configs * seeds / worker_count(used)))
+            trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES * (size + traced.largest_bytes)))
         return self.fitted(group, self.strategy or "scan", max(1, trials))
 
-    def fitted(self, group: Group, loop: str, trials: int) -> Strategy:
-        """A chunk of about `trials` trials that cuts the group evenly, and that the devices can share evenly."""
-        configs = _even_share(len(group.configs), trials)
-        seeds = _even_share(len(self.seeds), max(1, trials // configs))
-        count = len(devices())
+    def fitted(self, group: Group, loop: str, most: int) -> Strategy:
+        """The chunk of at most `most` trials that takes the least time, padding and idle cores included.
+
+        Devices share it evenly, for which it may be larger by less than one trial each.
+        """
+        used, best = devices(), None
+        at_once = worker_count(used) if on_cores(used) else 1  # an accelerator's workers share it
+        for configs in _pieces(len(group.configs), most):
+            for seeds in _pieces(len(self.seeds), max(1, most // configs)):
+                shape = self._shared(configs, seeds, len(used))
+                count = math.ceil(len(group.configs) / shape[1]) * math.ceil(len(self.seeds) / shape[0])
+                cost = math.ceil(count / at_once) * (shape[0] * shape[1] + STEP_TRIALS)
+                best = min(best or (cost, shape), (cost, shape))
+        assert best is not None
+        return Strategy(loop, *best[1])
+
+    def _shared(self, configs: int, seeds: int, count: int) -> tuple[int, int]:
+        """The shape (seeds, configurations), one of them padded to a multiple of the devices."""
         if configs >= count or seeds == 1:
-            configs = math.ceil(configs / count) * count
-        else:
-            seeds = math.ceil(seeds / count) * count
-        return Strategy(loop, seeds, configs)
-
-
-def params_bytes(task: Task) -> int:
-    """Size of one trial's parameters."""
-    shapes = jax.eval_shape(task.init, jax.random.key(0))
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+            return seeds, math.ceil(configs / count) * count
+        return math.ceil(seeds / count) * count, configs
 
 
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
@@ -220,6 +210,7 @@ def segment_length(eval_steps: np.ndarray) -> int:
     return math.ceil(longest / math.ceil(longest / SEGMENT_STEPS))
 
 
-def _even_share(n: int, most: int) -> int:
-    """The smallest chunk of n things that makes no more chunks than chunks of `most` would."""
-    return math.ceil(n / math.ceil(n / most))
+def _pieces(n: int, most: int) -> list[int]:
+    """Sizes, at most `most`, that cut n things into few pieces of about one size, the largest first."""
+    fewest = math.ceil(n / most)
+    return list(dict.fromkeys(math.ceil(n / count) for count in range(fewest, min(n, fewest + 4) + 1)))

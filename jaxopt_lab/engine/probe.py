@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine.cache import recall, remember
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_count
-from jaxopt_lab.engine.plan import LOOPS, Group, Plan, Strategy, Structure
+from jaxopt_lab.engine.plan import LOOPS, Group, Plan, Strategy
 from jaxopt_lab.engine.program import Program, compiled
-from jaxopt_lab.trial import Trial
+from jaxopt_lab.engine.structure import traced_step
 
 SHARE = 0.1  # of the predicted run: what looking for a faster way may cost
 LOOK_SECONDS = 0.05  # how long one timing lasts at the least, where the segment is that long
@@ -109,7 +108,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     if plan.strategy is not None:
         return [first]
     stepped, alone = dataclasses.replace(first, loop="steps"), [Strategy(loop, 1, 1) for loop in LOOPS]
-    if on_cores(devices()) and "conv_general_dilated" in traced_step(group.structure, group.optimizer):
+    if on_cores(devices()) and "conv_general_dilated" in traced_step(group.structure, group.optimizer).text:
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
         ways = [alone[1], stepped, alone[0], first]
     else:
@@ -162,27 +161,6 @@ def _candidate(plan: Plan, group: Group, strategy: Strategy, data: Any) -> _Cand
     one = _Candidate(strategy, program, arguments, state, plan.segment_length, 1 if exact else plan.segment_length)
     one.glance()
     return one
-
-
-@remembered(maxsize=256)
-def traced_step(structure: Structure, name: str) -> str:
-    """One step of a trial as JAX sees it, traced and not run, of the optimizer `name`.
-
-    Raises what the task or the optimizer raises, and TypeError where the latter is no optimizer.
-    """
-    task, key = structure.task, jax.random.key(0)
-    params = jax.eval_shape(task.init, key)
-    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), task.data[0])
-    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
-
-    def one_step(values, params, batch):
-        optimizer = structure.optimizer(values)
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        trial = Trial(optimizer, task)
-        return trial.step(trial.start(params), jnp.int32(0), batch)
-
-    return str(jax.make_jaxpr(one_step)(values, params, batch))
 
 
 def _key(plan: Plan, group: Group) -> str:

@@ -11,7 +11,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine.devices import devices, on_cores
-from jaxopt_lab.engine.plan import Strategy, Structure
+from jaxopt_lab.engine.plan import Strategy
+from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.trial import Stop, Trial, TrialState, draws, initial_params
 
 Losses = jax.Array | list[jax.Array]  # by step along the last axis, or step by step

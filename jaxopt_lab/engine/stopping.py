@@ -110,8 +110,8 @@ class Plateau:
         if len(history) < 2:
             return np.zeros_like(racing)
         best = history[:-1].min(axis=0)
-        with np.errstate(invalid="ignore"):  # infinity less infinity, of trials that diverged
-            improved = history[-1] < best - self.min_improvement * np.abs(best)
+        finite = np.where(np.isfinite(best), best, 0.0)  # from infinity, anything is an improvement
+        improved = history[-1] < best - self.min_improvement * np.abs(finite)
         return racing & ~improved
 
     def kept(self, configs: int) -> int:
@@ -179,6 +179,9 @@ def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None 
     """
     least = check_number("min_improvement", min_improvement, least=0.0)
     return Plateau(check_count("patience", patience), least, _metric(metric))
+
+
+RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 
 def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
