@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from jaxopt_lab.engine.cache import persistent
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, run_chunk
-from jaxopt_lab.engine.devices import devices, on_cores, on_devices, worker_count
+from jaxopt_lab.engine.devices import devices, on_devices, worker_count
 from jaxopt_lab.engine.outcome import Outcome, Progress, Recorder
 from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.engine.probe import Choice, choose
@@ -166,8 +166,7 @@ class _Run:
     def padded(self, strategy: Strategy, configs: int) -> int:
         """How many trials' time so many configurations take, padding and idle workers included."""
         chunks = math.ceil(configs / strategy.configs) * math.ceil(len(self.plan.seeds) / strategy.seeds)
-        at_once = worker_count(devices()) if on_cores(devices()) else 1  # an accelerator's workers share it
-        return math.ceil(chunks / at_once) * strategy.trials
+        return math.ceil(chunks / self.plan.at_once) * strategy.trials
 
     def foreseen(self, race: Race, number: int, strategy: Strategy) -> Strategy | None:
         """A smaller program for the next stage, where it saves more time there than it takes to compile."""
@@ -175,8 +174,7 @@ class _Run:
         if not survivors or strategy.trials == 1 or math.isnan(choice.rate):
             return None
         group, wanted = self.plan.groups[number], survivors * len(self.plan.seeds)
-        at_once = worker_count(devices()) if on_cores(devices()) else 1
-        smaller = self.plan.fitted(group, strategy.loop, _power_of_two(math.ceil(wanted / at_once)))
+        smaller = self.plan.fitted(group, strategy.loop, _power_of_two(math.ceil(wanted / self.plan.at_once)))
         saved = self.padded(strategy, survivors) - self.padded(smaller, survivors)
         seconds = saved * (race.next_last - race.last) / choice.rate
         known = (number, smaller) in self.programs

@@ -13,7 +13,6 @@ from jaxopt_lab.engine.devices import (
     device_name,
     devices,
     host_free_bytes,
-    on_cores,
     on_devices,
     worker_count,
 )
@@ -138,8 +137,7 @@ def forecast(plan: Plan) -> Forecast:
             choice = choose(plan, group, data, measure=True)
             strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
             chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
-            # An accelerator's chunks share it; a core has one of its own.
-            rate = choice.rate * (min(at_once, chunks) if on_cores(used) else 1)
+            rate = choice.rate * min(plan.at_once, chunks)
             groups.append(
                 GroupForecast(
                     optimizer=group.optimizer,

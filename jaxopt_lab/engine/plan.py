@@ -32,12 +32,14 @@ class Strategy:
             costs a call a step, and pays where the compiler makes less of a loop's body than of the same code alone.
         seeds: Of a chunk.
         configs: Of a chunk. One seed and one configuration: each trial runs alone.
+        one_core: Whether a chunk keeps to one core of the CPU, since there are chunks enough for all of them.
 
     """
 
     loop: str
     seeds: int
     configs: int
+    one_core: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -162,7 +164,7 @@ class Plan:
         used = devices()
         configs, seeds = len(group.configs), len(self.seeds)
         if self.strategy is not None and self.strategy.endswith("_each"):
-            return Strategy(self.strategy.removesuffix("_each"), 1, 1)
+            return self.each_alone(group, self.strategy.removesuffix("_each"))
         traced = traced_step(group.structure, group.optimizer)
         size = max(traced.params_bytes, 1)
         if self.chunk is not None:
@@ -181,15 +183,25 @@ class Plan:
         Devices share it evenly, for which it may be larger by less than one trial each.
         """
         used, best = devices(), None
-        at_once = worker_count(used) if on_cores(used) else 1  # an accelerator's workers share it
+        at_once = self.at_once
         for configs in _pieces(len(group.configs), most):
             for seeds in _pieces(len(self.seeds), max(1, most // configs)):
                 shape = self._shared(configs, seeds, len(used))
                 count = math.ceil(len(group.configs) / shape[1]) * math.ceil(len(self.seeds) / shape[0])
                 cost = math.ceil(count / at_once) * (shape[0] * shape[1] + STEP_TRIALS)
-                best = min(best or (cost, shape), (cost, shape))
+                found = cost, shape, 1 < at_once <= count
+                best = min(best or found, found)
         assert best is not None
-        return Strategy(loop, *best[1])
+        return Strategy(loop, *best[1], one_core=best[2])
+
+    def each_alone(self, group: Group, loop: str) -> Strategy:
+        """Chunks of one trial."""
+        return Strategy(loop, 1, 1, one_core=1 < self.at_once <= len(group.configs) * len(self.seeds))
+
+    @property
+    def at_once(self) -> int:
+        """Chunks that run side by side without sharing what computes them: an accelerator's share it."""
+        return worker_count(devices()) if on_cores(devices()) else 1
 
     def _shared(self, configs: int, seeds: int, count: int) -> tuple[int, int]:
         """The shape (seeds, configurations), one of them padded to a multiple of the devices."""

@@ -20,6 +20,7 @@ SHARE = 0.1  # of the predicted run: what looking for a faster way may cost
 LOOK_SECONDS = 0.05  # how long one timing lasts at the least, where the segment is that long
 GAIN = 1.05  # how much faster another way must be measured to be before it is taken
 ROUNDS = 3
+COMPILE_SECONDS = 2.0  # what another program may take to compile, where the first came from a cache
 
 
 @dataclasses.dataclass
@@ -48,7 +49,7 @@ class Choice:
     def described(self) -> dict[str, Any]:
         """As plain values, for results."""
         rate = None if math.isnan(self.rate) else round(self.rate)
-        return {"loop": self.strategy.loop, "seeds": self.strategy.seeds, "configs": self.strategy.configs} | {
+        return dataclasses.asdict(self.strategy) | {
             "trial_steps_per_second": rate,
             "tried": self.tried,
             "remembered": self.remembered,
@@ -78,8 +79,10 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
-    another = compile_seconds + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what looking at one more will cost
-    pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / worker_count(devices())
+    another = (
+        max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS
+    )  # what looking at one more will cost
+    pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / plan.at_once
     if not measure and not pays(best.glance()):
         return found
     tried = {best: best.seconds()}
@@ -98,7 +101,7 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     found.tried = {str(one.strategy): round(1 / seconds) for one, seconds in tried.items()}
     found.probe_seconds = spent()
     if len(tried) == len(candidates) > 1 and plan.cache:
-        remember(key, {"loop": best.strategy.loop, "seeds": best.strategy.seeds, "configs": best.strategy.configs})
+        remember(key, dataclasses.asdict(best.strategy))
     return found
 
 
@@ -107,7 +110,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     first = plan.first_strategy(group)
     if plan.strategy is not None:
         return [first]
-    stepped, alone = dataclasses.replace(first, loop="steps"), [Strategy(loop, 1, 1) for loop in LOOPS]
+    stepped, alone = dataclasses.replace(first, loop="steps"), [plan.each_alone(group, loop) for loop in LOOPS]
     if on_cores(devices()) and "conv_general_dilated" in traced_step(group.structure, group.optimizer).text:
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
         ways = [alone[1], stepped, alone[0], first]
@@ -181,6 +184,6 @@ def _known(key: str, plan: Plan, group: Group) -> Strategy | None:
     """What an earlier sweep has measured to be fastest."""
     record = recall(key) if plan.cache else None
     for strategy in candidates_for(plan, group):
-        if record == {"loop": strategy.loop, "seeds": strategy.seeds, "configs": strategy.configs}:
+        if record == dataclasses.asdict(strategy):
             return strategy
     return None

@@ -1,0 +1,218 @@
+"""Strategies: all train the same trials; the fastest is found by measuring, within its budget, and remembered."""
+
+import dataclasses
+import importlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxopt_lab as jl
+from jaxopt_lab.engine import cache, probe
+from jaxopt_lab.engine.devices import on_devices
+from jaxopt_lab.engine.plan import STRATEGIES
+from jaxopt_lab.sweep import plan_sweep
+
+execute = importlib.import_module("jaxopt_lab.engine.execute")
+SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7)}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def convolution():
+    """A task whose step has a convolution, of which a CPU makes nothing inside a compiled loop."""
+    x = np.random.default_rng(0).normal(size=(32, 8, 8, 1)).astype(np.float32)
+
+    def loss(w, batch):
+        h = jax.lax.conv_general_dilated(batch, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jnp.mean(h**2)
+
+    return jl.Task("convolution", lambda key: jax.random.normal(key, (3, 3, 1, 4)), loss, x, batch_size=8)
+
+
+def planned(task=None, **changes):
+    task = jl.tasks.breast_cancer(holdout=True, batch_size=32) if task is None else task
+    return plan_sweep(jl.adam, task, SPACE, **({"steps": 30, "seeds": 3} | changes))[0]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_all_strategies_train_the_same_trials(strategy, float64):
+    task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
+    options = {"steps": 30, "seeds": 2, "record": 1, "target": 0.12}
+    known = jl.sweep(jl.adam, task, SPACE, **options).dataset
+    found = jl.sweep(jl.adam, task, SPACE, strategy=strategy, **options).dataset
+    for name in ("train_loss", "validation_loss"):
+        np.testing.assert_allclose(found[name], known[name], rtol=1e-9, err_msg=name)
+    np.testing.assert_array_equal(found.status, known.status)
+    np.testing.assert_array_equal(found.steps_taken, known.steps_taken)
+    (described,) = json.loads(found.attrs["strategies"])
+    assert described["loop"] == strategy.removesuffix("_each")
+    assert (described["configs"] == 1) == strategy.endswith("_each")
+
+
+def test_a_convolution_is_stepped_first_on_a_cpu():
+    plan = planned(convolution())
+    assert probe.candidates_for(plan, plan.groups[0])[0].loop == "steps"
+    plan = planned()
+    assert probe.candidates_for(plan, plan.groups[0])[0].loop == "scan"
+
+
+def test_a_short_run_measures_nothing():
+    plan = planned()
+    choice = probe.choose(plan, plan.groups[0], on_devices(plan.groups[0].structure.task.data))
+    assert choice.tried == {}
+    assert np.isnan(choice.rate)
+    assert choice.strategy == plan.first_strategy(plan.groups[0])
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Candidates that take what a table says; what was compiled is written down."""
+    compiled = []
+
+    def install(seconds, compile_seconds=0.0):
+        monkeypatch.setattr(probe, "COMPILE_SECONDS", compile_seconds)
+        monkeypatch.setattr(probe, "LOOK_SECONDS", 0.0)
+
+        @dataclasses.dataclass(eq=False)
+        class Fake:
+            strategy: object
+            program: object = None
+
+            def glance(self):
+                return seconds(self.strategy)
+
+            seconds = glance
+
+        monkeypatch.setattr(probe, "_candidate", lambda *a: compiled.append(a[2]) or Fake(a[2]))
+        return compiled
+
+    return install
+
+
+def test_the_fastest_measured_way_is_chosen_and_remembered(timed, folder):
+    compiled = timed(lambda s: 0.5 if s.loop == "steps" and s.trials > 1 else 1.0)
+    plan = planned()
+    choice = probe.choose(plan, plan.groups[0], None)
+    assert (choice.strategy.loop, choice.remembered) == ("steps", False)
+    assert len(choice.tried) == len(compiled) == len(probe.candidates_for(plan, plan.groups[0]))
+    compiled.clear()
+    again = probe.choose(plan, plan.groups[0], None)
+    assert (again.strategy, again.remembered) == (choice.strategy, True)
+    assert compiled == [choice.strategy]
+    other = planned(convolution())
+    assert not probe.choose(other, other.groups[0], None).remembered
+    (folder / cache.STRATEGIES).write_text("not json")
+    assert not probe.choose(plan, plan.groups[0], None).remembered
+    for damaged in ({"loop": "exec", "seeds": 1, "configs": 1, "one_core": True}, ["scan"], {}):
+        cache.remember(probe._key(plan, plan.groups[0]), damaged)
+        assert not probe.choose(plan, plan.groups[0], None).remembered
+
+
+def test_a_small_gain_is_not_worth_a_change(timed):
+    timed(lambda s: 1.0 if s.loop == "scan" and s.trials > 1 else 0.97)
+    plan = planned()
+    assert probe.choose(plan, plan.groups[0], None).strategy.loop == "scan"
+
+
+def test_the_search_costs_at_most_its_share(timed, monkeypatch):
+    """Of a run of two seconds, a fifth of one: enough for two more programs of .08 s, and not for a third."""
+    plan = planned()
+    trial_steps = 7 * 3 * 30
+    compiled = timed(lambda s: 2 * plan.at_once / trial_steps, compile_seconds=0.08)
+    fake = probe._candidate
+    monkeypatch.setattr(probe, "_candidate", lambda *a: time.sleep(0.08) or fake(*a))
+    choice = probe.choose(plan, plan.groups[0], None)
+    assert 2 <= len(compiled) <= 3  # fewer where the machine sleeps longer
+    assert choice.probe_seconds <= 0.2 + 0.1
+    compiled = timed(lambda s: 1e-3, compile_seconds=1.0)
+    compiled.clear()
+    probe.choose(plan, plan.groups[0], None)
+    assert len(compiled) == 1
+
+
+def test_a_given_strategy_and_chunk_are_kept_to(timed):
+    timed(lambda s: 1.0)
+    plan = planned(strategy="steps", chunk=4)
+    (only,) = probe.candidates_for(plan, plan.groups[0])
+    assert only.loop == "steps"
+    assert only.trials <= 4
+    plan = planned(chunk=5)
+    assert all(s.trials <= 5 for s in probe.candidates_for(plan, plan.groups[0]))
+
+
+def test_chunks_waste_neither_padding_nor_cores(monkeypatch):
+    monkeypatch.setattr("jaxopt_lab.engine.plan.worker_count", lambda used: 2)
+    plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": jl.log(1e-4, 1, 32)}, steps=2, seeds=5)[0]
+    strategy = plan.fitted(plan.groups[0], "scan", 36)
+    assert strategy.shape == (1, 16)  # ten chunks for two cores; five of 32 would leave one idle for a fifth
+    assert strategy.one_core
+    assert (
+        not plan.fitted(plan.groups[0], "scan", 160).one_core or plan.fitted(plan.groups[0], "scan", 160).trials < 160
+    )
+
+
+def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder):
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    task = dataclasses.replace(jl.tasks.quadratic(), factory=None)
+    jl.sweep(jl.adam, task, SPACE, steps=5, cache=False)
+    assert not list(folder.glob("xla-*"))
+    task = dataclasses.replace(jl.tasks.quadratic(), factory=None)
+    jl.sweep(jl.adam, task, SPACE, steps=5)
+    assert list(folder.glob("xla-*/*"))
+    after = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    assert before == after
+
+
+def test_a_cached_program_gives_the_same_bits(folder):
+    def losses():
+        task = dataclasses.replace(jl.tasks.breast_cancer(batch_size=32), factory=None)  # compiled anew each time
+        return jl.sweep(jl.adam, task, SPACE, steps=40, record=1).dataset.train_loss.values
+
+    np.testing.assert_array_equal(losses(), losses())
+
+
+def test_a_users_own_cache_is_left_alone(folder, tmp_path_factory):
+    own = str(tmp_path_factory.mktemp("own"))
+    jax.config.update("jax_compilation_cache_dir", own)
+    try:
+        with cache.persistent(True):
+            assert jax.config.jax_compilation_cache_dir == own
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
+@pytest.mark.parametrize("value", ["off", "OFF", "0", "/proc/nowhere"])
+def test_a_cache_that_is_off_or_cannot_be_written_is_none(value, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, value)
+    with cache.persistent(True):
+        assert jax.config.jax_compilation_cache_dir is None
+    cache.remember("key", {"a": 1})
+    assert cache.recall("key") is None
+
+
+def test_forecast_says_what_comes(folder):
+    options = {"steps": 200, "seeds": 3, "stop": jl.halving(4, min_steps=25)}
+    task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
+    forecast = jl.plan([jl.adam, jl.sgd], task, {"learning_rate": jl.log(1e-3, 1, 16)}, **options)
+    results = jl.sweep([jl.adam, jl.sgd], task, {"learning_rate": jl.log(1e-3, 1, 16)}, **options)
+    assert forecast.trials == results.dataset.status.size
+    assert forecast.trial_steps == int(results.dataset.steps_taken.sum())  # none ended by itself
+    assert [g.optimizer for g in forecast.groups] == ["adam", "sgd"]
+    assert all(g.rate > 0 and g.chunk_bytes > 0 for g in forecast.groups)
+    described = json.loads(results.dataset.attrs["strategies"])
+    assert [(g.strategy.seeds, g.strategy.configs) for g in forecast.groups] == [
+        (d["seeds"], d["configs"]) for d in described
+    ]
+    text = str(forecast)
+    for word in ("96 trials of 200 steps", "adam", "sgd", "trial-steps/s", "budget"):
+        assert word in text
+    stored = sum(v.nbytes for n, v in results.dataset.data_vars.items() if n != "status")  # a status is a word there
+    stored += sum(x.nbytes for _, params in results.final_params for x in jax.tree.leaves(params))
+    assert forecast.results_bytes == pytest.approx(stored, rel=0.1)
