@@ -1,84 +1,61 @@
 """How fast is a sweep against the loops that people write? Run: python benchmarks/sweep.py
 
 Adam on the digits network, batch 64, float32, without evaluation on held-out data. `jl.sweep` is timed whole, as a user
-calls it: checks, chunks, recording, divergence guard and labelled dataset. The peers are bare loops over Optax:
+calls it: checks, chunks, recording, divergence guard and labelled dataset. The peers are bare loops over Optax (see
+_handwritten.py): vmap, shared, loop, and rebuild, which compiles for each trial, so that its warm calls do too.
 
-- vmap: `jit(vmap(scan))` over (learning rate, key), each trial with batches of its own;
-- shared: the same, nested, so that all learning rates of a seed share its batches, as they do in a sweep;
-- loop: a Python loop over one jitted step with the learning rate as an argument, for a few trials.
+Two limits are measured in the same turns. "product": trial-steps/s if a step were its matrix products alone, at the
+rate of a large one. "copy": trial-steps/s if a step were Adam's update alone, with parameters and moments in memory, at
+the rate of a copy; chunks that stay in a cache may exceed it.
 """
 
 import argparse
-import dataclasses
 
 import _timing
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from _compare import OURS, Way, compare, ranged, show
+from _handwritten import digits, peers
+from _limits import adam_bytes_per_step, copy_bandwidth, flops_per_step, matmul_rate
 
 import jaxopt_lab as jl
 
-BATCH = 64
-
-
-def peers(task: jl.Task, steps: int):
-    """The loops over Optax, for any task with training data in arrays."""
-    x, y = (jnp.asarray(a) for a in task.train)
-
-    def step(params, state, learning_rate, key, t):
-        index = jax.random.randint(jax.random.fold_in(key, t), (BATCH,), 0, len(x))
-        loss, grads = jax.value_and_grad(task.loss)(params, (x[index], y[index]))
-        updates, state = optax.adam(learning_rate).update(grads, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
-    def train(learning_rate, key):
-        params = task.init(key)
-
-        def body(carry, t):
-            params, state, loss = step(carry[0], carry[1], learning_rate, key, t)
-            return (params, state), loss
-
-        return jax.lax.scan(body, (params, optax.adam(learning_rate).init(params)), jnp.arange(steps))[1]
-
-    vmap = jax.jit(jax.vmap(train))
-    shared = jax.jit(jax.vmap(jax.vmap(train, (0, None)), (None, 0)))
-    jitted = jax.jit(step)
-
-    def loop(learning_rates, keys):
-        losses = []
-        for learning_rate, key in zip(learning_rates, keys, strict=True):
-            params = task.init(key)
-            state = optax.adam(learning_rate).init(params)
-            for t in range(steps):
-                params, state, loss = jitted(params, state, learning_rate, key, t)
-                losses.append(loss)
-        return losses
-
-    return vmap, shared, loop
+FEW = 2  # trials of the Python loops: they train one after the other, so their rate does not depend on how many
 
 
 def measure(trials: int, width: int, steps: int, seeds: int, repeats: int) -> dict:
-    """Trial-steps per second of each way, and the ratio of ours to it."""
-    task = dataclasses.replace(jl.tasks.digits_mlp(width=width, batch_size=BATCH), validation=None, test=None)
+    """Rates, ratios and shares of one size of sweep."""
+    task = digits(width)
     rates = np.geomspace(1e-4, 1e-1, trials // seeds).astype("float32")
     keys = jax.random.split(jax.random.key(0), seeds)
-    vmap, shared, loop = peers(task, steps)
+    vmap, shared, loop, rebuild = peers(task, steps)
     flat = jnp.tile(rates, seeds), jnp.repeat(keys, len(rates), axis=0)
-    few = 2
+    first_keys = keys[np.zeros(FEW, int)]
+    all_steps, few_steps = len(rates) * seeds * steps, FEW * steps
     ways = {
-        "jaxopt_lab": lambda: jl.sweep(jl.adam, task, {"learning_rate": rates}, steps=steps, seeds=seeds) and None,
-        "vmap": lambda: np.asarray(vmap(*flat)),
-        "shared": lambda: np.asarray(shared(jnp.asarray(rates), keys)),
-        "loop": lambda: loop(rates[:few], keys[np.arange(few) * 0]),
+        OURS: Way(lambda: jl.sweep(jl.adam, task, {"learning_rate": rates}, steps=steps, seeds=seeds), all_steps),
+        "vmap": Way(lambda: np.asarray(vmap(*flat)), all_steps),
+        "shared": Way(lambda: np.asarray(shared(jnp.asarray(rates), keys)), all_steps),
+        "loop": Way(lambda: loop(rates[:FEW], first_keys), few_steps),
+        "rebuild": Way(lambda: rebuild(rates[:FEW], first_keys), few_steps),
     }
-    timed = _timing.interleaved(ways, repeats)
-    row = {"trials": trials, "width": width, "steps": steps, "seeds": seeds, "seconds": timed}
-    work = {name: (few if name == "loop" else trials) * steps for name in ways}
-    row["trial_steps_per_second"] = {name: round(work[name] / timed[name]["median"]) for name in ways}
-    ours = row["trial_steps_per_second"]["jaxopt_lab"]
-    row["ratio"] = {name: round(ours / rate, 2) for name, rate in row["trial_steps_per_second"].items()}
-    return row
+    flops, moved = flops_per_step(task), adam_bytes_per_step(task)
+    limits = {"product": lambda: matmul_rate() / flops, "copy": lambda: copy_bandwidth() / moved}
+    row = {"trials": len(rates) * seeds, "width": width, "steps": steps, "seeds": seeds}
+    row |= {"flops_per_step": flops, "adam_bytes_per_step": moved}
+    return row | compare(ways, repeats, limits)
+
+
+def show_limits(row: dict) -> None:
+    """Print one line a limit."""
+    for name, amount, unit in (("product", "flops_per_step", "GFLOP/s"), ("copy", "adam_bytes_per_step", "GB/s")):
+        limit = row["limits"][name]
+        rate = limit["rate"]["median"] * row[amount] / 1e9
+        print(
+            f"  ours as a share of the {name}: {ranged(limit['share'], '.3f')}; it runs at {rate:.1f} {unit}",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -93,8 +70,8 @@ def main() -> None:
     for width in options.widths:
         for trials in options.trials:
             rows.append(measure(trials, width, options.steps, options.seeds, options.repeats))
-            rate, ratio = rows[-1]["trial_steps_per_second"], rows[-1]["ratio"]
-            print(f"width {width}, {trials} trials: " + ", ".join(f"{n} {rate[n]:,} ({ratio[n]} x)" for n in rate))
+            show(f"width {width}, {trials} trials", rows[-1])
+            show_limits(rows[-1])
     print(_timing.save("sweep", rows))
 
 

@@ -39,7 +39,7 @@ ROOMY = 90  # columns of text from which on those of a table stand further apart
 WIDE = 110  # columns from which on quartiles stand beside their median, not below it
 NOTE = (
     "Each optimizer at its best learning rate: medians over seeds with quartiles; diverged: share of all its trials; "
-    "good decades: powers of ten of learning rates around the best that reach 95 % of its improvement."
+    "good decades: powers of ten of learning rates around the best that, not stopped, reach 95 % of its improvement."
 )
 
 # Errors of the user's are said in a line (`_fail`); any other keeps its plain traceback.
@@ -162,19 +162,17 @@ def _read(path: Path | None, overrides: dict[str, int | float | None], cache: bo
     """The spec at the path, or the built-in one; some of its options replaced."""
     import dataclasses
 
-    from jaxopt_lab.spec import SpecError, parse
+    from jaxopt_lab.spec import parse
 
     source = importlib.resources.files("jaxopt_lab") / "specs" / "first-look.toml" if path is None else path
     try:
-        spec = parse(source.read_text("utf-8"), source.name if path is None else str(path))
         check = {"memory": check_memory}
         given = {
             name: check.get(name, functools.partial(check_count, f"--{name}"))(value)
             for name, value in overrides.items()
             if value is not None
         }
-    except SpecError as error:
-        _fail(str(error))
+        spec = parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
     except UnicodeDecodeError:
         _fail(f"{path} is not a TOML file: it is not text in UTF-8.")
     except FileNotFoundError:
@@ -183,7 +181,7 @@ def _read(path: Path | None, overrides: dict[str, int | float | None], cache: bo
         _fail(str(error))
     # A copy of the spec goes with the results; it must say what was run.
     changes = "".join(f"# run with --{name} {value}\n" for name, value in given.items())
-    return dataclasses.replace(spec, text=changes + spec.text, options={**spec.options, **given, "cache": cache})
+    return dataclasses.replace(spec, text=changes + spec.text, options={**spec.options, "cache": cache})
 
 
 def _new_folder(out: Path | None, spec: "Spec") -> Path:
@@ -255,6 +253,8 @@ def _board(results: "Results", width: int) -> Group:
     metric = default_metric(results.dataset)
     trials = sizes["config"] * sizes["seed"]
     title = f"{attrs['task']}: {trials} trials of {attrs['steps']} steps, best {metric.replace('_', ' ')} first"
+    stopped = int((results.dataset["status"] == "stopped").sum())
+    title += f", {stopped} stopped early" if stopped else ""
     title += ", interrupted" if attrs["interrupted"] else ""
     gap = 1 if width >= ROOMY else 0  # beside the one of the box
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))

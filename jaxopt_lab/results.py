@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from jaxopt_lab.plots import Plots
 
-RESERVED = frozenset({"config", "seed", "step", "eval_step", "optimizer", "status", "first_bad_step", "steps_taken"})
+RESERVED = frozenset(
+    {"config", "seed", "step", "eval_step", "optimizer", "status", "first_bad_step", "steps_taken", "rung"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Results:
         dataset: Dims `config`, `seed`, `step` and `eval_step`. Hyperparameters and `optimizer` are coordinates of
             `config`. `step` counts updates applied: `train_loss` at step 10 is the loss of the batch of step 10 before
             its update. Losses are +inf from a trial's first non-finite one on and stay at their last value after a
-            trial stops; metrics of a diverged trial are NaN; so is what an interrupted trial did not reach. `status` is
-            completed, reached, converged, diverged or interrupted; `first_bad_step` is -1 where all losses were finite.
+            trial stops; metrics of a diverged trial are NaN; so is what an interrupted or stopped trial did not reach.
+            `status` is completed, reached, converged, diverged, interrupted, or what a stop rule made it: stopped or
+            plateau, at number `rung` of its looks (else -1). `first_bad_step` is -1 where all losses were finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
 
     """

@@ -45,7 +45,7 @@ from jaxopt_lab.space import Configurations, configurations
 from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
-from jaxopt_lab.toml_lines import key_lines
+from jaxopt_lab.toml_lines import in_toml, key_lines
 from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
 
 
@@ -81,6 +81,8 @@ KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
 # What an argument with a type of Python's may be in the file; the tasks themselves check arguments of other types.
 KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}
 
+MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
+
 
 class SpecError(ValueError):
     """What is wrong with a spec, with its file and line."""
@@ -97,12 +99,13 @@ class Spec:
     options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
 
 
-def parse(text: str, source: str) -> Spec:
+def parse(text: str, source: str, given: Mapping[str, Any] | None = None) -> Spec:
     """Read a spec and check all of it, so that nothing in it is left to fail once programs compile.
 
     Args:
         text: TOML.
         source: What to call it in errors, for example the file's path.
+        given: Further arguments of `sweep`, checked already, instead of the spec's.
 
     Raises:
         SpecError: It is not TOML, or a name, type or value in it is wrong.
@@ -114,14 +117,14 @@ def parse(text: str, source: str) -> Spec:
         found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
         line = found[1] if found and found[1] else text.count("\n") + 1
         raise SpecError(f"{source}:{line}: {str(error)[: found.start()] if found else error}.") from None
-    return _Reader(text, source, document).spec()
+    return _Reader(text, source, document, given or {}).spec()
 
 
 class _Reader:
     """Reads one document; knows on which line each of its keys stands."""
 
-    def __init__(self, text: str, source: str, document: dict[str, Any]):
-        self.text, self.source, self.document = text, source, document
+    def __init__(self, text: str, source: str, document: dict[str, Any], given: Mapping[str, Any]):
+        self.text, self.source, self.document, self.given = text, source, document, given
         self.lines = key_lines(text)
 
     def spec(self) -> Spec:
@@ -142,7 +145,7 @@ class _Reader:
             for argument, raw in table.items():
                 with self.at("tasks", task, argument):
                     arguments[task][argument] = _check_argument(task, argument, _plain(raw))
-        spaces = self.spaces()
+        spaces, options = self.spaces(), options | dict(self.given)
         return Spec(name, self.text, self.tasks(arguments, spaces, options), spaces, options)
 
     def spaces(self) -> dict[str, Configurations]:
@@ -185,10 +188,11 @@ class _Reader:
 
     def check(self, name: str, table: Configurations) -> None:
         """The sweep's own check of hyperparameters, and on which line the one stands that it objects to."""
-        if objection := _objection(name, table):
+        check = functools.partial(_objection, check_hyperparameters, name, OPTIMIZERS[name])
+        if objection := check(table):
             for column in table.columns:
                 others = {c: v for c, v in table.columns.items() if c != column}
-                if _objection(name, dataclasses.replace(table, columns=others)) != objection:
+                if check(dataclasses.replace(table, columns=others)) != objection:
                     self.fail(self.place(name, column), objection)
             self.fail(("optimizers", name), objection)  # about one that is missing
 
@@ -199,14 +203,25 @@ class _Reader:
             with self.at("tasks", name):
                 tasks[name] = remake(TASKS[name], given)
             for optimizer, table in spaces.items():
-                of_task = [c for c in table.columns if c.startswith(TASK_PREFIX)]
-                for column in of_task:
+                for column in [c for c in table.columns if c.startswith(TASK_PREFIX)]:
                     with self.at(*self.place(optimizer, column)):
                         for value in table.columns[column]:
                             _check_argument(name, column.removeprefix(TASK_PREFIX), value)
-                with self.at(*self.place(optimizer, of_task[0]) if of_task else ()):
-                    plan_sweep(optimizer, tasks[name], table, **options)
+            self.check_sweep(name, tasks[name], spaces, options)
         return tasks
+
+    def check_sweep(self, name: str, task: Task, spaces: dict[str, Configurations], options: dict[str, Any]) -> None:
+        """The sweep's own checks of everything together, and on which line that stands which it objects to."""
+        objection = lambda spaces, options: _objection(plan_sweep, list(spaces), task, spaces, **options)
+        if message := objection(spaces, options):
+            for key in [key for key in ("memory", "stop") if key in options]:
+                if objection(spaces, {k: v for k, v in options.items() if k != key}) != message:
+                    self.fail((key,), message)
+            for optimizer, table in spaces.items():
+                of_task = [c for c in table.columns if c.startswith(TASK_PREFIX)]
+                if of_task and objection({optimizer: table}, options):
+                    self.fail(self.place(optimizer, of_task[0]), message)
+            self.fail(("tasks", name), message)
 
     def tables(self, key: str, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The tables under `key`, each of a known name."""
@@ -225,18 +240,21 @@ class _Reader:
         """Errors inside are about the key at `path`."""
         try:
             yield
-        except (TypeError, ValueError) as error:
+        except MISTAKES as error:
             self.fail(path, str(error))
 
     def fail(self, path: tuple[str, ...], message: str) -> NoReturn:
+        if {*path[:1]} & self.given.keys():
+            raise SpecError(f"{self.source} with {path[0]} {self.given[path[0]]}: {in_toml(message)}")
         line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
-        raise SpecError(f"{self.source}:{line}: {_in_toml(message)}")
+        raise SpecError(f"{self.source}:{line}: {in_toml(message)}")
 
 
-def _objection(name: str, table: Configurations) -> str | None:
+def _objection(check: Callable[..., Any], *args: Any, **options: Any) -> str | None:
+    """What a check of the sweep's has against the arguments."""
     try:
-        check_hyperparameters(name, OPTIMIZERS[name], table)
-    except (TypeError, ValueError) as error:
+        check(*args, **options)
+    except MISTAKES as error:
         return str(error)
     return None
 
@@ -279,17 +297,3 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, bool | int | float | str):
         raise TypeError(f"Got {value!r}: write a number, a string, true, false, or a list of them.")
     return None if value == "none" else value
-
-
-def _in_toml(message: str) -> str:
-    """The sweep's advice, which is Python, as one would write it here."""
-    words = {
-        "jl.random or jl.sobol": "`sample`",
-        "True or False": "true or false",
-        "a number or None": 'a number or "none"',
-        "=jl.": " = jl.",
-    }
-    for python, toml in words.items():
-        message = message.replace(python, toml)
-    message = re.sub(r"'(task\.\w+)': jl", r'"\1" = jl', message)
-    return re.sub(r"jl\.(static|log|linear)\(\[?(.*?)\]?\)", r"{ \1 = [\2] }", message).replace("jl.", "")

@@ -43,11 +43,15 @@ def check_number(what: str, value: Any, least: float = -math.inf) -> float:
     """`value` as a finite float of at least `least`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{what} must be a number or left out, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{what} must be finite, got {value!r}. Leave it out never to stop for it.")
-    if value < least:
-        raise ValueError(f"{what} must be >= {least:g}, got {value!r}. Leave it out never to stop for it.")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer may be larger than any float
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be finite or left out, got {number!r}.")
+    if number < least:
+        raise ValueError(f"{what} must be >= {least:g} or left out, got {value!r}.")
+    return number
 
 
 def check_seeds(seeds: int | Iterable[int]) -> list[int]:

@@ -29,6 +29,9 @@ learning_rate = { log = [1e-2, 100.0, 3] }
 """
 
 
+LONG = f"record = 1\n{SPEC.replace('steps = 10', 'steps = 200_000')}"
+
+
 def invoke(*args, columns=100):
     return CliRunner().invoke(cli.app, [str(a) for a in args], env={"COLUMNS": str(columns)})
 
@@ -126,6 +129,35 @@ def test_options_instead_of_the_specs(tmp_path, monkeypatch):
     assert (folder / "spec.toml").read_text().startswith("# run with --steps 3\n# run with --seeds 1\n")
 
 
+def test_a_plan_says_what_it_will_take_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(SPEC)
+    result = invoke("run", "tiny.toml", "--plan")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("12 trials of 10 steps") == 2
+    for task in result.stdout.split("linear_regression: "):
+        rows = [line.split() for line in task.splitlines() if line.startswith(("sgd ", "adam "))]
+        assert [row[:2] for row in rows] == [["sgd", "6"], ["adam", "6"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_programs_are_kept_unless_told_not_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXOPT_LAB_CACHE", str(tmp_path / "cache"))
+    kept = lambda: [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    for seeds, args in ((3, ["--no-cache"]), (5, [])):  # of other shapes: this process remembers its programs
+        (tmp_path / "x.toml").write_text(SPEC.replace("seeds = 2", f"seeds = {seeds}\nchunk = {3 * seeds}"))
+        result = invoke("run", tmp_path / "x.toml", "--out", tmp_path / f"run-{seeds}", *args)
+        assert result.exit_code == 0, result.output
+        assert bool(kept()) == (args == [])
+
+
+def test_trials_stopped_early_are_counted(tmp_path):
+    (tmp_path / "x.toml").write_text(f"stop = {{ halving = {{ eta = 3, min_steps = 2 }} }}\n{SPEC}")
+    result = invoke("run", tmp_path / "x.toml", "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "12 trials of 10 steps, best train loss first, 8 stopped early" in " ".join(result.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("spec", "args", "words"),
     [
@@ -136,6 +168,10 @@ def test_options_instead_of_the_specs(tmp_path, monkeypatch):
         (SPEC.replace("steps", "stepz"), (), ["x.toml:2:", "'stepz'"]),
         (SPEC.replace("10\n[space]", "'10'\n[space]"), (), ["x.toml:6:", "batch_size must be an integer"]),
         (SPEC, ("--steps", 0), ["--steps must be at least 1, got 0"]),
+        (SPEC, ("--memory", 10), ["memory must be at least 1 MiB"]),
+        (LONG, ("--memory", 2e6), ["x.toml with memory 2000000: 12 trials do not fit into 2 MiB", "give more memory"]),
+        (LONG + "'task.rotation_seed' = 1", ("--plan",), ["x.toml:12:", "structural"]),
+        (f"memory = 2_000_000\n{LONG}", ("--plan",), ["x.toml:1: 12 trials do not fit"]),
         (b"\xff\xfe", (), ["not text in UTF-8"]),
         (None, (), ["There is no x.toml"]),
         ("folder", (), ["Is a directory"]),

@@ -56,6 +56,19 @@ def test_the_plan_may_shrink_to_nothing():
     assert "0:00 left" in lines[-2]
 
 
+def test_notes_are_printed_once_each():
+    """The sweep's progress is one object, whose notes grow."""
+    progress, out = at(1.0), io.StringIO()
+    with shown("task", Console(file=out, width=40)) as report:
+        for note in ("memory ran out; going on with 4 [b]trials[/]", "and again", None):
+            progress.notes += [note] if note else []
+            report(progress)
+            report(progress)
+    *notes, last = out.getvalue().splitlines()
+    assert notes == ["task: memory ran out; going on with 4 [b]trials[/]", "task: and again"]
+    assert last.endswith("in all")
+
+
 def test_markup_in_a_label_is_text():
     assert lines_of([at(1.0)], "[bold]x[/]")[-1].startswith("[bold]x[/]: ")
 

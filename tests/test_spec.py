@@ -5,6 +5,7 @@ import importlib.resources
 import numpy as np
 import pytest
 
+import jaxopt_lab as jl
 from jaxopt_lab.spec import SpecError, parse
 
 PLAIN = """\
@@ -20,6 +21,11 @@ learning_rate = [0.1, 0.2]
 def with_line(line, before="[optimizers.sgd]", text=PLAIN):
     """The plain spec with one line more, by default its last; 'before' names the line that it goes before."""
     return f"{text}{line}\n" if before == "[optimizers.sgd]" else text.replace(before, f"{line}\n{before}")
+
+
+def stop(rule):
+    """The plain spec with a rule to stop by, on its second line."""
+    return with_line(f"stop = {rule}", before="steps")
 
 
 def table(text, optimizer="sgd"):
@@ -84,6 +90,32 @@ def test_zipped():
     assert table(text).columns == {"learning_rate": [0.1, 0.2], "momentum": [0.5, 0.9]}
 
 
+@pytest.mark.parametrize(
+    ("line", "option", "expected"),
+    [
+        ("stop = { halving = { min_steps = 2 } }", "stop", jl.halving(4, min_steps=2)),
+        ("stop = { hyperband = { eta = 2.5, min_steps = 1 } }", "stop", jl.hyperband(2.5, min_steps=1)),
+        ("[stop.plateau]\npatience = 2\nmetric = 'train_loss'", "stop", jl.plateau(2, metric="train_loss")),
+        ("strategy = 'steps_each'", "strategy", "steps_each"),
+        ("chunk = 3", "chunk", 3),
+        ("memory = 2_000_000", "memory", 2_000_000),
+    ],
+)
+def test_options_reach_the_sweep(line, option, expected):
+    spec = parse(with_line(line, before="[tasks.quadratic]"), "x.toml")
+    assert spec.options == {"steps": 5, option: expected}
+    results = jl.sweep(list(spec.spaces), spec.tasks["quadratic"], spec.spaces, **spec.options)
+    if option == "stop":
+        assert results.dataset.attrs["stop"] == repr(expected)
+
+
+def test_what_the_caller_gives_goes_before_the_file():
+    text = with_line("memory = 10_000_000\nrecord = 1", before="steps")
+    assert parse(text, "x.toml", {"steps": 7}).options["steps"] == 7
+    with pytest.raises(SpecError, match=r"^x\.toml with memory 1048576: 2 trials do not fit into 1 MiB"):
+        parse(text.replace("= 5", "= 200_000"), "x.toml", {"memory": 2**20})
+
+
 @pytest.mark.parametrize("kind", ["random", "sobol"])
 def test_draws_depend_on_the_seed_only(kind):
     def drawn(sample):
@@ -140,7 +172,32 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("tasks = 3", before="steps").replace("[tasks.quadratic]", ""), 2, ["tasks must be tables"]),
     (PLAIN.replace("[optimizers.sgd]", "[optimizers]\nsgd = 3"), 7, ["write [optimizers.sgd]"]),
     (with_line("spectrum = 1979-05-27", before="[space]"), 4, ["datetime.date"]),
+    (with_line(f"target = 1{400 * '0'}", before="steps"), 2, ["target must be finite"]),
+    (with_line("strategy = 'scam'", before="steps"), 2, ["'scam'", "Did you mean 'scan'?"]),
+    (with_line("chunk = 0", before="steps"), 2, ["chunk must be at least 1"]),
+    (with_line("chunk = 2.5", before="steps"), 2, ["chunk must be an integer, got 2.5"]),
+    (with_line("memory = '1GB'", before="steps"), 2, ["memory must be a number or left out, got '1GB'"]),
+    (with_line("memory = 10", before="steps"), 2, ["memory must be at least 1 MiB", "or a share"]),
+    (
+        with_line("memory = 2_000_000\nrecord = 1", before="steps").replace("= 5", "= 500_000"),
+        2,
+        ["2 trials do not fit into 2 MiB", "give more memory"],
+    ),
+    # rules to stop by
+    (stop("3"), 2, ["stop must be a table with one of halving, hyperband, plateau, got 3"]),
+    (stop("{ halving = { min_steps = 1 }, plateau = { patience = 1 } }"), 2, ["a table with one of", "'plateau': {"]),
+    (stop("{ halvin = { min_steps = 1 } }"), 2, ["'halvin'", "Did you mean 'halving'?"]),
+    (stop("{ halving = 3 }"), 2, ["halving must be a table of its arguments"]),
+    (stop("{ halving = { eta = 3 } }"), 2, ["halving needs min_steps", "{ halving = { min_steps = 100 } }"]),
+    (stop("{ plateau = {} }"), 2, ["{ plateau = { patience = 100 } }"]),
+    (stop("{ halving = { min_step = 1 } }"), 2, ["argument of halving", "Did you mean 'min_steps'?"]),
+    (stop("{ hyperband = { min_steps = 1.5 } }"), 2, ["min_steps must be an integer, got 1.5"]),
+    (stop("{ halving = { eta = 1, min_steps = 1 } }"), 2, ["eta must be > 1", "got 1"]),
+    (stop("{ halving = { eta = '4', min_steps = 1 } }"), 2, ["eta must be a number", "'4'"]),
+    (stop("{ plateau = { patience = 1, min_improvement = -1 } }"), 2, ["min_improvement must be >= 0", "-1"]),
+    (stop("{ plateau = { patience = 1, metric = 'train' } }"), 2, ["metric to stop by: 'train'", "train_loss"]),
     # values
+    (with_line(f"momentum = 1{400 * '0'}"), 7, ["too large"]),
     (with_line("momentum = 'a'"), 7, ["'a' is not a number", "{ static = ["]),
     (with_line("momentum = []"), 7, ["empty"]),
     (with_line("momentum = nan"), 7, ["not finite"]),

@@ -65,8 +65,7 @@ class _Run:
     def prepare(self, number: int) -> None:
         """Compile a group's program and let its chunks run."""
         group = self.plan.groups[number]
-        measure = self.plan.stop is not None  # whose savings are weighed against compiling
-        choice = choose(self.plan, group, self.data[group.structure.task], measure)
+        choice = choose(self.plan, group, self.data[group.structure.task])
         with self.lock:
             self.choices[number] = choice
             self.programs[number, choice.strategy] = choice.program
@@ -171,7 +170,7 @@ class _Run:
     def foreseen(self, race: Race, number: int, strategy: Strategy) -> Strategy | None:
         """A smaller program for the next stage, where it saves more time there than it takes to compile."""
         choice, survivors = self.choices[number], race.most_survivors(number)
-        if not survivors or strategy.trials == 1 or math.isnan(choice.rate):
+        if not survivors or strategy.trials == 1:
             return None
         group, wanted = self.plan.groups[number], survivors * len(self.plan.seeds)
         smaller = self.plan.fitted(group, strategy.loop, _power_of_two(math.ceil(wanted / self.plan.at_once)))

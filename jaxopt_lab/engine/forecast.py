@@ -64,8 +64,9 @@ class Forecast:
         trial_steps: Of all trials, as few as the stop rule leaves.
         seconds: Predicted, all programs compiled.
         compile_seconds: What compiling took just now.
-        device_bytes: Predicted peak: data, running chunks.
+        device_bytes: Predicted peak on the devices: data and running chunks.
         host_bytes: Predicted: curves, statuses, parameters, and states between rungs.
+        peak_bytes: Predicted peak of what the host holds: all of it, on a CPU.
         results_bytes: Of these, what the results keep, which is about what they take on disk at the most.
         budget: The memory that the sweep may take, in bytes.
         kept: What is kept of each trial, in words.
@@ -82,6 +83,7 @@ class Forecast:
     compile_seconds: float
     device_bytes: int
     host_bytes: int
+    peak_bytes: int
     results_bytes: int
     budget: int
     kept: str
@@ -91,7 +93,6 @@ class Forecast:
         for g in self.groups:
             name = f"{g.optimizer} {g.static}".strip()
             shape = f"{g.strategy.seeds} x {g.strategy.configs}"
-            rate = "-" if math.isnan(g.rate) else f"{g.rate:,.0f}"
             run, compiled = f"{g.seconds:.1f} s", f"{g.compile_seconds:.1f} s"
             rows.append(
                 (
@@ -101,7 +102,7 @@ class Forecast:
                     f"{g.chunks:,}",
                     g.strategy.loop,
                     _size(g.chunk_bytes),
-                    rate,
+                    f"{g.rate:,.0f}",
                     run,
                     compiled,
                 )
@@ -159,6 +160,9 @@ def forecast(plan: Plan) -> Forecast:
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
     kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
     folder = cache_folder() if plan.cache else None
+    on_host = data_bytes + running if used[0].platform == "cpu" else 0
+    # Parameters are kept when a chunk has ended, and all may end at once.
+    meanwhile = 0 if len(groups) == 1 and groups[0].chunks <= at_once else params
     return Forecast(
         groups=tuple(groups),
         device=device_name(used),
@@ -170,6 +174,7 @@ def forecast(plan: Plan) -> Forecast:
         compile_seconds=sum(g.compile_seconds for g in groups),
         device_bytes=data_bytes + running,
         host_bytes=results + held,
+        peak_bytes=max(on_host + results - params + held + meanwhile, results + held),
         results_bytes=results,
         budget=plan.memory,
         kept=f"Kept in memory: {kept} Compiled programs: " + (f"{folder}." if folder else "not kept on disk."),

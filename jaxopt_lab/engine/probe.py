@@ -30,7 +30,7 @@ class Choice:
     Attributes:
         strategy: How trials run.
         program: Compiled for it.
-        rate: Measured trial-steps per second of one chunk that runs alone; NaN where it was not measured.
+        rate: Trial-steps per second of one chunk that runs alone; roughly, from one call, where nothing is in `tried`.
         compile_seconds: Of all programs that were compiled.
         probe_seconds: What measuring, and compiling what was not chosen, took.
         tried: Rates by strategy, where they were measured.
@@ -48,9 +48,8 @@ class Choice:
 
     def described(self) -> dict[str, Any]:
         """As plain values, for results."""
-        rate = None if math.isnan(self.rate) else round(self.rate)
         return dataclasses.asdict(self.strategy) | {
-            "trial_steps_per_second": rate,
+            "trial_steps_per_second": round(self.rate),
             "tried": self.tried,
             "remembered": self.remembered,
         }
@@ -63,7 +62,7 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
         plan: What will run.
         group: Of the plan.
         data: `task.data` on the devices.
-        measure: Time the program even where there is no other to compare it with.
+        measure: Time the program well even where there is no other to compare it with.
 
     """
     candidates, key = candidates_for(plan, group), _key(plan, group)
@@ -74,8 +73,6 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     best = _candidate(plan, group, candidates[0], data)
     compile_seconds = time.perf_counter() - began
     found = Choice(best.strategy, best.program, math.nan, compile_seconds, 0.0, {}, known is not None)
-    if len(candidates) == 1 and not measure:
-        return found
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
@@ -83,7 +80,9 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
         max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS
     )  # what looking at one more will cost
     pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / plan.at_once
-    if not measure and not pays(best.glance()):
+    glance = best.glance()
+    if not measure and (len(candidates) == 1 or not pays(glance)):
+        found.rate = 1 / glance
         return found
     tried = {best: best.seconds()}
     for strategy in candidates[1:]:

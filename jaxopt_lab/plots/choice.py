@@ -19,6 +19,13 @@ class Spread(NamedTuple):
     high: np.ndarray
 
 
+class Last(NamedTuple):
+    """How far trials came: `values` (configs, seeds), and which configurations a stop rule ended (configs)."""
+
+    values: np.ndarray
+    early: np.ndarray
+
+
 def spread(values: np.ndarray) -> Spread:
     """Median and quartiles of (configs, seeds, ...) over seeds; NaN where a seed has no value."""
     low, high = np.percentile(values, [25, 75], axis=1, method="nearest")
@@ -28,25 +35,38 @@ def spread(values: np.ndarray) -> Spread:
 def best_rows(dataset: "xr.Dataset", metric: str, names: list[str]) -> np.ndarray:
     """For each combination of values of `names` that occurs, the position of the configuration with the best median.
 
+    Among those that a stop rule ended, it is the one that came furthest, and then the best where it was stopped.
+
     Returns:
         Positions along `config`, sorted by the values of the first name, then the second.
 
     """
-    median = median_score(dataset, metric)
-    median = -median if greater_is_better(metric) else median
+    sign = -1 if greater_is_better(metric) else 1
+    median, there = (sign * m for m in (median_score(dataset, metric), np.median(last(dataset, metric).values, axis=1)))
+    came = np.median(dataset["steps_taken"].values, axis=1)
     columns = [np.unique(dataset[name].values, return_inverse=True)[1] for name in names]
-    order = np.lexsort((median, *reversed(columns)))
+    order = np.lexsort((there, -came, median, *reversed(columns)))
     keys = np.stack(columns)[:, order]
     first = np.ones(len(order), bool)
     first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
     return order[first]
 
 
-def why_beyond(dataset: "xr.Dataset", shown: np.ndarray, metric: str) -> list[str]:
-    """Names for what lies beyond a scale, as occur among the trials where `shown` (configs, seeds)."""
-    status = dataset["status"].values[shown]
-    final = score(dataset, metric).values[shown]
-    diverged, interrupted = status == "diverged", status == "interrupted"
-    unknown = interrupted & ~np.isfinite(final)
-    kinds = {"diverged": diverged, "interrupted": unknown, "off the scale": ~diverged & ~unknown}
+def last(dataset: "xr.Dataset", metric: str) -> Last:
+    """Each trial's score, or where a stop rule ended it, the metric there, since its score would say nothing of it."""
+    final, status = score(dataset, metric).values, dataset["status"].values
+    stopped = (status == "stopped") & ~np.isfinite(final)
+    curve = dataset[metric].transpose("config", "seed", ...).values
+    at = curve.shape[-1] - 1 - np.argmax(np.isfinite(curve)[..., ::-1], axis=-1)
+    there = np.take_along_axis(curve, at[..., None], axis=-1)[..., 0]
+    early = stopped.any(axis=1) & ~np.isfinite(np.median(final, axis=1))
+    return Last(np.where(stopped & np.isfinite(there), there, final), early)
+
+
+def why_beyond(dataset: "xr.Dataset", shown: np.ndarray, values: np.ndarray) -> list[str]:
+    """Names for what lies beyond a scale, as occur among the trials where `shown` (configs, seeds), by their values."""
+    status, known = dataset["status"].values[shown], np.isfinite(values[shown])
+    kinds = {"diverged": status == "diverged"}
+    kinds |= {"interrupted": (status == "interrupted") & ~known, "stopped early": (status == "stopped") & ~known}
+    kinds["off the scale"] = ~np.logical_or.reduce([*kinds.values()])
     return [name for name, which in kinds.items() if which.any()]

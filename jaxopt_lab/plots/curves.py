@@ -89,7 +89,7 @@ def _checked(dataset: "xr.Dataset", configs: Iterable[int]) -> list[int]:
 
 
 def _values(chosen: "xr.Dataset", metric: str) -> np.ndarray:
-    """(configs, seeds, steps), the worst from where a trial diverged on, NaN where it was interrupted."""
+    """(configs, seeds, steps), the worst from where a trial diverged on, NaN where it was interrupted or stopped."""
     values = chosen[metric].transpose("config", "seed", ...).values
     worst = -np.inf if greater_is_better(metric) else np.inf
     diverged = (chosen["status"].values == "diverged")[..., None]
@@ -111,4 +111,9 @@ def _describe(chosen: "xr.Dataset", i: int, name: str) -> str:
     values = {n: v[i] for n, v in hyperparameters(chosen).items()}
     present = [f"{style.plain(n)} {style.number(v)}" for n, v in values.items() if v == v and v != ""]
     text = "\n".join([style.plain(name), *textwrap.wrap(", ".join(present), 26)])
-    return f"{text}\n(interrupted)" if (chosen["status"].values[i] == "interrupted").any() else text
+    status, steps = chosen["status"].values[i], chosen["steps_taken"].values[i]
+    for ended in ("stopped", "plateau"):
+        if (status == ended).any():
+            first, last = steps[status == ended].min(), steps[status == ended].max()
+            text += f"\n({ended} at step {first}{f' to {last}' if last > first else ''})"
+    return f"{text}\n(interrupted)" if (status == "interrupted").any() else text

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from jaxopt_lab.plots import style
-from jaxopt_lab.plots.choice import best_rows, why_beyond
+from jaxopt_lab.plots.choice import best_rows, last, why_beyond
 from jaxopt_lab.plots.scale import scale
 from jaxopt_lab.statistics import default_metric, greater_is_better, score
 from jaxopt_lab.statistics.score import hyperparameters
@@ -31,7 +31,7 @@ def heatmap(
     """The median over seeds of the final metric, one cell a pair of values, the best of other hyperparameters.
 
     Cells are side by side in the order of the values, whatever the distance between those. Hatched ones are where half
-    of the seeds diverged or more; a cross says that fewer did; a star is the best.
+    of the seeds diverged or more; a cross says that fewer did; dots are where a stop rule ended it; a star is the best.
 
     Args:
         results: Of a sweep over a product space.
@@ -78,7 +78,7 @@ def heatmap(
     extend = "neither" if not off.any() else "min" if greater_is_better(metric) else "max"
     bar = style.figure_of(ax).colorbar(cells, ax=ax, extend=extend)
     bar.set_label(f"final {style.over_seeds(dataset, metric, spread=False)}", fontsize=9)
-    handles = _mark_lost(ax, shown, median, why_beyond(dataset.isel(config=rows), ~np.isfinite(values[rows]), metric))
+    handles = _mark_lost(ax, dataset.isel(config=rows), values[rows], last(dataset, metric).early[rows], median)
 
     best = results.best(metric, optimizer)
     if np.isfinite(best.value):
@@ -124,19 +124,27 @@ def _of(dataset: "xr.Dataset", optimizer: str | None) -> "tuple[xr.Dataset, str]
     return own.drop_vars(lacking), optimizer
 
 
-def _mark_lost(ax: "Axes", shown: np.ndarray, median: np.ndarray, why: list[str]) -> list[Patch | Line2D]:
-    """Hatch the cells without a finite median, cross those where some seeds have none; what the legend says of them."""
-    lost, partly = ~np.isfinite(median), np.isfinite(median) & ~np.isfinite(shown).all(axis=-1)
+def _mark_lost(
+    ax: "Axes", own: "xr.Dataset", values: np.ndarray, early: np.ndarray, median: np.ndarray
+) -> list[Patch | Line2D]:
+    """Hatch the cells without a finite median, cross those where some seeds have none; what the legend says of them.
+
+    `values` are (cells, seeds), `early` those cells that a stop rule ended, `median` as the cells lie.
+    """
+    bad, lost = ~np.isfinite(values), ~np.isfinite(median)
+    why = lambda cells: " or ".join(why_beyond(own, bad & cells.reshape(-1, 1), values))
+    stopped = early.reshape(lost.shape)
+    partly = ~lost & bad.any(axis=1).reshape(lost.shape)
     handles: list[Patch | Line2D] = []
-    why_text = " or ".join(why)
-    if lost.any():
-        look: dict[str, Any] = {"hatch": "////", "facecolor": "0.93", "edgecolor": "0.55", "linewidth": 0}
-        cells = [Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in np.argwhere(lost)]
-        ax.add_collection(PatchCollection(cells, **look, gid="lost"), autolim=False)
-        handles.append(Patch(**look, label=why_text))
+    for which, hatch, gid in ((lost & ~stopped, "////", "lost"), (lost & stopped, "..", "stopped early")):
+        if which.any():
+            look: dict[str, Any] = {"hatch": hatch, "facecolor": "0.93", "edgecolor": "0.55", "linewidth": 0}
+            cells = [Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in np.argwhere(which)]
+            ax.add_collection(PatchCollection(cells, **look, gid=gid), autolim=False)
+            handles.append(Patch(**look, label=why(which)))
     if partly.any():
         row, column = np.nonzero(partly)
-        label = f"{why_text}: fewer than half of the seeds"
+        label = f"{why(partly)}: fewer than half of the seeds"
         handles += ax.plot(column, row, "x", color="white", mec="black", markersize=4, label=label, gid="partly lost")
     return handles
 

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from jaxopt_lab.plots import style
-from jaxopt_lab.plots.choice import best_rows, spread, why_beyond
+from jaxopt_lab.plots.choice import Last, best_rows, last, spread, why_beyond
 from jaxopt_lab.plots.scale import Scale, finish, scale
-from jaxopt_lab.statistics import default_metric, score
+from jaxopt_lab.statistics import default_metric
 from jaxopt_lab.statistics.score import hyperparameters
 from jaxopt_lab.validation import check_known
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
     from jaxopt_lab.results import Results
 
+FAINT = 0.4  # opacity of what is no final value
+
 
 def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax: "Axes | None") -> "Figure":
     """Each optimizer's median and quartiles over seeds of the final metric, against a hyperparameter.
 
     Over its other hyperparameters the best median at each value is taken. Trials that diverged are in the strip at the
-    worse end, where the line goes if half of the seeds did; a small open marker says that some did. A star is the best
-    configuration; where it lies at an end of the values tried, a note says so, since the true best may lie beyond.
-    Values drawn at random along with others are not joined.
+    worse end, where the line goes if half of the seeds did; a small open marker says that some did. Configurations that
+    a stop rule ended are not on the line: their medians when they were stopped are faint markers beside it. A star is
+    the best configuration; where it lies at an end of the values tried, a note says so, since the true best may lie
+    beyond. Values drawn at random along with others are not joined.
 
     Args:
         results: Of a sweep.
@@ -42,7 +45,7 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
     """
     dataset = results.dataset
     metric = default_metric(dataset) if metric is None else metric
-    values = score(dataset, metric).values
+    values, early = last(dataset, metric)
     check_known("hyperparameter", hyperparameter, hyperparameters(dataset))
     ax = style.axes(ax)
 
@@ -71,7 +74,7 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
             handles.append(ax.axhline(level, **flat, label=f"{style.plain(name)}\n(has none)", gid="level"))
             continue
         joined = _is_grid(dataset.isel(config=dataset["optimizer"].values == name), hyperparameter)
-        _draw(ax, [position(v) for v in tried[own]], values[own], y, lane, look, joined)
+        _draw(ax, [position(v) for v in tried[own]], Last(values[own], early[own]), y, lane, look, joined)
         label = f"{style.plain(name)}\n{_describe(best, hyperparameter)}"
         handles.append(Line2D([], [], **look, label=label))
         if np.isfinite(best.value):
@@ -80,7 +83,7 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
             ax.plot(at, value, "*", color=look["color"], **star)
     if any(np.isfinite(best.value) for best in bests.values()):
         handles.append(Line2D([], [], linestyle="", marker="*", markersize=10, color="0.3", label="best median"))
-    more, beyond = _beyond(dataset.isel(config=rows), metric, values[rows], y)
+    more, beyond = _beyond(dataset.isel(config=rows), Last(values[rows], early[rows]), y)
 
     finish(ax, y, beyond)
     ax.set_xlabel(style.words(hyperparameter))
@@ -91,39 +94,56 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
     return style.figure_of(ax)
 
 
-def _draw(
-    ax: "Axes", x: list[float], values: np.ndarray, y: Scale, lane: float, look: dict[str, Any], joined: bool
-) -> None:
+def _draw(ax: "Axes", at: list[float], trials: Last, y: Scale, lane: float, look: dict[str, Any], joined: bool) -> None:
     """One optimizer's line, band and diverged trials; values are (values of the hyperparameter, seeds)."""
-    low, median, high = spread(values)
+    (values, early), x = trials, np.asarray(at)
+    low, median, high = (y.clip(v, lane) for v in spread(values))
     worse = y.beyond(median)
-    between = (y.clip(low, lane), y.clip(high, lane))
+    alone = np.full(len(x), True)
     if joined:
-        ax.fill_between(x, *between, color=look["color"], alpha=0.15, linewidth=0)
-    else:
-        ax.vlines(x, *between, color=look["color"], alpha=0.4, linewidth=1)
+        on_line = lambda v: np.where(early, np.nan, v)
+        ax.fill_between(x, on_line(low), on_line(high), color=look["color"], alpha=0.15, linewidth=0)
+        ends = np.concatenate([[True], early, [True]])
+        alone = early | (ends[:-2] & ends[2:] & (len(x) > 1))
+    if alone.any():
+        ax.vlines(x[alone], low[alone], high[alone], color=look["color"], alpha=0.4, linewidth=1)
     line: dict[str, Any] = look if joined else look | {"linestyle": ""}
-    ax.plot(x, y.clip(median, lane), **line, markevery=np.flatnonzero(~worse).tolist(), gid="median")
+    marked = np.flatnonzero(~worse & ~early).tolist()
+    ax.plot(x, np.where(early, np.nan, median), **line, markevery=marked, gid="median")
     partly = ~np.isfinite(values).all(axis=1) & ~worse
-    for which, size, gid in ((worse, 5.5, "beyond"), (partly, 2.8, "partly beyond")):
-        at = np.asarray(x)[which]
+    faint: dict[str, Any] = look | {"linestyle": "", "alpha": FAINT}
+    ax.plot(x[early & ~worse], median[early & ~worse], **faint, mew=0, gid="stopped early")
+    in_strip = [(worse & ~early, 5.5, "beyond"), (partly, 2.8, "partly beyond"), (worse & early, 5.5, "beyond then")]
+    for which, size, gid in in_strip:
         open_marker: dict[str, Any] = look | {"linestyle": "", "markersize": size, "fillstyle": "none"}
-        ax.plot(at, np.full(len(at), lane), **open_marker, gid=gid)
+        ax.plot(x[which], np.full(which.sum(), lane), **open_marker, alpha=FAINT if "then" in gid else None, gid=gid)
 
 
-def _beyond(own: "xr.Dataset", metric: str, values: np.ndarray, y: Scale) -> tuple[list[Line2D], list[str]]:
-    """What the legend says of the open markers in the strip, and what the strip holds."""
+def _beyond(own: "xr.Dataset", trials: Last, y: Scale) -> tuple[list[Line2D], list[str]]:
+    """What the legend says of faint markers and of the open ones in the strip, and what the strip holds."""
+    values, early = trials
     low, median, high = spread(values)
     lost, worse = ~np.isfinite(values), y.beyond(median)
-    beyond = why_beyond(own, lost | (y.beyond(values) & (y.beyond(low) | y.beyond(high))[:, None]), metric)
+    beyond = why_beyond(own, lost | (y.beyond(values) & (y.beyond(low) | y.beyond(high))[:, None]), values)
     partly = lost & ~worse[:, None]
     labels = []
+    if early.any():
+        faint: dict[str, Any] = {"fillstyle": "full", "alpha": FAINT, "mew": 0}
+        labels.append((3.5, f"stopped early: median then, {_when_stopped(own.isel(config=early))}", faint))
     if worse.any():
-        labels.append((5.5, f"median {' or '.join(beyond)}"))
+        labels.append((5.5, f"median {' or '.join(beyond)}", {}))
     if partly.any():
-        labels.append((2.8, f"some seeds {' or '.join(why_beyond(own, partly, metric))}"))
+        labels.append((2.8, f"some seeds {' or '.join(why_beyond(own, partly, values))}", {}))
     look: dict[str, Any] = {"linestyle": "", "marker": "o", "color": "0.3", "fillstyle": "none"}
-    return [Line2D([], [], **look, markersize=m, label=textwrap.fill(text, 26)) for m, text in labels], beyond
+    handles = [
+        Line2D([], [], **look | more, markersize=size, label=textwrap.fill(text, 26)) for size, text, more in labels
+    ]
+    return handles, beyond
+
+
+def _when_stopped(early: "xr.Dataset") -> str:
+    steps = np.unique(early["steps_taken"].values[early["status"].values == "stopped"]).tolist()
+    return f"at step {' or '.join(map(str, steps))}" if len(steps) < 4 else f"at steps {steps[0]} to {steps[-1]}"
 
 
 def _is_grid(own: "xr.Dataset", name: str) -> bool:

@@ -19,7 +19,7 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
     Columns: `optimizer`; `config`; the varied `learning_rate` where there is one; for every loss and metric the median
     over seeds with quartiles as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its trials;
     `good_decades`, how many powers of ten of learning rates, side by side around the best, reach at least 95 % of the
-    improvement on the start that the best reaches.
+    improvement on the start that the best reaches (a rate that a stop rule ended early is not among them).
 
     Args:
         dataset: Of a sweep.

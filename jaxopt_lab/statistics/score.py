@@ -26,7 +26,7 @@ def greater_is_better(metric: str) -> bool:
 
 
 def score(dataset: "xr.Dataset", metric: str) -> "xr.DataArray":
-    """The metric at each trial's end: dims (config, seed). One that diverged or has no value scores worst (infinite).
+    """The metric at each trial's end: dims (config, seed). One that diverged, was stopped or has no value scores worst.
 
     Raises:
         ValueError: The metric is not in the dataset.

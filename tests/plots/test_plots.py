@@ -14,6 +14,7 @@ import jaxopt_lab as jl
 
 RATES = (0.1, 0.5, 1.5, 1e12)  # the last overflows gradient descent in float64 too
 SEEDS = 4
+LOST = ("lost", "stopped early")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,14 @@ def line():
     return jl.sweep(
         ["gradient_descent", "adam"], "linear_regression", {"learning_rate": [0.05, 0.3]}, steps=60, seeds=2
     )
+
+
+@pytest.fixture(scope="module")
+def halved():
+    """Of each optimizer's five, two go on after step 6 and one after step 12; two of SGD's have diverged by then."""
+    space = {"learning_rate": [0.001, 0.1, 0.4, 1e12, 1e13]}
+    rule = jl.halving(2.5, min_steps=6)
+    return jl.sweep(["gradient_descent", "adam"], "quadratic", space, steps=40, seeds=SEEDS, record=1, stop=rule)
 
 
 def changed(results, **variables):
@@ -212,6 +221,34 @@ def test_random_draws_are_not_joined(random):
     assert [m.get_linestyle() for m in artists(rendered(random.plot.sensitivity()), "median")] == ["None"]
 
 
+def test_stopped_configurations_are_beside_the_line_where_they_stopped(halved):
+    losses, rates = halved.dataset["train_loss"].values, halved.dataset["learning_rate"].values
+    figure = rendered(halved.plot.sensitivity())
+    lines, faint, then = (artists(figure, gid) for gid in ("median", "stopped early", "beyond then"))
+    on_line, stopped, off = ([2, 3, 4], [6]), ([0, 1], [5, 7]), ([], [8, 9])
+    for i in range(2):
+        assert lines[i].get_xdata()[~np.isnan(lines[i].get_ydata())].tolist() == rates[on_line[i]].tolist()
+        at_stop = [np.median(losses[row, :, 14 if row in (1, 7) else 5]) for row in stopped[i]]
+        assert faint[i].get_xdata().tolist() == rates[stopped[i]].tolist()
+        np.testing.assert_array_equal(faint[i].get_ydata(), at_stop)
+        assert then[i].get_xdata().tolist() == rates[off[i]].tolist()
+    assert "stopped early: median then, at step 6 or 15" in " ".join(texts(figure).split())
+    assert artists(figure, "strip name")[0].get_text() == "diverged or off the scale"
+    assert {halved.best(optimizer=name).config for name in ("gradient_descent", "adam")} == {2, 6}
+    assert halved.leaderboard()["good_decades"].tolist() == [0.0, 0.0]
+
+
+def test_at_each_value_the_one_that_came_furthest_is_drawn(halved):
+    """Of configurations 0, 1 and 4, as if of one learning rate, the last diverged and the others were stopped."""
+    dataset = halved.dataset.isel(config=[4, 0, 1]).assign_coords(
+        learning_rate=("config", [0.1, 0.1, 0.1]), momentum=("config", [0.1, 0.2, 0.3])
+    )
+    figure = rendered(dataclasses.replace(halved, dataset=dataset).plot.sensitivity())
+    (drawn,) = artists(figure, "stopped early")
+    assert drawn.get_ydata().tolist() == [np.median(halved.dataset["train_loss"].values[1, :, 14])]
+    assert "diverged" not in texts(figure)
+
+
 # Curves
 
 
@@ -261,6 +298,17 @@ def test_interrupted_curves_end(swept):
     assert np.isnan(drawn.get_ydata()[5:]).all()
     assert np.isfinite(drawn.get_ydata()[:5]).all()
     assert "interrupted" in texts(figure)
+
+
+def test_curves_of_stopped_trials_end_where_they_stopped(halved):
+    figure = rendered(halved.plot.curves(configs=[0, 1, 2]))
+    finite = [np.isfinite(m.get_ydata()).sum() for m in artists(figure, "median")]
+    assert finite == [6, 15, 41]
+    assert texts(figure).count("(stopped at step") == 2
+    assert "(stopped at step 15)" in texts(figure)
+    status = np.where(halved.dataset["seed"].values < 2, "plateau", halved.dataset["status"].values)
+    steps = np.broadcast_to([10, 20, 40, 40], status.shape)
+    assert "(plateau at step 10 to 20)" in texts(changed(halved, status=status, steps_taken=steps).plot.curves())
 
 
 def test_the_minimum_is_drawn_where_recorded_losses_can_reach_it(line):
@@ -314,6 +362,18 @@ def test_diverged_cells_are_hatched_and_partly_diverged_ones_crossed(grid):
     (crossed,) = artists(figure, "partly lost")
     assert list(zip(crossed.get_xdata(), crossed.get_ydata(), strict=True)) == [(0, 1)]
     assert "fewer than half" in texts(figure)
+
+
+def test_stopped_cells_are_dotted(grid):
+    final, status = np.ones((12, SEEDS)), np.full((12, SEEDS), "completed")
+    final[1], status[1] = np.nan, "stopped"  # learning rate 0, momentum 1
+    final[11], status[11] = np.inf, "diverged"
+    figure = rendered(with_final(grid, final, status).plot.heatmap("learning_rate", "momentum"))
+    corners = [[tuple(p.vertices[0] + 0.5) for p in artists(figure, gid)[0].get_paths()] for gid in LOST]
+    assert corners == [[(3, 2)], [(0, 1)]]
+    hatches = [artists(figure, gid)[0].get_hatch() for gid in LOST]
+    assert hatches[0] != hatches[1]
+    assert texts(figure).endswith("diverged\nstopped early")
 
 
 def test_heatmap_ticks_are_powers_of_ten_in_a_long_grid(grid):

@@ -1,0 +1,81 @@
+"""Does a sweep take the memory that its plan says? Run: python benchmarks/memory.py
+
+For sweeps of several sizes: the plan's prediction (running chunks, data, and what is kept of all trials), and the peak
+of a fresh process that runs the sweep, less the peak of one that runs the same programs for hardly any trials: what
+Python, JAX and the compiler take is not the sweep's. The digits network, chunks of many trials. Twice: as the C library
+comes, which keeps some of what it is given back, and told to keep nothing, which shows what the sweep itself holds.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import _timing
+import numpy as np
+from _compare import ranged, spread
+from _handwritten import digits
+
+import jaxopt_lab as jl
+
+SCALE = 1024 if sys.platform != "darwin" else 1  # of ru_maxrss
+KEEP_NOTHING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}  # of glibc
+SIZES = ((256, 512, 256), (32, 8192, 2048), (512, 256, 64), (256, 2048, 256))  # width, trials, trials at once
+
+
+def arguments(width: int, trials: int, chunk: int) -> tuple[tuple, dict]:
+    """Of `jl.sweep` and `jl.plan`."""
+    space = {"learning_rate": np.geomspace(1e-4, 1e-1, trials)}
+    return (jl.adam, digits(width), space), {"steps": 32, "chunk": chunk, "strategy": "scan", "memory": 2**34}
+
+
+def predicted(width: int, trials: int, chunk: int) -> int:
+    """Bytes at the peak, as the plan says."""
+    positional, named = arguments(width, trials, chunk)
+    forecast = jl.plan(*positional, **named)
+    return forecast.peak_bytes
+
+
+def peak(width: int, trials: int, chunk: int, thrifty: bool) -> int:
+    """Bytes at the peak of a fresh process."""
+    command = [sys.executable, __file__, "--once", *map(str, (width, trials, chunk))]
+    environment = os.environ | {"JAXOPT_LAB_CACHE": "off"} | (KEEP_NOTHING if thrifty else {})
+    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def extra(size: tuple[int, int, int], thrifty: bool) -> int:
+    """Bytes at the peak that the trials take."""
+    return peak(*size, thrifty) - peak(size[0], 2, 1, thrifty)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--once", type=int, nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.once:
+        positional, named = arguments(*options.once)
+        jl.sweep(*positional, **named)
+        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE))
+        return
+    rows = []
+    # Processes first: a child's peak counts from its parent's.
+    measured = {
+        size: {thrifty: [extra(size, thrifty) for _ in range(options.repeats)] for thrifty in (True, False)}
+        for size in SIZES
+    }
+    for size, found in measured.items():
+        says = predicted(*size) - predicted(size[0], 2, 1)
+        ratios = {thrifty: spread(says / one for one in taken) for thrifty, taken in found.items()}
+        row = {"width": size[0], "trials": size[1], "at_once": size[2], "predicted": says}
+        row |= {"measured": spread(found[True]), "predicted_over_measured": ratios[True]}
+        rows.append(row | {"as_malloc_comes": spread(found[False]), "predicted_over_that": ratios[False]})
+        told = f"{says / 2**20:,.0f} MiB, {ranged(ratios[True], '.2f')} x measured"
+        print(f"width {size[0]}, {size[1]} trials: {told}; as malloc comes {ranged(ratios[False], '.2f')}", flush=True)
+    print(_timing.save("memory", rows))
+
+
+if __name__ == "__main__":
+    main()
