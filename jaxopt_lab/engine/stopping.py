@@ -186,11 +186,13 @@ RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
     """first, eta first, ... before the last step, as long as there is more than one configuration to choose from."""
-    rungs = []
-    while first * eta ** len(rungs) < steps and configs > 1:
-        rungs.append(math.ceil(first * eta ** len(rungs)))
-        configs = _kept(configs, eta)
-    return np.array(rungs, int)
+    rungs, at = [], float(first)
+    while at < steps and configs > 1:
+        if math.ceil(at) not in rungs[-1:]:  # an eta near 1 would look at one step more than once
+            rungs.append(math.ceil(at))
+            configs = _kept(configs, eta)
+        at *= eta
+    return np.array([rung for rung in rungs if rung < steps], int)
 
 
 def _kept(configs: int, eta: float) -> int:

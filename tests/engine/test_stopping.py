@@ -42,6 +42,11 @@ def test_rungs_are_powers_of_eta_while_there_is_a_choice(configs, steps, rungs):
     assert found.tolist() == rungs
 
 
+def test_no_step_is_looked_at_twice():
+    ((_, found),) = jl.halving(1.2, min_steps=1).brackets(100, 8)
+    assert found.tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_hyperband_deals_all_configurations_out_in_the_papers_proportions():
     """R = 81, eta = 3, Table 1 of Li et al. 2018: brackets of 81, 34, 15, 8, 5 trials from 1, 3, 9, 27, 81 steps."""
     brackets = list(jl.hyperband(3, min_steps=1).brackets(143, 81))
