@@ -95,6 +95,8 @@ def run(
             return
         folder = _new_folder(out, checked)
         interrupted, compiling = _sweeps(checked, folder, quiet, seconds)
+    except MemoryError as error:  # a single trial does not fit
+        _fail(str(error))
     except KeyboardInterrupt:
         interrupted = True
     if interrupted or folder is None:

@@ -207,6 +207,10 @@ def plan_sweep(
         memory=memory,
         cache=cache,
     )
+    if stop is not None and not any(len(rungs) for _, rungs in stop.brackets(2, steps)):
+        raise ValueError(
+            f"{stop!r} never looks: its first rung is not before the last of {steps} steps. Begin earlier."
+        )
     # A rule looks where held-out data are evaluated, and so they are where it looks.
     rungs = [rung for pool in plan.pools for rung in pool.rungs.tolist()]
     eval_steps = np.unique([*plan.eval_steps.tolist(), *rungs]).astype(np.int32)

@@ -35,8 +35,9 @@ def worker_count(used: tuple[Any, ...]) -> int:
 
 
 def device_name(used: tuple[Any, ...]) -> str:
-    """What results and plans call them, for example "2 x gpu: NVIDIA H100 80GB HBM3"."""
-    name = f"{used[0].platform}: {used[0].device_kind}"
+    """What results and plans call them, for example "2 x gpu: NVIDIA H100 80GB HBM3"; a CPU is just that."""
+    platform, kind = used[0].platform, used[0].device_kind
+    name = platform if platform == kind else f"{platform}: {kind}"
     return name if len(used) == 1 else f"{len(used)} x {name}"
 
 

@@ -50,8 +50,15 @@ class GroupForecast:
     seconds: float
     compile_seconds: float
 
+    def cells(self) -> tuple[str, ...]:
+        """As a row of text."""
+        shape, rate = f"{self.strategy.seeds} x {self.strategy.configs}", float(f"{self.rate:.3g}")
+        counts = (f"{self.trials:,}", shape, f"{self.chunks:,}", self.strategy.loop, _size(self.chunk_bytes))
+        name = f"{self.optimizer} {self.static}".strip()
+        return (name, *counts, f"{rate:,.0f}", _time(self.seconds), _time(self.compile_seconds))
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Forecast:
     """What a sweep will take: see `jl.plan`. `print` shows it.
 
@@ -89,24 +96,8 @@ class Forecast:
     kept: str
 
     def __str__(self) -> str:
-        rows = [("optimizer", "trials", "at once", "chunks", "loop", "a chunk", "trial-steps/s", "run", "compile")]
-        for g in self.groups:
-            name = f"{g.optimizer} {g.static}".strip()
-            shape = f"{g.strategy.seeds} x {g.strategy.configs}"
-            run, compiled = f"{g.seconds:.1f} s", f"{g.compile_seconds:.1f} s"
-            rows.append(
-                (
-                    name,
-                    f"{g.trials:,}",
-                    shape,
-                    f"{g.chunks:,}",
-                    g.strategy.loop,
-                    _size(g.chunk_bytes),
-                    f"{g.rate:,.0f}",
-                    run,
-                    compiled,
-                )
-            )
+        titles = ("optimizer", "trials", "at once", "chunks", "loop", "a chunk", "trial-steps/s", "run", "compile")
+        rows = [titles, *(group.cells() for group in self.groups)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         aligned = [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
@@ -114,8 +105,8 @@ class Forecast:
         ]
         head = [
             f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks side by side:",
-            f"about {self.seconds:,.1f} s for {self.trial_steps:,} trial-steps, once compiled "
-            f"({self.compile_seconds:.1f} s just now).",
+            f"about {_time(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
+            f"({_time(self.compile_seconds)} just now).",
         ]
         foot = [
             f"Memory: {_size(self.device_bytes)} for data and running chunks, {_size(self.host_bytes)} for what is "
@@ -233,6 +224,10 @@ def host_budget(plan: Plan) -> int:
 
 def _bytes(tree: Any) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
 def _size(count: float) -> str:
