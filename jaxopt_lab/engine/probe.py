@@ -66,9 +66,9 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
 
     """
     candidates, key = candidates_for(plan, group), _key(plan, group)
-    known = _known(key, plan, group) if len(candidates) > 1 else None
-    if known is not None:
-        candidates = [known]
+    known, seen = _known(key, candidates) if plan.cache and len(candidates) > 1 else (None, {})
+    if known is not None:  # what an earlier sweep could not pay for may be looked at now
+        candidates = [known, *(way for way in candidates if str(way) not in seen)]
     began = time.perf_counter()
     best = _candidate(plan, group, candidates[0], data)
     compile_seconds = time.perf_counter() - began
@@ -76,9 +76,7 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
-    another = (
-        max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS
-    )  # what looking at one more will cost
+    another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what one more will cost
     pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / plan.at_once
     glance = best.glance()
     if not measure and (len(candidates) == 1 or not pays(glance)):
@@ -99,8 +97,8 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     found.strategy, found.program, found.rate = best.strategy, best.program, 1 / tried[best]
     found.tried = {str(one.strategy): round(1 / seconds) for one, seconds in tried.items()}
     found.probe_seconds = spent()
-    if len(tried) == len(candidates) > 1 and plan.cache:
-        remember(key, dataclasses.asdict(best.strategy))
+    if len(tried) > 1 and plan.cache:
+        remember(key, {"fastest": dataclasses.asdict(best.strategy), "tried": seen | found.tried})
     return found
 
 
@@ -112,7 +110,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     stepped, alone = dataclasses.replace(first, loop="steps"), [plan.each_alone(group, loop) for loop in LOOPS]
     if on_cores(devices()) and "conv_general_dilated" in traced_step(group.structure, group.optimizer).text:
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
-        ways = [alone[1], stepped, alone[0], first]
+        ways = [alone[1], stepped, alone[0]]
     else:
         ways = [first, stepped, *alone]
     if plan.chunk is not None:
@@ -179,10 +177,11 @@ def _key(plan: Plan, group: Group) -> str:
     return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
-def _known(key: str, plan: Plan, group: Group) -> Strategy | None:
-    """What an earlier sweep has measured to be fastest."""
-    record = recall(key) if plan.cache else None
-    for strategy in candidates_for(plan, group):
-        if record == dataclasses.asdict(strategy):
-            return strategy
-    return None
+def _known(key: str, candidates: list[Strategy]) -> tuple[Strategy | None, dict[str, float]]:
+    """What earlier sweeps have measured to be fastest, and all that they have measured."""
+    record = recall(key) or {}
+    fastest, tried = record.get("fastest"), record.get("tried")
+    for strategy in candidates:
+        if fastest == dataclasses.asdict(strategy) and isinstance(tried, dict):
+            return strategy, tried
+    return None, {}

@@ -111,9 +111,26 @@ def test_the_fastest_measured_way_is_chosen_and_remembered(timed, folder):
     assert not probe.choose(other, other.groups[0], None).remembered
     (folder / cache.STRATEGIES).write_text("not json")
     assert not probe.choose(plan, plan.groups[0], None).remembered
-    for damaged in ({"loop": "exec", "seeds": 1, "configs": 1, "one_core": True}, ["scan"], {}):
+    known = dataclasses.asdict(choice.strategy)
+    for damaged in ({"fastest": known | {"loop": "exec"}, "tried": {}}, {"fastest": known, "tried": 3}, ["scan"], {}):
         cache.remember(probe._key(plan, plan.groups[0]), damaged)
         assert not probe.choose(plan, plan.groups[0], None).remembered
+
+
+def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkeypatch):
+    """Each sweep can pay for one more program; after as many sweeps as there are ways, nothing is left to look at."""
+    plan = planned()
+    everything = probe.candidates_for(plan, plan.groups[0])
+    compiled = timed(lambda s: 0.8 * plan.at_once / (7 * 3 * 30), compile_seconds=0.05)
+    fake = probe._candidate
+    monkeypatch.setattr(probe, "_candidate", lambda *a: time.sleep(0.05) or fake(*a))
+    looked = []
+    for _ in everything:
+        probe.choose(plan, plan.groups[0], None)
+        looked.append(compiled[:])
+        compiled.clear()
+    assert [len(ways) for ways in looked] == [2] * (len(everything) - 1) + [1]
+    assert {way for ways in looked for way in ways} == set(everything)
 
 
 def test_a_small_gain_is_not_worth_a_change(timed):
