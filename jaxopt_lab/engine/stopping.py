@@ -66,13 +66,8 @@ class Halving:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hyperband:
-    """See `hyperband`."""
-
-    eta: float
-    min_steps: int
-    metric: str | None = None
-    status: str = dataclasses.field(default="stopped", init=False)
+class Hyperband(Halving):
+    """See `hyperband`: halving, in brackets that begin at different rungs."""
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         most = max(0, math.floor(math.log(steps / self.min_steps) / math.log(self.eta) + 1e-9))
@@ -86,12 +81,6 @@ class Hyperband:
             if len(members):
                 rungs = _rungs(math.ceil(steps / self.eta**s), self.eta, len(members), steps)
                 yield np.sort(members), rungs
-
-    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
-        return _worst(history[-1], racing, self.eta)
-
-    def kept(self, configs: int) -> int:
-        return _kept(configs, self.eta)
 
 
 @dataclasses.dataclass(frozen=True)
