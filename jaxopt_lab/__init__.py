@@ -67,6 +67,7 @@ from jaxopt_lab.space import random as random
 from jaxopt_lab.space import sobol as sobol
 from jaxopt_lab.space import static as static
 from jaxopt_lab.space import zipped as zipped
+from jaxopt_lab.store import RunError as RunError
 from jaxopt_lab.store import load as load
 from jaxopt_lab.sweep import plan as plan
 from jaxopt_lab.sweep import sweep as sweep

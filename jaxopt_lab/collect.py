@@ -1,7 +1,6 @@
 """Label what the engine returned, and note what is needed to repeat it."""
 
 import datetime
-import functools
 import json
 import platform
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from jaxopt_lab.engine import Outcome, Plan
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, label
+from jaxopt_lab.store.identity import versions
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.trial import DIVERGED, STATUSES
 
@@ -75,7 +75,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "device": device_name(devices()),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(versions()),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "compile_seconds": round(outcome.compile_seconds, 3),
         "probe_seconds": round(outcome.probe_seconds, 3),
@@ -85,13 +85,6 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
     }
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    import importlib.metadata
-
-    return {name: importlib.metadata.version(name) for name in ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")}
 
 
 def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:

@@ -179,8 +179,10 @@ class Results:
 
         return Plots(self)
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything to a new Zarr folder, which `jl.load` and `xarray.open_zarr` read. Nothing is overwritten.
+    def save(self, path: str | Path) -> str | Path:
+        """Write everything to a new Zarr folder, local or at a URL, which `jl.load` and `xarray.open_zarr` read.
+
+        Nothing is overwritten.
 
         Raises:
             FileExistsError: The path exists.

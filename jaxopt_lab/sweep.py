@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxopt_lab.checks import (
     check_traceable,
 )
 from jaxopt_lab.collect import collect
+from jaxopt_lab.durable import run_durably
 from jaxopt_lab.engine import Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.forecast import Forecast, forecast
 from jaxopt_lab.engine.plan import (
@@ -53,6 +55,9 @@ def sweep(
     memory: int | float | None = None,
     cache: bool = True,
     progress: bool | Callable[[Progress], None] = False,
+    out: str | Path | None = None,
+    checkpoint: float | None = None,
+    allow_different_version: bool = False,
 ) -> Results:
     """Train every configuration with every seed, each a trial, in one compiled program for each structure.
 
@@ -83,6 +88,12 @@ def sweep(
         cache: Whether compiled programs and measured strategies are kept in the user's cache folder, so that the next
             process starts faster. The environment variable JAXOPT_LAB_CACHE names another folder, or is "off".
         progress: Whether to show it; or a function to call with it several times a second.
+        out: A run folder, a local one or a URL that fsspec knows ("s3://..."): results, and where trials stand, are
+            kept there while they run. However that ends, the same call goes on from there, and comes to the results of
+            an undisturbed run to the last bit; a complete run is loaded. `jl.load` reads it meanwhile.
+        checkpoint: Seconds between two saves to `out`; 0 saves every segment before the next one begins. By default as
+            often as costs at most 2 % of the time.
+        allow_different_version: Go on with a run folder that other versions of the packages, or another device, began.
 
     Returns:
         The results of every trial, diverged ones included.
@@ -90,8 +101,12 @@ def sweep(
     Raises:
         TypeError: An argument is of the wrong kind, a loss is not a scalar, a parameter is not floating-point.
         ValueError: A name is unknown, a value is out of range, a space is empty.
+        RunError: The run folder is in use, damaged, of another sweep, or cannot be written.
 
     """
+    checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
+    if checkpoint is not None and out is None:
+        raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
     plan, tables = plan_sweep(
         optimizers,
         task,
@@ -109,6 +124,8 @@ def sweep(
         cache=cache,
     )
     with _shown(progress) as report:
+        if out is not None:
+            return run_durably(plan, tables, out, report, checkpoint, allow_different_version)
         outcome = execute(plan, report)
     return collect(plan, outcome, tables)
 

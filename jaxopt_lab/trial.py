@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
 
-STATUSES = ("running", "completed", "reached", "converged", "diverged", "interrupted", "stopped", "plateau")
-RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED, STOPPED, PLATEAU = range(len(STATUSES))
+ENDINGS = ("completed", "reached", "converged", "diverged", "interrupted", "stopped", "plateau", "failed")
+STATUSES = ("running", *ENDINGS)
+RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED, STOPPED, PLATEAU, FAILED = range(len(STATUSES))
 
 
 class TrialState(NamedTuple):

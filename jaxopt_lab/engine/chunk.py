@@ -75,38 +75,55 @@ def cut(group: int, alive: np.ndarray, first: int, strategy: Strategy) -> list[C
     return chunks
 
 
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """How far a chunk runs, and who is asked and told on its way.
+
+    Attributes:
+        last: A step at which the plan evaluates.
+        whole: Whether the trials go on from there, so that all of their state is wanted.
+        going_on: Told the trial-steps made since it was last told; says whether to go on.
+        due: Asked between two segments whether to keep where the trials stand.
+        keep: Given the chunk, with all of its state, where that is due.
+
+    """
+
+    last: int
+    whole: bool
+    going_on: Callable[[int], bool]
+    due: Callable[[], bool] = lambda: False
+    keep: Callable[[Chunk], None] = lambda _: None
+
+
 def run_chunk(
     plan: Plan,
     program: Program,
     shape: tuple[int, int],
     chunk: Chunk,
-    last: int,
+    stage: Stage,
     data: Any,
     recorder: Recorder,
-    going_on: Callable[[int], bool],
-    whole: bool,
 ) -> Chunk:
-    """Run a chunk to step `last`, to the end of its last trial, or until it is told to stop.
+    """Run a chunk to the end of a stage, to the end of its last trial, or until it is told to stop.
 
     Args:
         plan: What is run.
         program: Of the chunk's group.
         shape: The program's, (seeds, configurations).
         chunk: Whose trials.
-        last: A step at which the plan evaluates.
+        stage: How far.
         data: `task.data` on the devices.
         recorder: Gets everything that the trials report.
-        going_on: Told the trial-steps made since it was last told; says whether to go on.
-        whole: Whether the trials go on from here, so that all of their state is wanted.
 
     Returns:
-        The chunk where it stands now, with parameters where the plan keeps them, and all of its state if `whole`.
+        The chunk where it stands now, with parameters where the plan keeps them, and with all of its state where trials
+        go on from there, be it that they were told to stop.
 
     Raises:
         OutOfMemoryError: The device ran out of memory.
 
     """
-    return _Running(plan, program, shape, chunk, data, recorder).run(last, going_on, whole)
+    return _Running(plan, program, shape, chunk, data, recorder).run(stage)
 
 
 class _Running:
@@ -126,21 +143,25 @@ class _Running:
             (np.asarray(plan.target, number), np.asarray(plan.tolerance or 0.0, number)), "a"
         )
 
-    def run(self, last: int, going_on: Callable[[int], bool], whole: bool) -> Chunk:
+    def run(self, stage: Stage) -> Chunk:
         chunk, waiting, ended, state = self.chunk, None, False, None
         at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
-        segments = [s for s in self.plan.segments if chunk.first <= s.first < last]
+        segments = [s for s in self.plan.segments if chunk.first <= s.first < stage.last]
         try:
             state = self.begin()
             for segment in [*segments, None]:
-                ahead = None
-                if segment is not None and going_on(0):
+                ahead = standing = None
+                if segment is not None and stage.going_on(0):
+                    if waiting is not None and stage.due():
+                        standing = self.copied(state)  # before its buffers are given away
                     state, *ahead = self.advance(state, segment)
                     at = segment.last
                 if waiting is not None:  # what the segment before has left is read while this one runs
                     ended = self.absorb(*waiting)
                     reached = waiting[0].last
-                    going_on(chunk.trials * (reached - waiting[0].first))
+                    stage.going_on(chunk.trials * (reached - waiting[0].first))
+                    if standing is not None:
+                        stage.keep(dataclasses.replace(chunk, first=reached, state=standing))
                 waiting = ahead
                 if waiting is None or ended:
                     break
@@ -152,7 +173,7 @@ class _Running:
                 raise
             raise OutOfMemoryError(self.salvaged(state, at, waiting), error) from None
         params = self.program.answer(state) if self.plan.keep_params else None
-        if not whole:  # copying is not free
+        if not stage.whole and (ended or reached == stage.last):  # copying is not free
             state = state._replace(optimizer=None, params=None)
         state, params = self.kept(on_host((state, params)))
         return dataclasses.replace(chunk, first=self.plan.steps if ended else reached, state=state, params=params)
@@ -195,6 +216,10 @@ class _Running:
         """From (seeds, configurations, ...), padded, on the devices to (configurations, seeds, ...) on the host."""
         columns, rows = len(self.chunk.columns), len(self.chunk.rows)
         return jax.tree.map(lambda x: np.swapaxes(np.asarray(x)[:columns, :rows], 0, 1), tree)
+
+    def copied(self, state: Any) -> Any:
+        """Where the trials stand, apart from the device's buffers."""
+        return jax.tree.map(np.array, self.kept(on_host(state)))
 
     def salvaged(self, state: Any, at: int, waiting: Any) -> Chunk:
         """The chunk after its last segment; where memory ran out in the middle of one, at its start."""

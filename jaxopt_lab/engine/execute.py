@@ -1,34 +1,46 @@
 """Run a plan: groups are compiled ahead of their chunks, chunks run side by side, stop rules judge at their rungs."""
 
+import collections
 import dataclasses
 import functools
 import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
+import jax
+import numpy as np
+
+from jaxopt_lab.engine import compaction
 from jaxopt_lab.engine.cache import persistent
-from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, run_chunk
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, Stage, run_chunk
 from jaxopt_lab.engine.devices import devices, on_devices, worker_count
+from jaxopt_lab.engine.ledger import Ledger, LedgerError, Record, Unit, leaves, misfit, unit_of
 from jaxopt_lab.engine.outcome import Outcome, Progress, Recorder
 from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.engine.probe import Choice, choose
 from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.engine.race import Race, start_races
 from jaxopt_lab.engine.workers import Workers
+from jaxopt_lab.trial import FAILED
 
 
-def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> Outcome:
+def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None, ledger: Ledger | None = None) -> Outcome:
     """Run every trial of the plan; Ctrl-C ends it at the next segment and keeps what there is.
+
+    A chunk that fails takes nobody with it: its trials are marked, and a note says why. Where nothing is left, what
+    failed first is raised.
 
     Args:
         plan: What to run.
         report: Called from this thread several times a second.
+        ledger: What is known of the plan's work, and is told of it.
 
     """
     began = time.perf_counter()
     with persistent(plan.cache):
-        run = _Run(plan)
+        run = _Run(plan, Ledger() if ledger is None else ledger)
 
         def tell():
             run.recorder.count(run.progress)
@@ -39,6 +51,8 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> 
             run.workers.run(tell)
         except KeyboardInterrupt:
             run.outcome.interrupted = True
+    if run.failed is not None and (run.outcome.status == FAILED).all():
+        raise run.failed
     run.outcome.run_seconds = time.perf_counter() - began
     return run.recorder.finish()
 
@@ -46,15 +60,19 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None) -> 
 class _Run:
     """The shared state of one execution."""
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, ledger: Ledger):
+        self.plan, self.ledger = plan, ledger
         self.recorder = Recorder(plan)
         self.outcome = self.recorder.outcome
         self.progress = Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trials * plan.steps)
         self.outcome.notes = self.progress.notes
+        ledger.begin(self.outcome)
         self.lock, self.shrinking = threading.Lock(), threading.Lock()
         self.choices: dict[int, Choice] = {}
+        self.failed: Exception | None = None  # what failed first
         self.programs: dict[tuple[int, Strategy], Program] = {}
+        self.compacted: dict[tuple[int, int], list[Strategy]] = collections.defaultdict(list)  # by race and group
+        self.columns = np.arange(len(plan.seeds))
         self.data = {task: on_devices(task.data) for task in {group.structure.task: None for group in plan.groups}}
         self.races = start_races(plan)
         self.workers = Workers(worker_count(devices()))
@@ -64,30 +82,52 @@ class _Run:
 
     def prepare(self, number: int) -> None:
         """Compile a group's program and let its chunks run."""
-        group = self.plan.groups[number]
-        choice = choose(self.plan, group, self.data[group.structure.task])
-        with self.lock:
-            self.choices[number] = choice
-            self.programs[number, choice.strategy] = choice.program
-            self.outcome.compile_seconds += choice.compile_seconds
-            self.outcome.probe_seconds += choice.probe_seconds
-            self.outcome.strategies[number] = choice.described()
-            self.progress.programs_compiled += 1
-        for race in self.races:
-            if number in race.alive:
+        group, races = self.plan.groups[number], [race for race in self.races if number in race.alive]
+        try:
+            choice = self.chosen(number)
+        except Exception as error:
+            self.fail(number, self.recorder.trials(number, np.arange(len(group.configs)), self.columns), error)
+        else:
+            with self.lock:
+                self.choices[number] = choice
+                self.programs[number, choice.strategy] = choice.program
+                self.outcome.compile_seconds += choice.compile_seconds
+                self.outcome.probe_seconds += choice.probe_seconds
+                self.outcome.strategies[number] = choice.described()
+                self.progress.programs_compiled += 1
+            for race in races:
                 self.enqueue(race, number)
-                self.arrived(race)
+        for race in races:
+            self.arrived(race)
+
+    def chosen(self, number: int) -> Choice:
+        """How the group's trials run: as an earlier process has settled it, or as is best."""
+        group, data = self.plan.groups[number], self.data[self.plan.groups[number].structure.task]
+        if not self.ledger.knows((number,)):
+            choice = choose(self.plan, group, data)
+            self.ledger.settled((number,), lambda: choice.strategy)
+            return choice
+        strategy, began = self.ledger.settled((number,), lambda: self.plan.first_strategy(group)), time.perf_counter()
+        program = compiled(self.plan, group, strategy, data)
+        return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
 
     def enqueue(self, race: Race, number: int) -> None:
         """Let a group's chunks run to the next rung, and make the next stage's program meanwhile where that pays."""
-        strategy = self.fittest(race, number)
+        if not race.alive[number].any():
+            return
+        about = (number, race.number, race.rung)
+        own = self.compacted[race.number, number]
+        fittest = lambda: compaction.fittest(self.plan, race, number, [self.choices[number].strategy, *own])
+        strategy = self.ledger.settled(about, fittest)
+        if (number, strategy) not in self.programs:  # settled by a process that had made it a stage before
+            self.programs[number, strategy] = self.compile(number, strategy)
         chunks = race.chunks(number, strategy)
         with self.lock:
             race.waiting_for += len(chunks)
         for chunk in chunks:
             self.submit(race, chunk, strategy)
-        smaller = None if race.final else self.foreseen(race, number, strategy)
-        if smaller is not None:
+        smaller = None if race.final else compaction.foreseen(self.plan, race, number, strategy)
+        if smaller is not None and smaller not in own:
             with self.lock:
                 race.waiting_for += 1
             self.workers.submit((2 * number,), functools.partial(self.compact, race, number, smaller))
@@ -96,15 +136,28 @@ class _Run:
         self.workers.submit((2 * chunk.group + 2,), functools.partial(self.run, race, chunk, strategy))
 
     def run(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
-        if strategy.trials > self.choices[chunk.group].strategy.trials:  # memory ran out since it was cut
-            strategy = self.choices[chunk.group].strategy
-        first, *others = chunk.parts(strategy)
-        with self.lock:
-            race.waiting_for += len(others)
-        for other in others:
-            self.submit(race, other, strategy)
+        """Take a chunk to the end of its stage, from wherever the ledger knows it to be."""
+        chunk = self.recalled(race, chunk)
+        if chunk.first < race.last:
+            if strategy.trials > self.choices[chunk.group].strategy.trials:  # memory ran out since it was cut
+                strategy = self.choices[chunk.group].strategy
+            chunk, *others = chunk.parts(strategy)
+            with self.lock:
+                race.waiting_for += len(others)
+            for other in others:
+                self.submit(race, other, strategy)
+            if others:
+                chunk = self.recalled(race, chunk)
+        if chunk.first < race.last:
+            self.perform(race, chunk, strategy)
+        else:
+            self.keep(race, chunk)
+        self.arrived(race)
+
+    def perform(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
+        """Run a chunk, and keep what comes of it."""
         program, made = self.programs[chunk.group, strategy], 0
-        data = self.data[self.plan.groups[chunk.group].structure.task]
+        data, unit = self.data[self.plan.groups[chunk.group].structure.task], unit_of(race.number, race.rung, chunk)
 
         def going_on(trial_steps: int) -> bool:
             nonlocal made
@@ -113,26 +166,74 @@ class _Run:
                 self.progress.trial_steps += trial_steps
             return not self.workers.cancelled.is_set()
 
+        stage = Stage(
+            race.last, not race.final, going_on, lambda: self.ledger.due(unit), lambda c: self.save(race, unit, c)
+        )
         try:
-            done = run_chunk(
-                self.plan, program, strategy.shape, first, race.last, data, self.recorder, going_on, not race.final
-            )
+            done = run_chunk(self.plan, program, strategy.shape, chunk, stage, data, self.recorder)
         except OutOfMemoryError as error:
             self.shrink(race, error, strategy)
+        except LedgerError:
+            raise
+        except Exception as error:
+            self.fail(chunk.group, self.recorder.trials(chunk.group, chunk.rows, chunk.columns), error)
         else:
+            if done.first > chunk.first:
+                self.save(race, unit, done)
             self.keep(race, done)
             with self.lock:  # trials that end early take their steps out of the plan
-                self.progress.trial_steps_planned -= first.trials * (race.last - first.first) - made
-        self.arrived(race)
+                self.progress.trial_steps_planned -= chunk.trials * (race.last - chunk.first) - made
+
+    def save(self, race: Race, unit: Unit, chunk: Chunk) -> None:
+        """Tell the ledger where a chunk stands."""
+        if not self.ledger.keeps:
+            return
+        trials, done = self.recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= race.last
+        results = self.recorder.taken(trials, race.first, chunk.first)
+        assert chunk.state is not None
+        results["steps"] = np.asarray(chunk.state.steps)
+        params = leaves(chunk.params) if done and chunk.params is not None else None
+        state = None if done and race.final else leaves(chunk.state)
+        self.ledger.save(unit, Record(chunk.first, results, params, state), done)
+
+    def recalled(self, race: Race, chunk: Chunk) -> Chunk:
+        """The chunk where the ledger knows it to stand; itself where it knows nothing, or less."""
+        unit = unit_of(race.number, race.rung, chunk)
+        record = self.ledger.find(unit)
+        if record is None or record.step <= chunk.first:
+            return chunk
+        shapes = next(program for (number, _), program in self.programs.items() if number == chunk.group).shapes
+        trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
+        wrong = misfit(record, race, chunk, self.recorder.taken(trials, race.first, record.step), shapes)
+        if wrong:
+            self.ledger.damaged(unit, wrong)
+            return chunk
+        self.recorder.restore(trials, race.first, record.step, record.results)
+        put = lambda like, found: None if found is None else jax.tree.unflatten(jax.tree.structure(like), found)
+        with self.lock:
+            known = chunk.trials * (min(record.step, race.last) - chunk.first)
+            self.progress.trial_steps_planned -= known
+        return dataclasses.replace(
+            chunk, first=record.step, state=put(shapes, record.state), params=put(shapes.params, record.params)
+        )
+
+    def fail(self, number: int, trials: Any, error: Exception) -> None:
+        """Mark trials that cannot go on; the others do."""
+        group = self.plan.groups[number]
+        with self.lock:
+            self.failed = self.failed or error
+            self.recorder.fail(trials)
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            text = f"{group.optimizer} on {group.structure.task.name}: {trials[0].size * trials[1].size} trials failed"
+            self.progress.notes.append(f"{text}: {said}")
 
     def keep(self, race: Race, chunk: Chunk) -> None:
         """Take from a chunk what outlives it."""
         trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
-        state = chunk.state
-        assert state is not None
-        self.outcome.steps[trials] = state.steps
+        if chunk.state is not None:
+            self.outcome.steps[trials] = np.asarray(chunk.state.steps)
         with self.lock:
-            if self.plan.keep_params:
+            if chunk.params is not None:
                 self.recorder.params(chunk.group, chunk.rows, chunk.columns, chunk.params)
             if not race.final:
                 race.hold(chunk, self.recorder)
@@ -154,36 +255,12 @@ class _Run:
         if race.trials:
             self.arrived(race)
 
-    def fittest(self, race: Race, number: int) -> Strategy:
-        """Of the group's programs, the one that takes the survivors' trials with the least padding."""
-        chosen = self.choices[number].strategy
-        with self.lock:
-            known = [s for n, s in self.programs if n == number and s.trials <= chosen.trials]
-        survivors = int(race.alive[number].any(axis=1).sum())
-        return min(known, key=lambda s: (self.padded(s, survivors), -s.trials))
-
-    def padded(self, strategy: Strategy, configs: int) -> int:
-        """How many trials' time so many configurations take, padding and idle workers included."""
-        chunks = math.ceil(configs / strategy.configs) * math.ceil(len(self.plan.seeds) / strategy.seeds)
-        return math.ceil(chunks / self.plan.at_once) * strategy.trials
-
-    def foreseen(self, race: Race, number: int, strategy: Strategy) -> Strategy | None:
-        """A smaller program for the next stage, where it saves more time there than it takes to compile."""
-        choice, survivors = self.choices[number], race.most_survivors(number)
-        if not survivors or strategy.trials == 1:
-            return None
-        group, wanted = self.plan.groups[number], survivors * len(self.plan.seeds)
-        smaller = self.plan.fitted(group, strategy, _power_of_two(math.ceil(wanted / self.plan.at_once)))
-        saved = self.padded(strategy, survivors) - self.padded(smaller, survivors)
-        seconds = saved * (race.next_last - race.last) / choice.rate
-        known = (number, smaller) in self.programs
-        return smaller if not known and smaller.trials < strategy.trials and seconds > choice.compile_seconds else None
-
     def compact(self, race: Race, number: int, smaller: Strategy) -> None:
         """Compile a smaller program while the rung before it runs."""
         program = self.compile(number, smaller)
         with self.lock:
             self.programs[number, smaller] = program
+            self.compacted[race.number, number].append(smaller)
         self.arrived(race)
 
     def compile(self, number: int, strategy: Strategy) -> Program:
@@ -213,8 +290,3 @@ class _Run:
         with self.lock:
             race.waiting_for += 1
         self.submit(race, chunk, strategy)
-
-
-def _power_of_two(n: int) -> int:
-    """The least that is not less: so that sizes, and programs, are few."""
-    return 1 << max(0, n - 1).bit_length()

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.trial import COMPLETED, DIVERGED, INTERRUPTED, RUNNING, STOPPED
+from jaxopt_lab.trial import COMPLETED, DIVERGED, FAILED, INTERRUPTED, RUNNING, STOPPED
+
+ENDS = ("status", "steps", "last_loss")  # of an outcome: one value a trial
 
 
 @dataclasses.dataclass
@@ -118,13 +120,42 @@ class Recorder:
     def hold(self, trials: Any, step: int) -> None:
         """Those that ended by themselves stay as they were seen after `step` steps: what is true now stays true."""
         configs, seeds = np.broadcast_arrays(*trials)
-        ended = ~np.isin(self.outcome.status[trials], (RUNNING, STOPPED))
+        ended = ~np.isin(self.outcome.status[trials], (RUNNING, STOPPED, FAILED))
         where = configs[ended], seeds[ended]
         point = int(np.searchsorted(self.plan.eval_steps, step))
         for array in self.outcome.evaluations.values():
             array[(*where, slice(point, None))] = array[(*where, point)][:, None]
         start = int(np.searchsorted(self.plan.record_steps, step))
         self.outcome.train_loss[(*where, slice(start, None))] = self.outcome.last_loss[where][:, None]
+
+    def taken(self, trials: Any, first: int, step: int) -> dict[str, np.ndarray]:
+        """Copies of what is known of trials from step `first` to `step`: what `restore` takes."""
+        outcome, (recorded, evaluated) = self.outcome, self._points(first, step)
+        curves = {"train_loss": outcome.train_loss[(*trials, recorded)]}
+        curves |= {name: array[(*trials, evaluated)] for name, array in outcome.evaluations.items()}
+        return curves | {name: getattr(outcome, name)[trials] for name in ENDS}
+
+    def restore(self, trials: Any, first: int, step: int, known: dict[str, np.ndarray]) -> None:
+        """Take what was `taken`, perhaps by another process."""
+        outcome, (recorded, evaluated) = self.outcome, self._points(first, step)
+        outcome.train_loss[(*trials, recorded)] = known["train_loss"]
+        for name, array in outcome.evaluations.items():
+            array[(*trials, evaluated)] = known[name]
+        for name in ENDS:
+            getattr(outcome, name)[trials] = known[name]
+
+    def _points(self, first: int, step: int) -> tuple[slice, slice]:
+        """Which recorded and which evaluated points are known between two steps."""
+        plan = self.plan
+        known = lambda points, at, side: int(np.searchsorted(points, at, side))
+        # A step's training loss comes with it; the last one, which no step follows, with the evaluation there.
+        recorded = known(plan.record_steps, first, "left"), known(plan.record_steps, step, "left")
+        evaluated = known(plan.eval_steps, first, "right") if first else 0, known(plan.eval_steps, step, "right")
+        return slice(recorded[0], recorded[1] + (step == plan.steps)), slice(*evaluated)
+
+    def fail(self, trials: Any) -> None:
+        """What they have reached stays; they do not go on."""
+        self.outcome.status[trials] = FAILED
 
     def params(self, group: int, rows: np.ndarray, columns: np.ndarray, params: Any) -> None:
         """The latest parameters of a group's trials."""

@@ -16,6 +16,7 @@ CPU_CACHE_BYTES = 5 * 2**19  # what a chunk works on at once may fill on a CPU: 
 STEP_TRIALS = 0.75  # what a chunk's step costs beside its trials, in trials: measured with small networks
 OWN_BYTES = 2**14  # of a trial's parameters: from here on a CPU multiplies faster by copies of the batch; measured
 WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
+BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # that a step gets through, on one core or on all devices
 MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
 STATE_COPIES = 16  # of a trial's parameters: a guess at all that a trial takes, before a compiled program tells
 KEPT_CURVE_BYTES = 2**28
@@ -220,6 +221,13 @@ class Plan:
         if configs >= count or seeds == 1:
             return seeds, math.ceil(configs / count) * count
         return math.ceil(seeds / count) * count, configs
+
+
+def step_seconds(group: Group) -> float:
+    """Roughly what a trial-step takes, and rather less: what it works on, once through memory or a cache."""
+    traced = traced_step(group.structure, group.optimizer)
+    rate = BYTES_PER_SECOND["cpu" if devices()[0].platform == "cpu" else "accelerator"]
+    return WORKING_COPIES * (traced.params_bytes + traced.largest_bytes) / rate
 
 
 def may_own(group: Group) -> bool:

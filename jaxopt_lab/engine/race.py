@@ -8,13 +8,14 @@ import numpy as np
 from jaxopt_lab.engine.chunk import Chunk, cut
 from jaxopt_lab.engine.outcome import Recorder
 from jaxopt_lab.engine.plan import Plan, Pool, Strategy
-from jaxopt_lab.trial import RUNNING, STATUSES
+from jaxopt_lab.trial import FAILED, RUNNING, STATUSES
 
 
 class Race:
     """The trials of one pool. Without a rule there are no rungs, and the race is one stage to the end.
 
     Attributes:
+        number: Which of the sweep's races it is.
         rung: The number of the next rung.
         waiting_for: Groups to be compiled and chunks to be run before all trials are at that rung.
         racing: Of each group, by its number, which of its trials no rung has ended: bool (configurations, seeds).
@@ -22,8 +23,8 @@ class Race:
 
     """
 
-    def __init__(self, plan: Plan, pool: Pool, bracket: int):
-        self.plan, self.pool, self.bracket = plan, pool, bracket
+    def __init__(self, plan: Plan, pool: Pool, number: int, bracket: int):
+        self.plan, self.pool, self.number, self.bracket = plan, pool, number, bracket
         self.rung, self.waiting_for = 0, len(pool.rows)
         self.racing = {}
         for number, rows in pool.rows.items():
@@ -107,7 +108,9 @@ class Race:
             self.racing[number][rows] &= ~ends[own]
             self.alive[number][rows] = self.racing[number][rows] & (status[own] == RUNNING)
             if number in self._held:  # a chunk may hold a trial that has ended beside others that have not
-                self._held[number].status[rows] = np.where(ends[own], status[own], self._held[number].status[rows])
+                standing = self._held[number].status
+                over = ends[own] | (status[own] == FAILED)  # which has left nothing where it stood
+                standing[rows] = np.where(over, status[own], standing[rows])
         self.rung += 1
 
     def _compared(self, recorder: Recorder, configs: np.ndarray, step: int) -> np.ndarray:
@@ -125,10 +128,10 @@ def start_races(plan: Plan) -> list[Race]:
     """One for each pool."""
     brackets: dict[str, int] = {}
     races = []
-    for pool in plan.pools:
+    for number, pool in enumerate(plan.pools):
         optimizer = plan.groups[next(iter(pool.rows))].optimizer
         brackets[optimizer] = brackets.get(optimizer, -1) + 1
-        races.append(Race(plan, pool, brackets[optimizer]))
+        races.append(Race(plan, pool, number, brackets[optimizer]))
     return races
 
 

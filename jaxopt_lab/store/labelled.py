@@ -7,31 +7,43 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from jaxopt_lab.store import manifest as manifests
+from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.manifest import damaged_files
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from jaxopt_lab.results import Results
 
 FORMAT = "jaxopt_lab results 1"
+RESULTS = "results.zarr"  # of a run folder
 
 
-def save(results: "Results", path: str | Path) -> Path:
-    """Write results to a new Zarr folder: the dataset at its root, final parameters in groups params/0, params/1, ...
+def save(results: "Results", path: str | Path) -> str | Path:
+    """Write results to a new Zarr folder, a local one or at a URL.
 
     Raises:
         FileExistsError: The path exists.
 
     """
-    import xarray as xr
-
-    path = Path(path)
-    if path.exists():
+    folder = Folder(path)
+    if folder.exists():
         raise FileExistsError(
             f"{path} exists already and nothing is overwritten. Choose another path, or move it away."
         )
-    dataset = results.dataset.assign_attrs(format=FORMAT)
-    _write(dataset, path, None)
+    write(results, folder, "")
+    return path
+
+
+def write(results: "Results", folder: Folder, name: str) -> None:
+    """Write or replace the Zarr folder `name`: the dataset at its root, final parameters in params/0, params/1, ..."""
+    import xarray as xr
+
+    write_dataset(results.dataset, folder, name)
     for number, (configs, params) in enumerate(results.final_params):
         leaves = jax.tree_util.tree_leaves_with_path(params)
         variables = {
@@ -40,20 +52,25 @@ def save(results: "Results", path: str | Path) -> Path:
         }
         attrs = {"paths": json.dumps([[_entry(e) for e in p] for p, _ in leaves])}
         attrs["dtypes"] = json.dumps([str(x.dtype) for _, x in leaves])
-        _write(xr.Dataset(variables, {"config": configs}, attrs), path, f"params/{number}")
-    return path
+        _write(xr.Dataset(variables, {"config": configs}, attrs), folder.url(name), f"params/{number}")
+
+
+def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
+    """The dataset alone. Where it is there already, its values are replaced one by one, whoever reads meanwhile."""
+    _write(dataset.assign_attrs(format=FORMAT), folder.url(name), None)
 
 
 def load(path: str | Path, task: Task | None = None) -> "Results":
-    """Read what `Results.save` wrote.
+    """Read what a sweep has written to its run folder, be it that it still runs, or what `Results.save` wrote.
 
     Args:
-        path: The folder.
+        path: The folder, local or at a URL that fsspec knows.
         task: Of the sweep, where it is not one of `jl.TASKS`: lets `params` give its own tree and `plot.fit` predict.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
         ValueError: What is there is not a results folder.
+        RunError: The run folder is damaged.
 
     """
     import xarray as xr
@@ -61,27 +78,32 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
 
     from jaxopt_lab.results import Results
 
-    path = Path(path)
-    if not path.exists():
+    folder = Folder(path)
+    if not folder.exists():
         raise FileNotFoundError(f"There is no {path}.")
+    where = folder.url()
+    if (manifest := manifests.read(folder)) is not None:
+        if broken := damaged_files(folder, manifest):
+            raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+        where = folder.url(RESULTS)
     try:
-        if not path.is_dir():
+        if folder.local is not None and not folder.local.is_dir():
             raise ValueError("it is a file")
-        dataset = xr.open_zarr(path, consolidated=False).load()
+        dataset = xr.open_zarr(where, consolidated=False).load()
         if (found := dataset.attrs.pop("format", None)) != FORMAT:
             raise ValueError(f"its format is {found!r}, not {FORMAT!r}")
         task = _registered_task(dataset.attrs) if task is None else task
-        root = zarr.open_group(path, mode="r")
+        root = zarr.open_group(where, mode="r")
         groups = (
-            sorted(zarr.open_group(path, path="params", mode="r").group_keys(), key=int) if "params" in root else []
+            sorted(zarr.open_group(where, path="params", mode="r").group_keys(), key=int) if "params" in root else []
         )
-        params = [_load_params(path, group, task) for group in groups]
+        params = [_load_params(where, group, task) for group in groups]
     except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
         raise ValueError(f"{path} is not a results folder, as `results.save(path)` writes them: {error}.") from error
     return Results(dataset, task, params)
 
 
-def _load_params(path: Path, group: str, task: Task | None) -> tuple[np.ndarray, Any]:
+def _load_params(path: str, group: str, task: Task | None) -> tuple[np.ndarray, Any]:
     import xarray as xr
 
     stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False).load()
@@ -90,9 +112,9 @@ def _load_params(path: Path, group: str, task: Task | None) -> tuple[np.ndarray,
     return stored["config"].values, _tree(json.loads(stored.attrs["paths"]), leaves, task)
 
 
-def _write(dataset, path: Path, group: str | None) -> None:
+def _write(dataset: "xr.Dataset", path: str, group: str | None) -> None:
     # Format 2 has a settled way to store text; format 3 has none yet.
-    dataset.to_zarr(path, group=group, mode="w-", zarr_format=2, consolidated=False)
+    dataset.to_zarr(path, group=group, mode="a", zarr_format=2, consolidated=False)
 
 
 def _registered_task(attrs: dict[str, Any]) -> Task | None:

@@ -1,0 +1,133 @@
+"""What a run remembers beyond its process: the engine asks a ledger before it works, and tells it what has come of it.
+
+A sweep that is run again with the ledger of an earlier, broken one cuts the same work in the same order, finds what was
+done already, and does the rest: nothing but results and where trials stand needs to be kept.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxopt_lab.engine.chunk import Chunk
+from jaxopt_lab.engine.outcome import Outcome
+from jaxopt_lab.engine.plan import Strategy
+from jaxopt_lab.engine.race import Race
+from jaxopt_lab.trial import TrialState
+
+
+class LedgerError(RuntimeError):
+    """A ledger cannot be read or written any more. It ends the run, for what is not kept would be lost."""
+
+
+class Unit(NamedTuple):
+    """A piece of work that is the same in every run of a plan: a chunk, from one rung of its race to the next."""
+
+    race: int
+    rung: int
+    group: int
+    trials: str  # which, digested
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self))
+
+
+class Record(NamedTuple):
+    """What has come of a unit by some step, as arrays alone.
+
+    Attributes:
+        step: Steps that its trials have made; that of the plan's end where all have ended before.
+        results: Curves, evaluations and statuses by name: see `Recorder.taken`.
+        params: Leaves of the parameters that the trials have come to; None where they are not kept.
+        state: Leaves of where they stand; None where nothing goes on from there.
+
+    """
+
+    step: int
+    results: dict[str, np.ndarray]
+    params: list[np.ndarray] | None
+    state: list[np.ndarray] | None
+
+
+class Ledger:
+    """The ledger of a sweep that keeps nothing."""
+
+    def settled(self, about: tuple[int, ...], settle: Callable[[], Strategy]) -> Strategy:
+        """How trials run, as it was settled once and for all: a group's first, or one of its stages'."""
+        return settle()
+
+    def knows(self, about: tuple[int, ...]) -> bool:
+        """Whether that has been settled by an earlier process."""
+        return False
+
+    def find(self, unit: Unit) -> Record | None:
+        """What is kept of a unit."""
+        return None
+
+    def due(self, unit: Unit) -> bool:
+        """Whether it is time to keep where a unit's trials stand."""
+        return False
+
+    def save(self, unit: Unit, record: Record, done: bool) -> None:
+        """Keep it; `done` where the unit has come to its end. What the record holds is not changed afterwards."""
+
+    def damaged(self, unit: Unit, wrong: str) -> None:
+        """What is kept of a unit cannot be of this plan, so it is done again."""
+
+    def begin(self, outcome: Outcome) -> None:
+        """What the sweep will fill, for who looks on."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether `save` does anything: making a record takes time."""
+        return False
+
+
+def unit_of(race: int, rung: int, chunk: Chunk) -> Unit:
+    """The unit of work that a chunk is, wherever it stands in it."""
+    trials = hashlib.sha256()
+    for part in (chunk.rows, chunk.columns):
+        trials.update(np.asarray(part, np.int64).tobytes() + b";")
+    return Unit(race, rung, chunk.group, trials.hexdigest()[:16])
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    """Of a pytree of arrays on the host."""
+    return [np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
+def misfit(record: Record, race: Race, chunk: Chunk, results: dict[str, np.ndarray], shapes: TrialState) -> str | None:
+    """Why a record cannot be of this chunk in this stage; None where it can.
+
+    Args:
+        record: Of whatever origin.
+        race: Whose stage.
+        chunk: As it begins the stage.
+        results: What the recorder holds of the chunk's trials, whose shapes are the right ones.
+        shapes: Of a program for the chunk's group, with leading axes of its own.
+
+    """
+    steps = [*(s.last for s in race.plan.segments if race.first < s.last <= race.last), race.plan.steps]
+    if record.step not in steps:
+        return f"it stands at step {record.step}, where no segment ends"
+    described = lambda arrays: {name: (x.shape, x.dtype) for name, x in arrays.items()}
+    if described(record.results) != described(results):
+        return "its results have other names or shapes"
+    done = record.step >= race.last
+    wanted = (
+        (not done or not race.final, shapes, record.state),
+        (
+            done and race.plan.keep_params,
+            shapes.params,
+            record.params,
+        ),
+    )
+    for needed, like, found in wanted:
+        expected = [((len(chunk.rows), len(chunk.columns), *x.shape[2:]), x.dtype) for x in jax.tree.leaves(like)]
+        if needed and (found is None or [(x.shape, x.dtype) for x in found] != expected):
+            return "it lacks what its trials go on from" if found is None else "its trials have other shapes"
+        if not needed and found is not None:
+            return "it holds more than it should"
+    return None

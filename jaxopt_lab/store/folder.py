@@ -1,0 +1,176 @@
+"""A folder, local or wherever fsspec reaches: files appear whole or not at all, and once there they stay."""
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxopt_lab.store.errors import RunError
+
+PIECE_BYTES = 2**26  # of an array on disk: what a remote store takes in one request
+PARTIAL = ".partial"  # how names of files end that are being written, ours and Zarr's
+_PART = r"(?!\.{1,2}(?:/|$))[^/\\\0]+"
+NAME = re.compile(f"{_PART}(?:/{_PART})*")  # of a file below a folder: nothing that leads out of it
+
+
+class Folder:
+    """Files and arrays by name, below one folder.
+
+    Args:
+        where: A local path, or any URL that fsspec knows ("memory://...", "s3://bucket/...").
+
+    """
+
+    def __init__(self, where: str | Path):
+        import fsspec
+
+        self.where = os.fspath(where)
+        self._fs: Any
+        self._fs, self._root = fsspec.core.url_to_fs(self.where)
+        self.local = Path(self._root) if "file" in _protocols(self._fs) else None
+
+    def __str__(self) -> str:
+        return str(self.local) if self.local is not None else self.where
+
+    def url(self, name: str = "") -> str:
+        """What other libraries open the file or array by."""
+        root = str(self.local) if self.local is not None else self.where.rstrip("/")
+        return f"{root}/{name}" if name else root
+
+    def exists(self, name: str = "") -> bool:
+        return bool(self._fs.exists(self._path(name)))
+
+    def names(self, name: str = "") -> list[str]:
+        """What is in a folder, none where there is no such folder."""
+        try:
+            found = self._fs.ls(self._path(name), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def files(self, name: str) -> list[str]:
+        """All files below a folder, by their names from this folder on."""
+        root = self._path("").rstrip("/") + "/"
+        return sorted(path[path.index(root) + len(root) :] for path in self._fs.find(self._path(name)))
+
+    def make(self) -> None:
+        """Make the folder where there is none."""
+        with self.errors("make"):
+            self._fs.makedirs(self._path(""), exist_ok=True)
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes; FileNotFoundError where there is none."""
+        return self._fs.cat_file(self._path(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write or replace a file at once: whoever reads sees the old or the new, whatever happens meanwhile."""
+        with self.errors(f"write {name} to"):
+            if self.local is None:
+                self._fs.pipe_file(self._path(name), content)
+                return
+            path = Path(self._path(name))
+            beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+            try:
+                with beside.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(beside, path)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+            _sync(path.parent)
+
+    def write_bytes_array(self, name: str, content: np.ndarray) -> None:
+        """Write a new Zarr array of bytes; once this returns it is there to stay."""
+        import zarr
+
+        with self.errors(f"write {name} to"):
+            pieces = max(1, min(len(content), PIECE_BYTES))
+            zarr.create_array(self._store(name), data=content, chunks=(pieces,), compressors=None, zarr_format=3)
+            self.sync(name)
+
+    def read_bytes_array(self, name: str) -> np.ndarray:
+        """What `write_bytes_array` wrote; ValueError where it is something else."""
+        import zarr
+
+        array: Any = zarr.open_array(self._store(name), mode="r")
+        if array.ndim != 1 or array.dtype != np.uint8:
+            raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}, not bytes")
+        return np.asarray(array[:])
+
+    def sync(self, name: str) -> None:
+        """See to it that all files of a local folder outlive a loss of power; a remote store does so by itself."""
+        if self.local is None:
+            return
+        for folder, _, files in os.walk(self._path(name)):
+            for file in files:
+                _sync(Path(folder) / file)
+            _sync(Path(folder))
+        _sync(Path(self._path(name)).parent)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder with all that is in it, if it is there."""
+        with self.errors(f"remove {name} from"):
+            if self.local is not None:
+                path = Path(self._path(name))
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+                return
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(self._path(name), recursive=True)
+
+    def refuse_links(self) -> None:
+        """A link in a stranger's folder would let writing reach outside of it."""
+        for folder, folders, files in os.walk(self.local) if self.local is not None else ():
+            for name in (*folders, *files):
+                path = Path(folder) / name
+                if path.is_symlink():
+                    raise RunError(f"{path} is a link, which a run folder never holds. Remove it.")
+
+    @contextlib.contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """What a file system objects to, as an error that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise RunError(
+                f"Cannot {doing} {self}: {reason}. What was saved before is safe: mend that, and run the same again to "
+                "go on from there."
+            ) from error
+
+    def _path(self, name: str) -> str:
+        if name and not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a file of a run folder")
+        return f"{self._root.rstrip('/')}/{name}" if name else self._root
+
+    def _store(self, name: str) -> Any:
+        from zarr.storage import FsspecStore, LocalStore
+
+        if self.local is not None:
+            return LocalStore(self._path(name))
+        return FsspecStore.from_url(self.url(name))
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what the file, or the folder's list of names, is."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot, and need not
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

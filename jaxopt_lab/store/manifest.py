@@ -1,0 +1,187 @@
+"""The manifest of a run folder: whose run it is, and which of its work is done. Committed by one atomic write."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from typing import Any, NamedTuple
+
+from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.store.folder import NAME, Folder
+
+MANIFEST = "manifest.json"
+FORMAT = "jaxopt_lab run 1"
+SEPARATORS = (",", ":")  # the digest is of the text, so that must have one form
+DIGEST = re.compile("[0-9a-f]{64}")
+UNIT = re.compile(r"[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9}-[0-9a-f]{16}")
+KEY = re.compile(r"[0-9]{1,9}(-[0-9]{1,9}){0,2}")
+
+
+class Piece(NamedTuple):
+    """Bytes in a pack: which, from where on, how many, and their SHA-256."""
+
+    pack: int
+    offset: int
+    length: int
+    digest: str
+
+
+class Entry(NamedTuple):
+    """What is saved of a unit of work: its results up to a step, and where its trials stand, if they are to go on."""
+
+    step: int
+    results: Piece
+    state: Piece | None
+
+
+@dataclasses.dataclass
+class Manifest:
+    """What `manifest.json` says.
+
+    Attributes:
+        identity: What must be equal for a run to go on: see `differences`.
+        environment: Versions and device, which may be allowed to differ.
+        strategies: What was settled about how trials run, by what it is about.
+        units: By unit, what is saved of it.
+        files: Once the run is complete: the SHA-256 of every file of the results, by name.
+        complete: Whether all is done.
+        next_pack: The number of the next pack.
+
+    """
+
+    identity: dict[str, Any]
+    environment: dict[str, Any]
+    strategies: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    units: dict[str, Entry] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    complete: bool = False
+    next_pack: int = 0
+
+    def commit(self, folder: Folder) -> int:
+        """Write it, at once; returns how many bytes that took."""
+        run = json.dumps(vars(self), separators=SEPARATORS, allow_nan=False)
+        head = json.dumps({"format": FORMAT, "digest": digest(run.encode())})
+        folder.write(MANIFEST, f'{head[:-1]}, "run": {run}}}\n'.encode())
+        return len(run)
+
+
+def read(folder: Folder) -> Manifest | None:
+    """The folder's manifest, None where there is none.
+
+    Raises:
+        RunError: It is damaged, or something else.
+
+    """
+    try:
+        content = folder.read(MANIFEST)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"Cannot read {folder.url(MANIFEST)}: {error}.") from error
+    try:
+        return parse(content)
+    except ValueError as error:
+        raise RunError(
+            f"{folder.url(MANIFEST)} is damaged or of another kind ({error}), so the run cannot go on. Move the folder "
+            "away and run again."
+        ) from error
+
+
+def parse(content: bytes) -> Manifest:
+    """The manifest that the bytes are; ValueError where they are none."""
+    try:
+        outer = json.loads(content)
+        run = outer["run"] if isinstance(outer, dict) and "run" in outer else None
+        found = digest(json.dumps(run, separators=SEPARATORS).encode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    match outer:
+        case {"format": str(form)} if form != FORMAT:
+            raise ValueError(f"its format is {form!r:.40}, not {FORMAT!r}")
+        case {"format": str(), "digest": str(said), "run": dict()}:
+            if said != found:
+                raise ValueError("its checksum does not agree")
+        case _:
+            raise ValueError("it has no format, digest and run")
+    match run:
+        case {
+            "identity": dict(identity),
+            "environment": dict(environment),
+            "strategies": dict(strategies),
+            "units": dict(units),
+            "files": dict(files),
+            "complete": bool(complete),
+            "next_pack": int(next_pack),
+        }:
+            return Manifest(
+                identity,
+                environment,
+                {_name(KEY, key): _table(value) for key, value in strategies.items()},
+                {_name(UNIT, unit): _entry(value) for unit, value in units.items()},
+                {_name(NAME, name): _name(DIGEST, value) for name, value in files.items()},
+                complete,
+                next_pack,
+            )
+    raise ValueError("it lacks something")
+
+
+def damaged_files(folder: Folder, manifest: Manifest) -> list[str]:
+    """Files of a complete run's results that are not what was written, or are gone."""
+    broken = []
+    for name, expected in manifest.files.items():
+        try:
+            found = digest(folder.read(name))
+        except OSError:
+            found = None
+        if found != expected:
+            broken.append(folder.url(name))
+    return broken
+
+
+def digest(content: Any) -> str:
+    """The SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """In which of their values two tables of plain values differ, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [*before, *(name for name in now if name not in before)]
+        inner = lambda name: f"{where}, {name}" if where else str(name)
+        return [line for name in names for line in differences(before.get(name), now.get(name), inner(name))]
+    if type(before) is type(now) and before == now:
+        return []
+    if all(isinstance(x, str) and DIGEST.fullmatch(x) for x in (before, now)):
+        return [f"{where}: changed"]
+    said = lambda x: "absent" if x is None else f"{x!r:.200}"
+    return [f"{where}: {said(before)} in the folder, {said(now)} now"]
+
+
+def _name(form: re.Pattern[str], value: Any) -> str:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ValueError(f"it names {value!r:.80}")
+    return value
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"it has {value!r:.80} for a table")
+    return value
+
+
+def _entry(value: Any) -> Entry:
+    match value:
+        case [step, results, state] if _is_count(step):
+            return Entry(step, _piece(results), None if state is None else _piece(state))
+    raise ValueError(f"it has {value!r:.80} for a unit of work")
+
+
+def _piece(value: Any) -> Piece:
+    match value:
+        case [pack, offset, length, str(found)] if all(map(_is_count, (pack, offset, length))):
+            return Piece(pack, offset, length, _name(DIGEST, found))
+    raise ValueError(f"it has {value!r:.80} for a piece")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53

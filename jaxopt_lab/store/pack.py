@@ -1,0 +1,59 @@
+"""Arrays by name as one string of bytes, and back: a header in JSON, then their own bytes. Nothing is executed."""
+
+import json
+import math
+from collections.abc import Mapping
+
+import ml_dtypes
+import numpy as np
+
+# By their names: what JAX computes with beside NumPy's own.
+NARROW = {
+    name: np.dtype(kind)
+    for name, kind in vars(ml_dtypes).items()
+    if isinstance(kind, type) and issubclass(kind, np.generic)
+}
+MOST_HEADER_BYTES = 2**24
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The arrays as bytes: the header's length (eight bytes, little-endian), the header, the arrays one by one."""
+    whole = {name: np.asarray(x) for name, x in arrays.items()}
+    header = json.dumps([[name, x.dtype.name, list(x.shape)] for name, x in whole.items()]).encode()
+    parts = [len(header).to_bytes(8, "little"), header, *(x.tobytes() for x in whole.values())]
+    return b"".join(parts)
+
+
+def unpacked(content: bytes | memoryview) -> dict[str, np.ndarray]:
+    """What was packed; ValueError where the bytes are something else."""
+    content = memoryview(content)
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > min(MOST_HEADER_BYTES, len(content) - 8):
+        raise ValueError("its header is cut off")
+    header, at, arrays = json.loads(bytes(content[8 : 8 + length])), 8 + length, {}
+    if not isinstance(header, list):
+        raise ValueError("its header is not a list")
+    for entry in header:
+        name, dtype, shape = _checked(entry)
+        size = math.prod(shape) * dtype.itemsize
+        if size > len(content) - at:
+            raise ValueError(f"its array {name!r} is cut off")
+        arrays[name] = np.frombuffer(content[at : at + size], dtype).reshape(shape).copy()
+        at += size
+    if at != len(content):
+        raise ValueError(f"{len(content) - at} bytes follow its last array")
+    return arrays
+
+
+def _checked(entry: object) -> tuple[str, np.dtype, tuple[int, ...]]:
+    match entry:
+        case [str(name), str(dtype), list(shape)] if all(type(n) is int and 0 <= n < 2**40 for n in shape):
+            if dtype in NARROW:
+                return name, NARROW[dtype], tuple(shape)
+            try:
+                plain = np.dtype(dtype)
+            except TypeError:
+                plain = np.dtype(object)
+            if plain.kind in "biufc" and len(shape) <= 32:
+                return name, plain, tuple(shape)
+    raise ValueError(f"its header has an entry {entry!r:.80}")

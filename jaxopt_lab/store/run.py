@@ -1,0 +1,373 @@
+"""A run folder at work: what the engine's units have come to, saved while they run, so that a broken run can go on.
+
+Whatever is saved is written to new files first; then one atomic write of the manifest makes it count; then what it has
+replaced is removed. A process that dies leaves the last manifest, and all that it points to.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxopt_lab.engine.ledger import Ledger, Record, Unit
+from jaxopt_lab.engine.outcome import Outcome
+from jaxopt_lab.engine.plan import LOOPS, Strategy
+from jaxopt_lab.store import manifest as manifests
+from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.store.folder import PARTIAL, Folder
+from jaxopt_lab.store.labelled import RESULTS
+from jaxopt_lab.store.lock import Lock
+from jaxopt_lab.store.manifest import Entry, Manifest, Piece, digest
+from jaxopt_lab.store.pack import packed, unpacked
+
+PACKS = "packs"
+SHARE = {"commit": 0.015, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
+POLL_SECONDS = 0.05
+
+
+class Budget:
+    """Something that is done again and again, and may take a share of all time; or once in so many seconds."""
+
+    def __init__(self, share: float, every: float | None = None):
+        self._share, self._every = share, every
+        self._began = self._last = time.monotonic()
+        self._spent, self._costs = 0.0, 0.0
+
+    def allows(self) -> bool:
+        now = time.monotonic()
+        if self._every is not None:
+            return now - self._last >= self._every
+        return self._spent + self._costs <= self._share * (now - self._began)
+
+    @contextlib.contextmanager
+    def spending(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._last = time.monotonic()
+            self._costs = self._last - began
+            self._spent += self._costs
+
+
+class Run(Ledger):
+    """A ledger on disk. Between `open` and `close` the folder is this process's.
+
+    Attributes:
+        complete: Whether all was done by an earlier process, and what it left is whole.
+
+    """
+
+    def __init__(self, folder: Folder, lock: Lock, manifest: Manifest, notes: list[str], every: float | None):
+        self.folder, self.complete, self._notes = folder, manifest.complete, notes
+        self._lock, self._manifest, self._every = lock, manifest, every
+        self._found = frozenset(manifest.strategies)  # settled by an earlier process
+        self._pending: dict[str, tuple[Record, bool]] = {}
+        self._round, self._rounds = 0, dict[str, int]()
+        self._uses = collections.Counter(p.pack for e in manifest.units.values() for p in _pieces(e))
+        self._budgets = {name: Budget(share, every if name == "commit" else None) for name, share in SHARE.items()}
+        self._changed, self._committing, self._reading = threading.Condition(), threading.Lock(), threading.Lock()
+        self._closing, self._error, self._pack = False, None, (-1, np.zeros(0, np.uint8))
+        self.show: Callable[[], None] | None = None  # write what is known for whoever looks
+        self.outcome: Outcome | None = None
+        self._writer = threading.Thread(target=self._write, name="jaxopt-lab-saves", daemon=True)
+
+    @classmethod
+    def open(
+        cls,
+        where: Any,
+        identity: dict[str, Any],
+        environment: dict[str, Any],
+        allow_different_version: bool = False,
+        every: float | None = None,
+    ) -> "Run":
+        """Take a folder: a new one, or that of a run of the same.
+
+        Args:
+            where: A path, or a URL that fsspec knows.
+            identity: Of what is to run: see `identity.identity`.
+            environment: Where and by what.
+            allow_different_version: Go on though the environment is another.
+            every: Seconds between two saves; 0 saves every segment before the next one begins. By default as often as
+                saving takes at most 2 % of the time.
+
+        Raises:
+            RunError: It is in use, damaged, of something else, or cannot be written.
+
+        """
+        folder = Folder(where)
+        found = folder.names()
+        if found and manifests.MANIFEST not in found:
+            ours = ("lock", "owner.json", PACKS)
+            if strange := [name for name in found if name not in ours and not name.endswith(PARTIAL)]:
+                raise RunError(f"{folder} is no run folder: it holds {strange[0]!r}. Choose a new one.")
+        folder.make()
+        folder.refuse_links()
+        lock = Lock(folder)
+        died = lock.acquire()
+        try:
+            notes = [died] if died else []
+            manifest = manifests.read(folder)
+            if manifest is None:
+                manifest = Manifest(identity, environment)
+            _refuse(folder, manifest, identity, environment, allow_different_version)
+            manifest.environment = environment
+            run = cls(folder, lock, manifest, notes, every)
+            if run.complete and (broken := run.damaged_files()):
+                notes.append(f"Damaged, and made again: {', '.join(broken)}.")
+                run.complete = manifest.complete = False
+            if not run.complete:
+                manifest.commit(folder)
+                run._remove_strays()
+                run._writer.start()
+            return run
+        except BaseException:
+            lock.release()
+            raise
+
+    # What the engine asks and tells
+
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def begin(self, outcome: Outcome) -> None:
+        outcome.notes.extend(self._notes)
+        self._notes, self.outcome = outcome.notes, outcome
+
+    def knows(self, about: tuple[int, ...]) -> bool:
+        return _key(about) in self._found
+
+    def settled(self, about: tuple[int, ...], settle: Callable[[], Strategy]) -> Strategy:
+        known = self._manifest.strategies.get(_key(about))
+        if known is not None:
+            return _strategy(self.folder, known)
+        strategy = settle()
+        with self._committing:
+            self._manifest.strategies[_key(about)] = dataclasses.asdict(strategy)
+        return strategy
+
+    def find(self, unit: Unit) -> Record | None:
+        entry = self._manifest.units.get(str(unit))
+        if entry is None:
+            return None
+        try:
+            parts = [self._unpacked(piece) for piece in _pieces(entry)]
+        except Exception as error:  # whatever a stranger's or a damaged file does to who reads it
+            self.damaged(unit, str(error))
+            return None
+        known = {name: array for part in parts for name, array in part.items()}
+        return Record(
+            entry.step,
+            {name.removeprefix("results/"): array for name, array in known.items() if name.startswith("results/")},
+            _listed(known, "params/"),
+            _listed(known, "state/"),
+        )
+
+    def due(self, unit: Unit) -> bool:
+        self._raise()
+        return self._every == 0 or (self._rounds.get(str(unit), 0) <= self._round and self._budgets["commit"].allows())
+
+    def save(self, unit: Unit, record: Record, done: bool) -> None:
+        self._raise()
+        with self._changed:
+            self._pending[str(unit)] = record, done
+            self._rounds[str(unit)] = self._round + 1  # once a round is enough
+            self._changed.notify_all()
+        if self._every == 0:
+            self._commit()
+
+    def damaged(self, unit: Unit, wrong: str) -> None:
+        with self._committing:
+            entry = self._manifest.units.pop(str(unit), None)
+        if entry is not None:
+            files = sorted({self.folder.url(f"{PACKS}/{piece.pack}") for piece in _pieces(entry)})
+            self._notes.append(f"Damaged, and run again from before: a part of {' and '.join(files)} ({wrong}).")
+
+    # Ending
+
+    def finish(self, write: Callable[[], None]) -> None:
+        """All is done: `write` the results, and make the run complete."""
+        self._stop()
+        write()
+        self._commit()
+        self.folder.sync(RESULTS)
+        for name in [name for name in self.folder.files(RESULTS) if name.endswith(PARTIAL)]:
+            self.folder.remove(name)
+        manifest = self._manifest
+        standing = [entry.state for entry in manifest.units.values()]  # of no use any more
+        manifest.units = {unit: entry._replace(state=None) for unit, entry in manifest.units.items()}
+        manifest.files = {name: digest(self.folder.read(name)) for name in self.folder.files(RESULTS)}
+        manifest.complete = True
+        manifest.commit(self.folder)
+        for piece in standing:
+            self._let_go(piece)
+
+    def interrupt(self, write: Callable[[], None]) -> None:
+        """Told to stop: keep everything, and `write` what is there for who looks."""
+        self._stop()
+        self._commit()
+        write()
+
+    def close(self) -> None:
+        """Keep what can be kept, and let go of the folder. Idempotent."""
+        with contextlib.suppress(RunError):
+            self._stop()
+            self._commit()
+        self._lock.release()
+
+    def damaged_files(self) -> list[str]:
+        """Of a complete run: files of its results that are not what was written."""
+        return manifests.damaged_files(self.folder, self._manifest)
+
+    # Writing
+
+    def _write(self) -> None:
+        """The writer's thread: commit what is pending whenever the budget allows."""
+        commit, view = self._budgets["commit"], self._budgets["view"]
+        try:
+            while not self._closing:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, POLL_SECONDS)
+                self._lock.beat()
+                if self._pending and self._every != 0 and commit.allows():
+                    self._commit()
+                if self.show is not None and not self._closing and view.allows():
+                    with view.spending():
+                        self.show()
+        except Exception as error:  # raised where the engine next asks
+            self._error = error
+
+    def _commit(self) -> None:
+        with self._committing, self._budgets["commit"].spending():
+            with self._changed:
+                pending, self._pending = self._pending, {}
+                self._round += 1
+            if not pending:
+                return
+            parts: dict[str, list[tuple[str, str, bytes]]] = {"done": [], "held": [], "standing": []}
+            for unit, (record, done) in pending.items():
+                arrays = {f"results/{name}": array for name, array in record.results.items()}
+                arrays |= {f"params/{i}": leaf for i, leaf in enumerate(record.params or [])}
+                parts["done" if done else "standing"].append((unit, "results", packed(arrays)))
+                if record.state is not None:
+                    state = packed({f"state/{i}": leaf for i, leaf in enumerate(record.state)})
+                    parts["held" if done else "standing"].append((unit, "state", state))
+            # Packs hold what lives as long: where trials stand is soon replaced, what they have come to is not.
+            placed: dict[str, dict[str, Piece]] = collections.defaultdict(dict)
+            for pack in filter(None, parts.values()):
+                number, offset = self._manifest.next_pack, 0
+                self._manifest.next_pack += 1
+                for unit, what, content in pack:
+                    placed[unit][what] = Piece(number, offset, len(content), digest(content))
+                    offset += len(content)
+                whole = np.frombuffer(b"".join(content for *_, content in pack), np.uint8)
+                self.folder.write_bytes_array(f"{PACKS}/{number}", whole)
+                self._uses[number] += len(pack)
+            replaced = [self._manifest.units.get(unit) for unit in pending]
+            for unit, (record, _) in pending.items():
+                self._manifest.units[unit] = Entry(record.step, placed[unit]["results"], placed[unit].get("state"))
+            self._manifest.commit(self.folder)
+            for entry in filter(None, replaced):
+                for piece in _pieces(entry):
+                    self._let_go(piece)
+
+    def _let_go(self, piece: Piece | None) -> None:
+        """Remove a pack of which nothing is needed any more."""
+        if piece is not None:
+            self._uses[piece.pack] -= 1
+            if self._uses[piece.pack] == 0:
+                self.folder.remove(f"{PACKS}/{piece.pack}")
+
+    def _remove_strays(self) -> None:
+        """What a process that died had begun to write, and no manifest came to point to."""
+        used = {str(pack) for pack, uses in self._uses.items() if uses > 0}
+        for name in self.folder.names(PACKS):
+            if name not in used and name.isdigit():
+                self.folder.remove(f"{PACKS}/{name}")
+        for name in self.folder.names():
+            if name.endswith(PARTIAL):
+                self.folder.remove(name)
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._writer.ident is not None:
+            self._writer.join()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _unpacked(self, piece: Piece) -> dict[str, np.ndarray]:
+        with self._reading:
+            if self._pack[0] != piece.pack:  # units that follow each other are often neighbours there
+                self._pack = piece.pack, self.folder.read_bytes_array(f"{PACKS}/{piece.pack}")
+            content = self._pack[1][piece.offset : piece.offset + piece.length].tobytes()
+        if len(content) != piece.length or digest(content) != piece.digest:
+            raise ValueError("its checksum does not agree")
+        return unpacked(content)
+
+
+def _refuse(
+    folder: Folder, manifest: Manifest, identity: dict[str, Any], environment: dict[str, Any], allow: bool
+) -> None:
+    """Raise where the folder is of another sweep, or of other versions than are allowed."""
+    versions = manifests.differences(manifest.environment, environment)
+    if versions and not allow:
+        raise RunError(
+            f"{folder} was begun with other versions or on another device: {'; '.join(versions)}. To go on all the "
+            "same, pass allow_different_version=True (--allow-different-version): figures may then differ in their "
+            "last digits from those of one undisturbed run."
+        )
+    before, now = (_without_mathematics(x) if versions else x for x in (manifest.identity, identity))
+    if lines := manifests.differences(before, now):
+        raise RunError(
+            f"{folder} is a run of something else: {'; '.join(lines)}. Choose another folder for this one, or go on "
+            "with what that one was begun with."
+        )
+
+
+def _without_mathematics(table: Any) -> Any:
+    """Versions of JAX write the same mathematics differently."""
+    if isinstance(table, dict):
+        textual = ("mathematics of a step", "initial parameters")
+        return {name: _without_mathematics(value) for name, value in table.items() if name not in textual}
+    return [_without_mathematics(x) for x in table] if isinstance(table, list) else table
+
+
+def _strategy(folder: Folder, table: dict[str, Any]) -> Strategy:
+    match table:
+        case {
+            "loop": str(loop),
+            "seeds": int(seeds),
+            "configs": int(configs),
+            "own": bool(own),
+            "one_core": bool(core),
+        }:
+            if loop in LOOPS and 0 < seeds < 2**24 and 0 < configs < 2**24 and len(table) == 5:
+                return Strategy(loop, seeds, configs, own, core)
+    raise RunError(
+        f"{folder.url(manifests.MANIFEST)} has a strategy that is none: {table!r:.200}. Move the folder away."
+    )
+
+
+def _pieces(entry: Entry) -> list[Piece]:
+    return [piece for piece in (entry.results, entry.state) if piece is not None]
+
+
+def _listed(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray] | None:
+    """Leaves by their numbers; None where there are none."""
+    numbers = [name for name in arrays if name.startswith(prefix)]
+    return [arrays[f"{prefix}{i}"] for i in range(len(numbers))] if numbers else None
+
+
+def _key(about: tuple[int, ...]) -> str:
+    return "-".join(map(str, about))
