@@ -12,7 +12,7 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import Structure, traced_step
 
 SEGMENT_STEPS = {"cpu": 64, "accelerator": 256}  # at most so many between two looks of the host, which takes time
-CPU_CACHE_BYTES = 5 * 2**19  # what a chunk works on at once may fill on a CPU: about what a core has for itself
+CPU_CACHE_BYTES = 2**20  # what a chunk works on at once may fill on a CPU: about what a core has for itself; measured
 STEP_TRIALS = 0.75  # what a chunk's step costs beside its trials, in trials: measured with small networks
 OWN_BYTES = 2**14  # of a trial's parameters: from here on a CPU multiplies faster by copies of the batch; measured
 WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
@@ -184,7 +184,7 @@ class Plan:
         else:
             trials = MOST_TRIALS["accelerator"]
             if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
-                in_cache = CPU_CACHE_BYTES // (WORKING_COPIES * (size + traced.largest_bytes))
+                in_cache = round(CPU_CACHE_BYTES / (WORKING_COPIES * (size + traced.largest_bytes)))
                 trials = min(MOST_TRIALS["cpu"], in_cache, math.ceil(configs * seeds / worker_count(used)))
             trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES * (size + traced.largest_bytes)))
         own = may_own(group) and (not on_cores(used) or size >= OWN_BYTES)
