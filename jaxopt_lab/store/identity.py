@@ -15,7 +15,9 @@ from jaxopt_lab.engine import Group, Plan
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.space import Configurations, label
-from jaxopt_lab.store.manifest import digest
+from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.manifest import Manifest, differences, digest
 from jaxopt_lab.tasks.task import SPLITS, Task
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in memory, in how JAX writes functions
@@ -44,6 +46,33 @@ def identity(plan: Plan, tables: Mapping[str, Configurations]) -> dict[str, Any]
 def environment() -> dict[str, Any]:
     """By what and where it runs."""
     return {**versions(), "device": device_name(devices()), "processor": platform.machine()}
+
+
+def refuse_other(
+    folder: Folder, manifest: Manifest, identity: dict[str, Any], environment: dict[str, Any], allow: bool
+) -> None:
+    """Raise where the folder is of another sweep, or of other versions than are allowed."""
+    versions = differences(manifest.environment, environment)
+    if versions and not allow:
+        raise RunError(
+            f"{folder} was begun with other versions or on another device: {'; '.join(versions)}. To go on all the "
+            "same, pass allow_different_version=True (--allow-different-version): figures may then differ in their "
+            "last digits from those of one undisturbed run."
+        )
+    before, now = (_without_mathematics(x) if versions else x for x in (manifest.identity, identity))
+    if lines := differences(before, now):
+        raise RunError(
+            f"{folder} is a run of something else: {'; '.join(lines)}. Choose another folder for this one, or go on "
+            "with what that one was begun with."
+        )
+
+
+def _without_mathematics(table: Any) -> Any:
+    """Versions of JAX write the same mathematics differently."""
+    if isinstance(table, dict):
+        textual = ("mathematics of a step", "initial parameters")
+        return {name: _without_mathematics(value) for name, value in table.items() if name not in textual}
+    return [_without_mathematics(x) for x in table] if isinstance(table, list) else table
 
 
 @functools.cache

@@ -8,8 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,41 +17,18 @@ from jaxopt_lab.engine.ledger import Ledger, Record, Unit
 from jaxopt_lab.engine.outcome import Outcome
 from jaxopt_lab.engine.plan import LOOPS, Strategy
 from jaxopt_lab.store import manifest as manifests
+from jaxopt_lab.store.budget import Budget
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import PARTIAL, Folder
+from jaxopt_lab.store.identity import refuse_other
 from jaxopt_lab.store.labelled import RESULTS
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import Entry, Manifest, Piece, digest
 from jaxopt_lab.store.pack import packed, unpacked
+from jaxopt_lab.store.packs import PACKS, Packs
 
-PACKS = "packs"
-SHARE = {"commit": 0.015, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
+SHARE = {"commit": 0.015, "view": 0.01}  # of the run's time, at the most: what saving, and showing, may take
 POLL_SECONDS = 0.05
-
-
-class Budget:
-    """Something that is done again and again, and may take a share of all time; or once in so many seconds."""
-
-    def __init__(self, share: float, every: float | None = None):
-        self._share, self._every = share, every
-        self._began = self._last = time.monotonic()
-        self._spent, self._costs = 0.0, 0.0
-
-    def allows(self) -> bool:
-        now = time.monotonic()
-        if self._every is not None:
-            return now - self._last >= self._every
-        return self._spent + self._costs <= self._share * (now - self._began)
-
-    @contextlib.contextmanager
-    def spending(self) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._last = time.monotonic()
-            self._costs = self._last - began
-            self._spent += self._costs
 
 
 class Run(Ledger):
@@ -69,10 +45,10 @@ class Run(Ledger):
         self._found = frozenset(manifest.strategies)  # settled by an earlier process
         self._pending: dict[str, tuple[Record, bool]] = {}
         self._round, self._rounds = 0, dict[str, int]()
-        self._uses = collections.Counter(p.pack for e in manifest.units.values() for p in _pieces(e))
+        self._packs = Packs(folder, (p for e in manifest.units.values() for p in _pieces(e)), manifest.next_pack)
         self._budgets = {name: Budget(share, every if name == "commit" else None) for name, share in SHARE.items()}
-        self._changed, self._committing, self._reading = threading.Condition(), threading.Lock(), threading.Lock()
-        self._closing, self._error, self._pack = False, None, (-1, np.zeros(0, np.uint8))
+        self._changed, self._committing = threading.Condition(), threading.Lock()
+        self._closing, self._error = False, None
         self.show: Callable[[], None] | None = None  # write what is known for whoever looks
         self.outcome: Outcome | None = None
         self._writer = threading.Thread(target=self._write, name="jaxopt-lab-saves", daemon=True)
@@ -94,7 +70,7 @@ class Run(Ledger):
             environment: Where and by what.
             allow_different_version: Go on though the environment is another.
             every: Seconds between two saves; 0 saves every segment before the next one begins. By default as often as
-                saving takes at most 2 % of the time.
+                saving and showing take at most 2.5 % of the time.
 
         Raises:
             RunError: It is in use, damaged, of something else, or cannot be written.
@@ -115,7 +91,7 @@ class Run(Ledger):
             manifest = manifests.read(folder)
             if manifest is None:
                 manifest = Manifest(identity, environment)
-            _refuse(folder, manifest, identity, environment, allow_different_version)
+            refuse_other(folder, manifest, identity, environment, allow_different_version)
             manifest.environment = environment
             run = cls(folder, lock, manifest, notes, every)
             if run.complete and (broken := run.damaged_files()):
@@ -157,7 +133,7 @@ class Run(Ledger):
         if entry is None:
             return None
         try:
-            parts = [self._unpacked(piece) for piece in _pieces(entry)]
+            parts = [unpacked(self._packs.read(piece)) for piece in _pieces(entry)]
         except Exception as error:  # whatever a stranger's or a damaged file does to who reads it
             self.damaged(unit, str(error))
             return None
@@ -186,7 +162,7 @@ class Run(Ledger):
         with self._committing:
             entry = self._manifest.units.pop(str(unit), None)
         if entry is not None:
-            files = sorted({self.folder.url(f"{PACKS}/{piece.pack}") for piece in _pieces(entry)})
+            files = sorted({self._packs.url(piece) for piece in _pieces(entry)})
             self._notes.append(f"Damaged, and run again from before: a part of {' and '.join(files)} ({wrong}).")
 
     # Ending
@@ -200,13 +176,12 @@ class Run(Ledger):
         for name in [name for name in self.folder.files(RESULTS) if name.endswith(PARTIAL)]:
             self.folder.remove(name)
         manifest = self._manifest
-        standing = [entry.state for entry in manifest.units.values()]  # of no use any more
+        standing = [entry.state for entry in manifest.units.values() if entry.state]  # of no use any more
         manifest.units = {unit: entry._replace(state=None) for unit, entry in manifest.units.items()}
         manifest.files = {name: digest(self.folder.read(name)) for name in self.folder.files(RESULTS)}
         manifest.complete = True
         manifest.commit(self.folder)
-        for piece in standing:
-            self._let_go(piece)
+        self._packs.let_go(standing)
 
     def interrupt(self, write: Callable[[], None]) -> None:
         """Told to stop: keep everything, and `write` what is there for who looks."""
@@ -258,38 +233,23 @@ class Run(Ledger):
                 if record.state is not None:
                     state = packed({f"state/{i}": leaf for i, leaf in enumerate(record.state)})
                     parts["held" if done else "standing"].append((unit, "state", state))
-            # Packs hold what lives as long: where trials stand is soon replaced, what they have come to is not.
+            # A pack holds what lives as long: where trials stand is soon replaced, what they have come to is not.
             placed: dict[str, dict[str, Piece]] = collections.defaultdict(dict)
             for pack in filter(None, parts.values()):
-                number, offset = self._manifest.next_pack, 0
-                self._manifest.next_pack += 1
-                for unit, what, content in pack:
-                    placed[unit][what] = Piece(number, offset, len(content), digest(content))
-                    offset += len(content)
-                whole = np.frombuffer(b"".join(content for *_, content in pack), np.uint8)
-                self.folder.write_bytes_array(f"{PACKS}/{number}", whole)
-                self._uses[number] += len(pack)
-            replaced = [self._manifest.units.get(unit) for unit in pending]
+                pieces = self._packs.write([content for *_, content in pack])
+                for (unit, what, _), piece in zip(pack, pieces, strict=True):
+                    placed[unit][what] = piece
+            manifest = self._manifest
+            replaced = [piece for unit in pending if unit in manifest.units for piece in _pieces(manifest.units[unit])]
             for unit, (record, _) in pending.items():
-                self._manifest.units[unit] = Entry(record.step, placed[unit]["results"], placed[unit].get("state"))
-            self._manifest.commit(self.folder)
-            for entry in filter(None, replaced):
-                for piece in _pieces(entry):
-                    self._let_go(piece)
-
-    def _let_go(self, piece: Piece | None) -> None:
-        """Remove a pack of which nothing is needed any more."""
-        if piece is not None:
-            self._uses[piece.pack] -= 1
-            if self._uses[piece.pack] == 0:
-                self.folder.remove(f"{PACKS}/{piece.pack}")
+                manifest.units[unit] = Entry(record.step, placed[unit]["results"], placed[unit].get("state"))
+            manifest.next_pack = self._packs.following
+            manifest.commit(self.folder)
+            self._packs.let_go(replaced)
 
     def _remove_strays(self) -> None:
         """What a process that died had begun to write, and no manifest came to point to."""
-        used = {str(pack) for pack, uses in self._uses.items() if uses > 0}
-        for name in self.folder.names(PACKS):
-            if name not in used and name.isdigit():
-                self.folder.remove(f"{PACKS}/{name}")
+        self._packs.remove_strays()
         for name in self.folder.names():
             if name.endswith(PARTIAL):
                 self.folder.remove(name)
@@ -305,42 +265,6 @@ class Run(Ledger):
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
-
-    def _unpacked(self, piece: Piece) -> dict[str, np.ndarray]:
-        with self._reading:
-            if self._pack[0] != piece.pack:  # units that follow each other are often neighbours there
-                self._pack = piece.pack, self.folder.read_bytes_array(f"{PACKS}/{piece.pack}")
-            content = self._pack[1][piece.offset : piece.offset + piece.length].tobytes()
-        if len(content) != piece.length or digest(content) != piece.digest:
-            raise ValueError("its checksum does not agree")
-        return unpacked(content)
-
-
-def _refuse(
-    folder: Folder, manifest: Manifest, identity: dict[str, Any], environment: dict[str, Any], allow: bool
-) -> None:
-    """Raise where the folder is of another sweep, or of other versions than are allowed."""
-    versions = manifests.differences(manifest.environment, environment)
-    if versions and not allow:
-        raise RunError(
-            f"{folder} was begun with other versions or on another device: {'; '.join(versions)}. To go on all the "
-            "same, pass allow_different_version=True (--allow-different-version): figures may then differ in their "
-            "last digits from those of one undisturbed run."
-        )
-    before, now = (_without_mathematics(x) if versions else x for x in (manifest.identity, identity))
-    if lines := manifests.differences(before, now):
-        raise RunError(
-            f"{folder} is a run of something else: {'; '.join(lines)}. Choose another folder for this one, or go on "
-            "with what that one was begun with."
-        )
-
-
-def _without_mathematics(table: Any) -> Any:
-    """Versions of JAX write the same mathematics differently."""
-    if isinstance(table, dict):
-        textual = ("mathematics of a step", "initial parameters")
-        return {name: _without_mathematics(value) for name, value in table.items() if name not in textual}
-    return [_without_mathematics(x) for x in table] if isinstance(table, list) else table
 
 
 def _strategy(folder: Folder, table: dict[str, Any]) -> Strategy:

@@ -1,0 +1,66 @@
+"""Packs: many pieces of bytes in one array on disk, written once, read by those who have a piece's place and digest."""
+
+import collections
+import threading
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.manifest import Piece, digest
+
+PACKS = "packs"  # the folder that they are in
+
+
+class Packs:
+    """The packs of a run folder, and how many of each one's pieces are of use.
+
+    Args:
+        folder: The run's.
+        used: The pieces that are of use.
+        following: The number of the next pack.
+
+    """
+
+    def __init__(self, folder: Folder, used: Iterable[Piece], following: int):
+        self._folder, self.following = folder, following
+        self._uses = collections.Counter(piece.pack for piece in used)
+        self._reading, self._latest = threading.Lock(), (-1, np.zeros(0, np.uint8))
+
+    def write(self, contents: Sequence[bytes]) -> list[Piece]:
+        """A new pack; once this returns it is there to stay."""
+        number, offset, pieces = self.following, 0, []
+        self.following += 1
+        for content in contents:
+            pieces.append(Piece(number, offset, len(content), digest(content)))
+            offset += len(content)
+        self._folder.write_bytes_array(f"{PACKS}/{number}", np.frombuffer(b"".join(contents), np.uint8))
+        self._uses[number] += len(pieces)
+        return pieces
+
+    def read(self, piece: Piece) -> bytes:
+        """A piece's bytes; ValueError, or whatever reading raises, where they are not what was written."""
+        with self._reading:
+            if self._latest[0] != piece.pack:  # who follow each other are often neighbours there
+                self._latest = piece.pack, self._folder.read_bytes_array(f"{PACKS}/{piece.pack}")
+            content = self._latest[1][piece.offset : piece.offset + piece.length].tobytes()
+        if len(content) != piece.length or digest(content) != piece.digest:
+            raise ValueError("its checksum does not agree")
+        return content
+
+    def let_go(self, pieces: Iterable[Piece]) -> None:
+        """Remove packs of which nothing is of use any more."""
+        for piece in pieces:
+            self._uses[piece.pack] -= 1
+            if self._uses[piece.pack] == 0:
+                self._folder.remove(f"{PACKS}/{piece.pack}")
+
+    def remove_strays(self) -> None:
+        """What a process that died had begun to write, and no manifest came to point to."""
+        for name in self._folder.names(PACKS):
+            if name.isdigit() and not self._uses[int(name)]:
+                self._folder.remove(f"{PACKS}/{name}")
+
+    def url(self, piece: Piece) -> str:
+        """Where a person finds it."""
+        return self._folder.url(f"{PACKS}/{piece.pack}")
