@@ -22,6 +22,7 @@ from jaxopt_lab.checks import check_memory
 from jaxopt_lab.optimizers import PRIORS
 from jaxopt_lab.statistics.score import default_metric
 from jaxopt_lab.validation import check_count
+from jaxopt_lab.verify import command as verify
 
 if TYPE_CHECKING:
     from jaxopt_lab.results import Results
@@ -36,6 +37,7 @@ NOTE = (
 
 # Errors of the user's are said in a line (`_fail`); any other keeps its plain traceback.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(verify.app, name="verify")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import jaxopt_lab
 
 PACKAGE = Path(jaxopt_lab.__file__).parent
 LAYERS = [
-    *("types", "validation", "caching", "optimizers", "tasks", "trial", "space", "engine", "statistics"),
+    *("types", "validation", "caching", "optimizers", "tasks", "trial", "space", "engine", "statistics", "verify"),
     *("results", "checks", "collect", "arguments", "sweep", "spec", "cli"),
 ]
 HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich")

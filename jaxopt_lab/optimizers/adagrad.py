@@ -24,6 +24,7 @@ def adagrad(
     initial_accumulator_value: Scalar = 0.1,
     eps: Scalar = 1e-7,
     *,
+    eps_in_sqrt: bool = True,
     moment_dtype: Any = None,
 ) -> Optimizer:
     """Adagrad (Duchi, Hazan & Singer 2011, diagonal case, https://jmlr.org/papers/v12/duchi11a.html).
@@ -31,12 +32,13 @@ def adagrad(
         s <- s + g^2
         w <- w - learning_rate * g / sqrt(s + eps)      no step where s = 0
 
-    Conventions are Optax's. PyTorch starts s at 0 and adds eps = 1e-10 outside the root.
+    Conventions are Optax's. PyTorch starts s at 0 and adds eps = 1e-10 to the root.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         initial_accumulator_value: Where s starts, >= 0, in units of g^2.
-        eps: Added under the root, >= 0, in units of g^2.
+        eps: Added under the root, >= 0, in units of g^2; or to the root, in units of g.
+        eps_in_sqrt: Whether eps is under the root.
         moment_dtype: Of `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
 
     Returns:
@@ -51,7 +53,8 @@ def adagrad(
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
         s = jax.tree.map(lambda s, g: s + g**2, state.s, grads)
-        step = lambda g, s: -rate * g * jnp.where(s > 0, jax.lax.rsqrt(s + eps), 0)
+        scale = lambda s: jax.lax.rsqrt(s + eps) if eps_in_sqrt else 1 / (jnp.sqrt(s) + eps)
+        step = lambda g, s: -rate * g * jnp.where(s > 0, scale(s), 0)
         return jax.tree.map(step, grads, s), AdagradState(state.t + 1, s)
 
     return optimizer(init, update)

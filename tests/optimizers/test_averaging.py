@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import PROBLEMS, wave
 
 import jaxopt_lab as jl
 from jaxopt_lab.trial import batch_key, initial_params
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
 
 MLP = PROBLEMS["mlp"]
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import PROBLEMS, wave
 
 import jaxopt_lab as jl
 from jaxopt_lab.optimizers._linesearch import C1, C2, backtracking, wolfe
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
 
 
 def walk(optimizer, loss, w, steps):

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import PROBLEMS
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS
 
 FILES = sorted(Path(inspect.getfile(jl.adam)).parent.glob("*.py"))
 

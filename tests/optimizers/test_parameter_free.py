@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import PROBLEMS
 
 import jaxopt_lab as jl
 from jaxopt_lab.trial import answer, answers_elsewhere
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS
 
 NEED_PARAMS = ["dog", "dowg", "prodigy", "dadapt_adamw", "cocob", "momo", "momo_adam"]
 QUADRATIC = PROBLEMS["quadratic"]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASES
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.cases import CASES
 
 MOMENTS = {name: case for name, case in CASES.items() if "moment_dtype" in inspect.signature(case.ours).parameters}
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import METHODS
+
+from jaxopt_lab.verify.optimizers.cases import METHODS
 
 pytestmark = pytest.mark.thorough
 

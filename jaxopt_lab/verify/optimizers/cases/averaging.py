@@ -5,10 +5,20 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
-from case import Bounds, Case, corrected, crawl, halving, matrices, rate, slow, slow_halving
 from optax import contrib
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.case import (
+    Bounds,
+    Case,
+    corrected,
+    crawl,
+    halving,
+    matrices,
+    rate,
+    slow,
+    slow_halving,
+)
 
 
 @wraps(contrib.ademamix)
@@ -49,7 +59,7 @@ def centred_acprop(learning_rate, b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16, w
 def _averaged(steps_of, learning_rate, warmup_steps, **options):
     """Optax's averaging where steps and weights see the same learning rate, the first of the warm-up above 0."""
     base: Any = learning_rate if callable(learning_rate) else lambda t: learning_rate
-    share = lambda t: 1.0 if warmup_steps is None else jnp.minimum((t + 1) / warmup_steps, 1)
+    share = lambda t: 1.0 if warmup_steps is None else jnp.minimum(jnp.asarray(t + 1, float) / warmup_steps, 1)
     at = lambda t: base(t) * share(t)
     return contrib.schedule_free(steps_of(at), lambda count: at(count - 1), **options)  # its count is from 1
 

@@ -7,9 +7,19 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import optax
-from case import Bounds, Case, corrected, crawl, halving, matrices, slow, slow_halving
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.case import (
+    Bounds,
+    Case,
+    corrected,
+    crawl,
+    halving,
+    matrices,
+    pair,
+    slow,
+    slow_halving,
+)
 
 values = slow | {"b1": 0.8, "b2": 0.95, "eps": 1e-3, "eps_root": 1e-4}
 pytorchs = {"momentum_decay": "PyTorch's; Optax has none"}
@@ -35,7 +45,7 @@ def yogi_from_zero(learning_rate, initial_accumulator_value=1e-6, **settings):
         state, *rest = inner.init(params)
         return (state._replace(mu=jax.tree.map(jnp.zeros_like, state.mu)), *rest)
 
-    return optax.GradientTransformation(init, inner.update)
+    return pair(init, inner.update)
 
 
 @functools.wraps(optax.adan)
@@ -47,7 +57,7 @@ def adan_with_b2(*args, proximal=False, **settings):
         with mock.patch.object(optax.tree, "add_scale", lambda a, scale, b: add_scale(a, 1 - scale, b)):
             return inner.update(updates, state, params)
 
-    return optax.GradientTransformation(inner.init, update)
+    return pair(inner.init, update)
 
 
 CASES = {

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import optax
@@ -43,6 +43,16 @@ class Case(NamedTuple):
 
     def make_traced(self, values):
         return self.ours(**{**self.numeric, **values}, **self.structural)
+
+
+def pair(init: Callable[..., Any], update: Callable[..., Any]) -> optax.GradientTransformation:
+    """Optax's type for the two."""
+    return optax.GradientTransformation(init, cast(Any, update))
+
+
+def pair_with_extras(init: Callable[..., Any], update: Callable[..., Any]) -> optax.GradientTransformationExtraArgs:
+    """The same of an `update` that takes more by name."""
+    return optax.GradientTransformationExtraArgs(init, cast(Any, update))
 
 
 halving = optax.exponential_decay(0.1, transition_steps=50, decay_rate=0.5)

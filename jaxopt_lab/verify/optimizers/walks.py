@@ -1,40 +1,60 @@
 """Two hundred steps of an optimizer beside its twin."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from case import Case
-from cases import CASES, METHODS
-from problems import PROBLEMS, TOGETHER, Problem
+
+from jaxopt_lab.verify.optimizers.case import Bounds, Case
+from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
+from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS, TOGETHER, Problem
 
 STEPS = 200
-# A walk compiles longer than it runs.
-HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
-def differences(case_name: str, precision: str) -> dict[str, float]:
-    """How far ours is from the twin, in the units of `cases.Bounds`.
+class Differences(NamedTuple):
+    """How far ours is from the twin, in the units of `case.Bounds`."""
+
+    step: float
+    traced: float
+    free: float
+
+    def beyond(self, bounds: Bounds, precision: str) -> dict[str, float]:
+        """Those that exceed their bound, or are not numbers at all."""
+        step, free = (bounds.step64, bounds.free64) if precision == "float64" else (bounds.step32, bounds.free32)
+        allowed = {"step": step, "traced": step, "free": free}
+        return {what: gap for what, gap in self._asdict().items() if not gap <= allowed[what]}
+
+
+def differences(case_name: str, precision: str) -> Differences:
+    """Walk ours beside the twin of that row of `CASES`, in "float64" or "float32"."""
+    case = CASES[case_name]
+    thorough = case.thorough or (case_name in METHODS and precision == "float64")
+    return walked(case, TOGETHER if thorough else PROBLEMS["mlp"], precision)
+
+
+def walked(case: Case, problem: Problem, precision: str) -> Differences:
+    """Walk ours beside the twin of a case.
 
     `step`: hyperparameters as Python numbers, each step from the twin's point with the twin's gradient.
     `traced`: the same, every numeric hyperparameter traced and under `vmap`.
     `free`: traced and under `vmap` too, each on its own way from the start.
     """
-    case = CASES[case_name]
-    thorough = case.thorough or (case_name in METHODS and precision == "float64")
-    problem = TOGETHER if thorough else PROBLEMS["mlp"]
-    with jax.enable_x64(precision == "float64"):
+    with TRACING, jax.enable_x64(precision == "float64"):
         values = {name: jnp.asarray(value) for name, value in case.traceable().items()}
         start = problem.start()
-        walk = jax.jit(lambda start, values: _walk(case, problem, start, values))
-        sizes, ends = jax.device_get(walk.lower(start, values).compile(HASTE)(start, values))
-        start = jax.device_get(start)
+        lowered = jax.jit(lambda start, values: _walk(case, problem, start, values)).lower(start, values)
+    sizes, ends = jax.device_get(compiled(lowered)(start, values))
+    start = jax.device_get(start)
     every_step = precision == "float64"
-    return {
-        "step": _over_largest(sizes["ours - twin"], sizes["twin"], every_step),
-        "traced": _over_largest(sizes["traced - twin"], sizes["twin"], every_step),
-        "free": _over_way(ends["traced"], ends["twin"], start),
-    }
+    return Differences(
+        step=_over_largest(sizes["ours - twin"], sizes["twin"], every_step),
+        traced=_over_largest(sizes["traced - twin"], sizes["twin"], every_step),
+        free=_over_way(ends["traced"], ends["twin"], start),
+    )
 
 
 def _walk(case: Case, problem: Problem, start, values):
@@ -85,7 +105,8 @@ def _over_largest(gap, largest, every_step: bool) -> float:
     assert np.isfinite(largest).all(), "the twin left the finite numbers: such a row proves nothing"
     if not every_step:
         gap, largest = gap.max(0), largest.max(0)
-    return float(np.max(gap / np.where(gap == 0, 1, largest)))  # nothing over nothing: neither has moved
+    with np.errstate(divide="ignore"):  # ours alone has moved: infinitely far
+        return float(np.max(gap / np.where(gap == 0, 1, largest)))  # neither has: nothing
 
 
 def _over_way(ours, twin, start) -> float:

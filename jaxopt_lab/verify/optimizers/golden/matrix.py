@@ -5,9 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
-from golden_row import Row
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.case import pair
+from jaxopt_lab.verify.optimizers.golden.problems import flat, start
+from jaxopt_lab.verify.optimizers.golden.row import Row
 
 
 def turned(optimizer):
@@ -18,7 +20,7 @@ def turned(optimizer):
         updates, state = optimizer.update(turn(grads), state, turn(params))
         return turn(updates), state
 
-    return optax.GradientTransformation(lambda params: optimizer.init(turn(params)), update)
+    return pair(lambda params: optimizer.init(turn(params)), update)
 
 
 def authors_muon(learning_rate, beta=0.95, eps=1e-7, weight_decay=0.0, beside=None, **flags):
@@ -41,20 +43,23 @@ summed = lambda beta: 1e-7 * (1 - beta)
 clamped = 0.0
 
 MUON = {
-    "muon/class_defaults": Row(lambda: authors_muon(0.02)),
-    "muon/class_decay_low_momentum": Row(lambda: authors_muon(0.03, 0.9, weight_decay=0.1)),
+    "muon/class_defaults": Row("muon", lambda: authors_muon(0.02)),
+    "muon/class_decay_low_momentum": Row("muon", lambda: authors_muon(0.03, 0.9, weight_decay=0.1)),
     "muon/update_function_no_nesterov": Row(
-        lambda: authors_muon(0.025, 0.9, weight_decay=0.05, nesterov=False, ns_steps=6)
+        "muon", lambda: authors_muon(0.025, 0.9, weight_decay=0.05, nesterov=False, ns_steps=6)
     ),
     "muon/muon_with_aux_adam": Row(
-        lambda: authors_muon(0.02, weight_decay=0.01, beside=jl.adamw(0.003, 0.9, 0.95, 1e-10, weight_decay=0.01))
+        "muon",
+        lambda: authors_muon(0.02, weight_decay=0.01, beside=jl.adamw(0.003, 0.9, 0.95, 1e-10, weight_decay=0.01)),
     ),
     "moonlight_muon/defaults_lr0.02": Row(
+        "muon",
         lambda: authors_muon(
             0.02, 0.95, summed(0.95), 0.1, moonlight_adamw(0.02, 0.9, 0.95, 1e-8, 0.1), consistent_rms=0.2
-        )
+        ),
     ),
     "moonlight_muon/no_nesterov_ns6": Row(
+        "muon",
         lambda: authors_muon(
             0.03,
             0.8,
@@ -64,37 +69,47 @@ MUON = {
             consistent_rms=0.2,
             nesterov=False,
             ns_steps=6,
-        )
+        ),
     ),
-    "torch_muon/defaults_lr0.02": Row(lambda: authors_muon(0.02, 0.95, clamped, 0.1)),
+    "torch_muon/defaults_lr0.02": Row("muon", lambda: authors_muon(0.02, 0.95, clamped, 0.1)),
     "torch_muon/match_rms_adamw_no_nesterov": Row(
-        lambda: authors_muon(0.03, 0.9, clamped, 0.02, consistent_rms=0.2, nesterov=False, ns_steps=6)
+        "muon", lambda: authors_muon(0.03, 0.9, clamped, 0.02, consistent_rms=0.2, nesterov=False, ns_steps=6)
     ),
     "torch_muon/other_coefficients": Row(
-        lambda: authors_muon(0.02, 0.9, clamped, ns_coeffs=(2.0, -1.5, 0.5), ns_steps=8)
+        "muon", lambda: authors_muon(0.02, 0.9, clamped, ns_coeffs=(2.0, -1.5, 0.5), ns_steps=8)
     ),
 }
 
 
-def authors_sophia(learning_rate, b1, b2, gamma, share, weight_decay=0.0, **flags):
-    """Without bias correction; for curvature `share` of the squares of gradients, as was recorded."""
-    squares = lambda value_fn, w, g, key: jax.tree.map(lambda g: share * g**2, g)
+def squares(share):
+    """For curvature, a share of the squares of gradients, as was recorded."""
+    return lambda value_fn, w, g, key: jax.tree.map(lambda g: share * g**2, g)
+
+
+def squares_but_of_the_first(share):
+    """The same, with no estimate before the first step: the authors' training script makes it after a step."""
+    moved = lambda w: jnp.any(flat(w) != flat(start()))
+    return lambda value_fn, w, g, key: jax.tree.map(lambda g: jnp.where(moved(w), share * g**2, 0), g)
+
+
+def authors_sophia(learning_rate, b1, b2, gamma, estimate, weight_decay=0.0, **flags):
+    """Without bias correction."""
     return partial(jl.sophia, learning_rate, b1, b2, 1e-15, weight_decay, gamma)(
-        bias_correction=False, hessian_diagonal_fn=squares, **flags
+        bias_correction=False, hessian_diagonal_fn=estimate, **flags
     )
 
 
-# Not here: sophia_g/betas_wd_after_new_k2, whose curvature is estimated before steps 3, 5, ... but not the first.
 REST = {
-    "madgrad/default": Row(lambda: jl.madgrad(0.01)),
-    "madgrad/l2_eps": Row(lambda: jl.madgrad(0.02, 0.8, 0.01, 1e-3)),
-    "madgrad/decoupled": Row(lambda: jl.madgrad(0.02, 0.8, 0.1, decouple_decay=True)),
-    "madgrad/no_momentum": Row(lambda: jl.madgrad(0.005, 0.0)),
+    "madgrad/default": Row("madgrad", lambda: jl.madgrad(0.01)),
+    "madgrad/l2_eps": Row("madgrad", lambda: jl.madgrad(0.02, 0.8, 0.01, 1e-3)),
+    "madgrad/decoupled": Row("madgrad", lambda: jl.madgrad(0.02, 0.8, 0.1, decouple_decay=True)),
+    "madgrad/no_momentum": Row("madgrad", lambda: jl.madgrad(0.005, 0.0)),
     # PyTorch's step is at most 1 / sqrt(t), its eps a floor under the root, its decay times the learning rate.
     "torch_adafactor/default": Row(
-        lambda: jl.adafactor(lambda t: jnp.minimum(0.01, (t + 1.0) ** -0.5), min_dim_size_to_factor=1)
+        "adafactor", lambda: jl.adafactor(lambda t: jnp.minimum(0.01, (t + 1.0) ** -0.5), min_dim_size_to_factor=1)
     ),
     "torch_adafactor/rel_wd": Row(
+        "adafactor",
         lambda: jl.adafactor(
             lambda t: jnp.minimum(0.3, (t + 1.0) ** -0.5),
             0.6,
@@ -102,16 +117,24 @@ REST = {
             weight_decay_rate=0.3 * 0.02,
             min_scale=0.01,
             min_dim_size_to_factor=1,
-        )
+        ),
     ),
-    "sam/sgd_momentum": Row(lambda: jl.sam(0.05)),
+    "sam/sgd_momentum": Row("sam", lambda: jl.sam(0.05)),
     "sam/adaptive_adamw": Row(
-        lambda: jl.sam(0.02, 0.5, base=partial(jl.adamw, b1=0.8, b2=0.95, weight_decay=0.1), adaptive=True)
+        "sam", lambda: jl.sam(0.02, 0.5, base=partial(jl.adamw, b1=0.8, b2=0.95, weight_decay=0.1), adaptive=True)
     ),
     "sophia_g/default_before_k10": Row(
-        lambda: authors_sophia(0.05, 0.965, 0.99, 0.04 * 5120, 1.0, 0.1, estimate_first=True)
+        "sophia", lambda: authors_sophia(0.05, 0.965, 0.99, 0.04 * 5120, squares(1.0), 0.1, estimate_first=True)
     ),
-    "sophia_g/after_old_k5": Row(lambda: authors_sophia(0.02, 0.9, 0.95, 0.05 * 400, 1.0, update_interval=5)),
+    "sophia_g/betas_wd_after_new_k2": Row(
+        "sophia",
+        lambda: authors_sophia(
+            0.02, 0.9, 0.95, 0.1 * 1000, squares_but_of_the_first(0.5), 0.2, estimate_first=True, update_interval=2
+        ),
+    ),
+    "sophia_g/after_old_k5": Row(
+        "sophia", lambda: authors_sophia(0.02, 0.9, 0.95, 0.05 * 400, squares(1.0), update_interval=5)
+    ),
 }
 
 ROWS = {**MUON, **REST}

@@ -7,6 +7,7 @@ import optax
 
 
 class Row(NamedTuple):
+    method: str  # the name in `jaxopt_lab.OPTIMIZERS`
     make: Callable[[], Any]
     bound: float = 1e-10  # largest difference of a parameter, over the largest way from the start
     why: str = ""

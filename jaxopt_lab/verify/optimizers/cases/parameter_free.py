@@ -1,19 +1,20 @@
 """The methods that look for their step size themselves, beside their twins."""
 
 from functools import wraps
+from typing import Any
 
 import jax
 import optax
-from case import Bounds, Case, halving, matrices, slow_halving
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.case import Bounds, Case, halving, matrices, pair_with_extras, slow_halving
 
 fading = optax.exponential_decay(1.0, transition_steps=50, decay_rate=0.5)
 warmup = optax.linear_schedule(0.1, 1.0, 20)
 
 
 @wraps(optax.contrib.dog)
-def optax_dog(init_step=1e-6, init_step_kind="heuristic", **rest):
+def optax_dog(init_step=1e-6, init_step_kind: Any = "heuristic", **rest):
     return optax.contrib.dog(init_step=(init_step_kind, init_step), **rest)
 
 
@@ -40,7 +41,7 @@ def divided(twin):
             divide = lambda u, w: (u + lost * w) * (1 - lost) - lost * w
             return jax.tree.map(divide, updates, params), state
 
-        return optax.GradientTransformationExtraArgs(inner.init, update)
+        return pair_with_extras(inner.init, update)
 
     return make
 

@@ -2,25 +2,39 @@
 
 import functools
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from case import Case, corrected, crawl, crawling_halving, halving, matrices, rate, slow, slow_halving, steady
 
 import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.case import (
+    Case,
+    corrected,
+    crawl,
+    crawling_halving,
+    halving,
+    matrices,
+    pair,
+    pair_with_extras,
+    rate,
+    slow,
+    slow_halving,
+    steady,
+)
 
 
 @functools.wraps(optax.rprop)
 def prompt_rprop(*args, **hyperparameters):
     """Optax's rprop making the step that it has just computed and stored, instead of the one stored before."""
-    late = optax.rprop(*args, **hyperparameters)
+    late: Any = optax.rprop(*args, **hyperparameters)
 
     def update(grads, state, params=None):
         _, state = late.update(grads, state, params)
         return jax.tree.map(jnp.negative, state[0].prev_updates), state
 
-    return optax.GradientTransformation(late.init, update)
+    return pair(late.init, update)
 
 
 @functools.wraps(optax.optimistic_adam)
@@ -54,7 +68,7 @@ def noisy_sgd(learning_rate, eta=0.01, gamma=0.55):
         noise = optax.tree.random_like(key, grads, jax.random.normal)
         return optax.tree.add_scale(grads, jnp.sqrt(eta / (t + 1) ** gamma), noise), t + 1
 
-    add_noise = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros([], jnp.int32), update)
+    add_noise = pair_with_extras(lambda params: jnp.zeros([], jnp.int32), update)
     return optax.chain(add_noise, optax.scale_by_learning_rate(learning_rate))
 
 

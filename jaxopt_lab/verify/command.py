@@ -1,0 +1,45 @@
+"""`jaxopt-lab verify`: recompute what the project claims, and print it."""
+
+import importlib.metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+app = typer.Typer(no_args_is_help=True, help="Recompute what is claimed, and print it.")
+
+
+@app.callback()
+def _verify() -> None:
+    """Recompute what is claimed, and print it."""
+
+
+@app.command()
+def optimizers(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Some; by default all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file for the whole table, in Markdown.")] = None,
+) -> None:
+    """Hold every optimizer against its witnesses; the exit status is 1 where one is beyond its bounds."""
+    from jaxopt_lab.optimizers import OPTIMIZERS
+
+    names = names or list(OPTIMIZERS)
+    if unknown := sorted(set(names) - set(OPTIMIZERS)):
+        typer.echo(f"error: no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` has their names.", err=True)
+        raise typer.Exit(2)
+    from jaxopt_lab.verify.optimizers import conformance, table
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        under_way = progress.add_task("programs", total=conformance.programs(names))
+        measured = conformance.measure(names, lambda: progress.advance(under_way))
+    rows = [(conformance.describe(name), table.shown(measured[name])) for name in names]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "optax"))
+    console = Console()
+    console.print(table.board(rows))
+    if out is not None:
+        out.write_text(table.markdown(rows, versions), "utf-8")
+        typer.echo(out)
+    if beyond := table.misses(measured):
+        console.print("Beyond the bounds:", *beyond, sep="\n")
+        raise typer.Exit(1)

@@ -1,0 +1,182 @@
+"""A method's row of the conformance table: what is said of it, and what is measured."""
+
+import functools
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.verify.optimizers.case import Bounds
+from jaxopt_lab.verify.optimizers.cases import METHODS
+from jaxopt_lab.verify.optimizers.conventions import CONVENTIONS, NOT_TRACED, TWINS
+from jaxopt_lab.verify.optimizers.defects import sentence
+from jaxopt_lab.verify.optimizers.golden import ROWS, Row
+from jaxopt_lab.verify.optimizers.golden.replay import difference, sources
+from jaxopt_lab.verify.optimizers.walks import Differences, differences
+
+PYTORCH = "PyTorch 2.13.0"
+LIMITS = ("float64 step", "float32 step", "float64 way", "float32 way")
+SIDE = 1024
+"""Rows and columns of the float32 matrix on which a state is weighed."""
+
+
+class Description(NamedTuple):
+    """What is said of a method: the same on every machine."""
+
+    name: str
+    paper: str  # Markdown, with its link
+    witnesses: list[str]  # the twin in Optax, then whose runs were recorded
+    conventions: str
+    defect: str  # of Optax's, or ""
+    wide_bounds: list[str]  # every bound wider than usual, and why
+    traced: list[str]
+    not_traced: dict[str, str]
+    state_bytes: float  # per parameter
+
+
+class Figures(NamedTuple):
+    """What is measured."""
+
+    step64: float
+    step32: float
+    recorded: float | None  # None: nothing is recorded
+    misses: list[str]  # what exceeds its bound, in words
+
+
+def describe(name: str) -> Description:
+    """All of a method's row but the figures."""
+    rows = {record: row for record, row in ROWS.items() if row.method == name}
+    return Description(
+        name,
+        _paper(name),
+        [_twin(name), *_recorders(rows)],
+        CONVENTIONS.get(name, ""),
+        sentence(name),
+        _wide_bounds(name, rows),
+        [p.name for p in _numeric(name)],
+        {argument: why for (method, argument), why in NOT_TRACED.items() if method == name},
+        state_bytes(name),
+    )
+
+
+def programs(names: Iterable[str]) -> int:
+    """How many programs `measure` runs."""
+    return sum(2 + sum(row.method == name for row in ROWS.values()) for name in names)
+
+
+def measure(names: Iterable[str], done: Callable[[], None] = lambda: None) -> dict[str, Figures]:
+    """Walk the methods beside their twins in both precisions, and along their records.
+
+    `done` is called, from any thread, whenever one of the `programs` has run.
+    """
+
+    def counted(function, *arguments):
+        found = function(*arguments)
+        done()
+        return found
+
+    def replayed(record):
+        return difference(record, ROWS[record].make())
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        submit = functools.partial(pool.submit, counted)
+        walks = {(name, p): submit(differences, name, p) for name in names for p in ("float64", "float32")}
+        records = {record: submit(replayed, record) for record, row in ROWS.items() if row.method in names}
+    found = {record: future.result() for record, future in records.items()}
+    return {
+        name: _figures(
+            name,
+            walks[name, "float64"].result(),
+            walks[name, "float32"].result(),
+            {record: gap for record, gap in found.items() if ROWS[record].method == name},
+        )
+        for name in names
+    }
+
+
+def _figures(name: str, wide: Differences, narrow: Differences, replayed: dict[str, float]) -> Figures:
+    bounds = METHODS[name].bounds
+    misses = [
+        f"{what} {gap:.1e} in {precision}"
+        for precision, seen in (("float64", wide), ("float32", narrow))
+        for what, gap in seen.beyond(bounds, precision).items()
+    ]
+    misses += [f"{record} {gap:.1e}" for record, gap in replayed.items() if not gap <= ROWS[record].bound]
+    worst = lambda seen: max((seen.step, seen.traced), key=lambda gap: math.inf if math.isnan(gap) else gap)
+    return Figures(worst(wide), worst(narrow), max(replayed.values(), default=None), misses)
+
+
+def state_bytes(name: str) -> float:
+    """Bytes of state per parameter of a square float32 matrix."""
+    with jax.enable_x64(False):
+        init = lambda: OPTIMIZERS[name](**METHODS[name].numeric).init({"w": jnp.zeros((SIDE, SIDE))})
+        state = jax.eval_shape(init)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / SIDE**2
+
+
+def traces(name: str) -> bool:
+    """Whether one program serves all values of every numeric hyperparameter, those that are off by default too.
+
+    Where it does not, JAX says why, in an exception.
+    """
+    given = METHODS[name].traceable()
+    values = {p.name: jnp.asarray(given.get(p.name, 1.0)) for p in _numeric(name)}
+    w = {"a": jnp.ones((3, 2)), "b": jnp.ones(3)}
+    loss = lambda w: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w))
+
+    def step(values, w):
+        optimizer = optax.with_extra_args_support(OPTIMIZERS[name](**values, **METHODS[name].structural))
+        extras: dict[str, Any] = {"value": loss(w), "value_fn": loss, "key": jax.random.key(0)}
+        return optimizer.update(w, optimizer.init(w), w, **extras)
+
+    jax.eval_shape(step, values, w)
+    return True
+
+
+def _numeric(name: str) -> list[inspect.Parameter]:
+    parameters = inspect.signature(OPTIMIZERS[name]).parameters.values()
+    return [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def _paper(name: str) -> str:
+    """The reference that the docstring begins with, its addresses as links."""
+    first = " ".join(inspect.cleandoc(OPTIMIZERS[name].__doc__ or "").split("\n\n")[0].split())
+    link = lambda address: f"[{re.sub(r'^https://(arxiv.org/abs/|doi.org/)?', '', address[0])}]({address[0]})"
+    # An address ends where a bracket closes that it has not opened.
+    return re.sub(r"https://(?:\([^()\s]*\)|[^();,\s])+", link, first[: first.rindex(")") + 1])
+
+
+def _twin(name: str) -> str:
+    called = {"gradient_descent": "sgd", "momentum": "sgd"}.get(name, name)
+    room = "optax" if callable(getattr(optax, called, None)) else "optax.contrib"
+    return f"{room}.{called}" + (f" ({TWINS[name]})" if name in TWINS else "")
+
+
+def _recorders(rows: Iterable[str]) -> list[str]:
+    """Whose code was recorded, its version or commit, and which of its runs."""
+    runs: dict[str, list[str]] = {}
+    for record in rows:
+        facts = sources()[record.split("/")[0]]
+        commit = facts["commit"].split(" ")[0]
+        whose = f"{facts['source'].split(' (')[0].removeprefix('PyPI ').removeprefix('repo ')} at {commit[:7]}"
+        runs.setdefault(PYTORCH if record.startswith("torch_") else whose, []).append(record)
+    return [f"{whose}: {', '.join(records)}" for whose, records in runs.items()]
+
+
+def _wide_bounds(name: str, rows: dict[str, Row]) -> list[str]:
+    bounds, usual = METHODS[name].bounds, Bounds()
+    wide = [f"{what} {bounds[i]:.0e}" for i, what in enumerate(LIMITS) if bounds[i] != usual[i]]
+    found = [f"{', '.join(wide)}: {bounds.why}"] if wide else []
+    by_reason: dict[str, list[str]] = {}
+    for record, row in rows.items():
+        if row.why:
+            by_reason.setdefault(f"to {row.bound:.0e}: {row.why}", []).append(record)
+    return found + [f"{', '.join(records)} {why}" for why, records in by_reason.items()]

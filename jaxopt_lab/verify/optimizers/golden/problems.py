@@ -1,0 +1,51 @@
+"""The two problems on which the authors' code was recorded: small tanh networks, with no random number anywhere."""
+
+import jax.numpy as jnp
+import numpy as np
+
+MATRIX = ("muon", "moonlight_muon", "torch_muon")
+"""Sources recorded on the second problem."""
+
+
+def grid(function, *shape):
+    """Function of the indices, as an array of this shape in JAX's present default precision."""
+    return jnp.asarray(np.fromfunction(function, shape), float)
+
+
+def start():
+    return {
+        "W1": grid(lambda i, j: 0.5 * np.sin(1 + 3 * i + 7 * j), 6, 4),
+        "b1": grid(lambda i: 0.1 * np.sin(2 + 5 * i), 6),
+        "W2": grid(lambda i, j: 0.5 * np.sin(3 + 2 * i + 5 * j), 3, 6),
+        "b2": grid(lambda i: 0.1 * np.cos(1 + 4 * i), 3),
+    }
+
+
+def loss(w, **_):
+    x = grid(lambda n, k: np.cos(0.5 + 1.3 * n + 2.1 * k), 10, 4)
+    y = grid(lambda n, m: 0.4 + 1.5 * np.cos(1 + 1.3 * n + 1.9 * m) + 0.3 * np.cos(2.6 * n + m), 10, 3)
+    return jnp.mean((jnp.tanh(x @ w["W1"].T + w["b1"][None, :]) @ w["W2"].T + w["b2"][None, :] - y) ** 2)
+
+
+def matrix_start():
+    return {
+        "W1": grid(lambda i, j: 0.5 * np.sin(1 + 3 * i + 7 * j + 2 * i * j), 6, 4),
+        "b1": grid(lambda i: 0.1 * np.sin(2 + 5 * i), 6),
+        "W2": grid(lambda i, j: 0.5 * np.sin(2 + 5 * i + 3 * j + 4 * i * j), 3, 6),
+        "b2": grid(lambda i: 0.1 * np.cos(1 + 2 * i), 3),
+    }
+
+
+def matrix_loss(w, **_):
+    x = grid(lambda n, j: np.cos(1 + 2 * n + 3 * j + 5 * n * j), 10, 4)
+    y = grid(lambda n, k: 0.8 * np.cos(0.5 + n + 2 * k + 3 * n * k), 10, 3)
+    return jnp.mean((jnp.tanh(x @ w["W1"].T + w["b1"][None, :]) @ w["W2"].T + w["b2"][None, :] - y) ** 2)
+
+
+def flat(w):
+    """All parameters as one vector, in the record's order."""
+    return jnp.concatenate([w[name].ravel() for name in ("W1", "b1", "W2", "b2")])
+
+
+WEIGHTS = np.r_[0:24, 30:48]
+"""Where W1 and W2 are in `flat`: some records hold these alone."""

@@ -1,0 +1,63 @@
+"""Where Optax is wrong: as it stands it is neither ours nor the authors'; with the one named change it is both."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import jaxopt_lab as jl
+from jaxopt_lab.verify.optimizers.cases import CASES
+from jaxopt_lab.verify.optimizers.defects import BESIDE_THEM, DEFECTS
+from jaxopt_lab.verify.optimizers.golden import ROWS
+from jaxopt_lab.verify.optimizers.golden.replay import difference
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS
+from jaxopt_lab.verify.optimizers.walks import walked
+
+each_defect = pytest.mark.parametrize("name", DEFECTS)
+with_record = [name for name, defect in DEFECTS.items() if defect.record]
+
+
+@each_defect
+def test_mended_it_is_ours_and_as_it_stands_it_is_not(name):
+    defect, mixed = DEFECTS[name], PROBLEMS["mixed"]
+    case = CASES[defect.case]
+    assert case.ours is jl.OPTIMIZERS[name]
+    assert case.twin is not defect.optax
+    assert walked(case, mixed, "float64").step <= case.bounds.step64
+    assert walked(case._replace(twin=defect.optax), mixed, "float64").step > defect.off
+
+
+@pytest.mark.parametrize("name", with_record)
+def test_mended_it_is_the_authors_and_as_it_stands_it_is_not(name):
+    """And ours is the authors' by `test_golden`."""
+    defect = DEFECTS[name]
+    row, mended = ROWS[defect.record], CASES[defect.case].twin
+    assert row.method == name
+    assert difference(defect.record, mended(**defect.at)) <= row.bound
+    assert difference(defect.record, defect.optax(**defect.at)) > 1e-3
+
+
+def test_optaxs_adadelta_goes_uphill_by_default_and_ours_at_rate_minus_one():
+    w = jnp.asarray([3.0, -2.0])
+    first = lambda optimizer: optimizer.update(w, optimizer.init(w), w)[0]
+    assert (first(optax.adadelta()) * w > 0).all()
+    assert jnp.allclose(first(optax.adadelta()), first(jl.adadelta(-1.0)), rtol=1e-6)
+
+
+def test_optaxs_lbfgs_goes_uphill_after_negative_curvature(float64):
+    """Where ours goes on downhill: on -cos w from 2."""
+    loss = lambda w: -jnp.cos(w[0])
+    slopes = {}
+    for ours, factory in ((True, jl.lbfgs), (False, optax.lbfgs)):
+        optimizer, w = factory(0.1, linesearch=None), jnp.asarray([2.0])
+        state = optimizer.init(w)
+        for _ in range(2):
+            g = jax.grad(loss)(w)
+            updates, state = optimizer.update(g, state, w)
+            slopes[ours], w = float(jnp.sum(updates * g)), w + updates
+    assert slopes[True] < 0 < slopes[False]
+
+
+def test_every_named_defect_is_shown():
+    assert set(BESIDE_THEM) == {"adadelta", "lbfgs"}
+    assert not set(BESIDE_THEM) & set(DEFECTS)
