@@ -6,28 +6,35 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.resources
-import inspect
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
 import jaxopt_lab
+from jaxopt_lab import listing
 from jaxopt_lab.board import board
 from jaxopt_lab.checks import check_memory
-from jaxopt_lab.optimizers import PRIORS
-from jaxopt_lab.statistics.score import default_metric
+from jaxopt_lab.durable import terminable
+from jaxopt_lab.runs import RUN, folder_of, stored, taken, write_about
+from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.labelled import RESULTS
 from jaxopt_lab.validation import check_count
 from jaxopt_lab.verify import command as verify
 
 if TYPE_CHECKING:
-    from jaxopt_lab.results import Results
     from jaxopt_lab.spec import Spec
 
+AllowDifferentVersion = Annotated[
+    bool, typer.Option("--allow-different-version", help="Go on with what other versions or another device began.")
+]
 # Importing this module took about the processor time that the process has used so far. (No clock tells when it began.)
 BEGAN = time.perf_counter() - time.process_time()
 NOTE = (
@@ -66,42 +73,73 @@ def _options(
 @app.command()
 def run(
     spec: Annotated[Path | None, typer.Argument(help="A TOML file; without one, the built-in first look.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A new folder; by default runs/NAME-TIME.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="A new folder, or that of a broken run of the same spec. By default runs/NAME-TIME."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, instead of the spec's.")] = None,
     memory: Annotated[float | None, typer.Option(help="Bytes to take; below 1, a share of what is free.")] = None,
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it will take, and run nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    allow_different_version: AllowDifferentVersion = False,
 ) -> None:
     """Sweep every task of a spec; print leaderboards, write results, tables and pictures."""
+    given = {"steps": steps, "seeds": seeds, "memory": memory}
+    _run(lambda: _read(spec, given), out, cache, plan, quiet, allow_different_version)
+
+
+@app.command()
+def resume(
+    out: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")],
+    cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    allow_different_version: AllowDifferentVersion = False,
+) -> None:
+    """Go on with a run that was interrupted or killed, from where it was last saved."""
+    _run(lambda: _read_stored(out), out, cache, False, quiet, allow_different_version)
+
+
+def _run(
+    read: "Callable[[], Spec]", out: str | None, cache: bool, plan: bool, quiet: bool, allow_different_version: bool
+) -> None:
     seconds = {"imports": time.perf_counter() - BEGAN}
     folder, interrupted, compiling = None, False, 0.0
-    if out is not None and (out.exists() or out.is_symlink()):
-        _fail(f"{out} exists already and nothing is overwritten: choose another --out.")
-    try:
-        with _timed(seconds, "imports"):
-            _heavy_imports()
-        with _timed(seconds, "checks and data"):
-            checked = _read(spec, {"steps": steps, "seeds": seeds, "memory": memory}, cache)
-        if plan:
-            _show_plan(checked)
-            return
-        folder = _new_folder(out, checked)
-        interrupted, compiling = _sweeps(checked, folder, quiet, seconds)
-    except MemoryError as error:  # a single trial does not fit
-        _fail(str(error))
-    except KeyboardInterrupt:
-        interrupted = True
-    if interrupted or folder is None:
-        written = sorted(str(path.parent) for path in folder.glob("*/table.csv")) if folder else []
-        typer.echo(f"Interrupted. Written: {', '.join(written) or 'nothing'}.", err=True)
-        raise typer.Exit(130)
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".csv", ".png", ".toml", ".zarr")):
-        typer.echo(path)
+    with terminable() as terminated:
+        try:
+            with _timed(seconds, "imports"):
+                _heavy_imports()
+            if out is not None and not plan:
+                _refuse_strange(out)
+            with _timed(seconds, "checks and data"):
+                spec = read()
+            if plan:
+                _show_plan(spec, cache)
+                return
+            folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+            options = {"cache": cache, "allow_different_version": allow_different_version}
+            with taken(folder, spec):
+                interrupted, compiling = _sweeps(spec, options, folder, quiet, seconds)
+        except (MemoryError, RunError) as error:  # a single trial does not fit; a folder is not to be had
+            _fail(str(error))
+        except KeyboardInterrupt:
+            interrupted = True
+        if interrupted or folder is None:
+            _say_interrupted(folder)
+            raise typer.Exit(128 + signal.SIGTERM if terminated else 130)
+    for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".png", ".toml", ".parquet"))):
+        typer.echo(folder.url(name))
     seconds["in all"] = time.perf_counter() - BEGAN
     parts = ", ".join(f"{part} {took:.1f} s" for part, took in seconds.items())
     typer.echo(f"Time: {parts}. Programs compile while others run; added up, compiling took {compiling:.1f} s.")
+
+
+def _say_interrupted(folder: Folder | None) -> None:
+    written = [folder.url(task) for task in _tasks(folder)] if folder else []
+    typer.echo(f"Interrupted. Written: {', '.join(written) or 'nothing'}.", err=True)
+    if folder is not None and folder.exists():
+        typer.echo(f"Go on with: jaxopt-lab resume {shlex.quote(folder.url())}", err=True)
 
 
 @app.command("list")
@@ -110,38 +148,29 @@ def list_(
     priors: Annotated[bool, typer.Option("--priors", help="Where each hyperparameter is worth searching.")] = False,
 ) -> None:
     """List optimizers with their hyperparameters, or tasks with their arguments."""
-    if priors:
-        _list_priors(what)
-        return
-    for name, function in (jaxopt_lab.OPTIMIZERS if what == "optimizers" else jaxopt_lab.TASKS).items():
-        parameters = inspect.signature(function).parameters.values()
-        arguments = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
-        typer.echo(f"{name}({', '.join(arguments)})")
-        typer.echo(f"    {(inspect.getdoc(function) or '').partition(chr(10))[0]}")
-
-
-def _list_priors(what: str) -> None:
-    if what != "optimizers":
+    if priors and what != "optimizers":
         _fail("--priors is for optimizers: a task has nothing to search.")
-    for name, factory in jaxopt_lab.OPTIMIZERS.items():
-        typer.echo(name)
-        for hyperparameter, prior in PRIORS.get(factory, {}).items():
-            how = {"log": "log", "linear": "linear", "one_minus": "log in 1 - value"}[prior.spacing]
-            typer.echo(f"    {hyperparameter}: {prior.low:g} to {prior.high:g}, {how} ({prior.source})")
+    for line in listing.priors() if priors else listing.signatures(what):
+        typer.echo(line)
 
 
 @app.command()
-def show(path: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one results.zarr.")]) -> None:
-    """Print the leaderboards of a run again."""
-    stores = sorted(path.glob("*/results.zarr")) or [path]
+def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or one results.zarr.")]) -> None:
+    """Print the leaderboards of a run again, or of one that is under way as far as it was last written."""
     try:
-        found = [jaxopt_lab.load(store) for store in stores]
-    except (OSError, ValueError) as error:
+        folder = folder_of(path)
+        found = [jaxopt_lab.load(folder.url(task)) for task in _tasks(folder) or [""]]
+    except (OSError, ValueError, RunError) as error:
         _fail(str(error))
     console = Console()
     for results in sorted(found, key=lambda r: r.dataset.attrs["created"]):
         console.print(board(results, console.width), "")
     console.print(NOTE, style="dim")
+
+
+def _tasks(folder: Folder) -> list[str]:
+    """Of a run, those of whose results something is written."""
+    return [name for name in folder.names() if RESULTS in folder.names(name)]
 
 
 def _fail(message: str) -> NoReturn:
@@ -164,16 +193,23 @@ def _heavy_imports() -> None:
         importlib.import_module(module)
 
 
-def _show_plan(spec: "Spec") -> None:
+def _show_plan(spec: "Spec", cache: bool) -> None:
     """What each task's sweep will take."""
     for name, task in spec.tasks.items():
-        typer.echo(f"{name}: {jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options)}\n")
+        forecast = jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options, cache=cache)
+        typer.echo(f"{name}: {forecast}\n")
 
 
-def _read(path: Path | None, overrides: dict[str, int | float | None], cache: bool) -> "Spec":
+def _refuse_strange(out: str) -> None:
+    """Before anything is read or made: a folder that is no run's is left alone."""
+    folder = folder_of(out)
+    link = folder.local is not None and folder.local.is_symlink()
+    if link or (folder.exists() and stored(folder) is None):
+        _fail(f"{out} exists already and is no run's folder. Nothing is overwritten: choose another --out.")
+
+
+def _read(path: Path | None, overrides: dict[str, int | float | None]) -> "Spec":
     """The spec at the path, or the built-in one; some of its options replaced."""
-    import dataclasses
-
     from jaxopt_lab.spec import parse
 
     source = importlib.resources.files("jaxopt_lab") / "specs" / "first-look.toml" if path is None else path
@@ -184,29 +220,31 @@ def _read(path: Path | None, overrides: dict[str, int | float | None], cache: bo
             for name, value in overrides.items()
             if value is not None
         }
-        spec = parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
+        return parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
     except UnicodeDecodeError:
         _fail(f"{path} is not a TOML file: it is not text in UTF-8.")
     except FileNotFoundError:
         _fail(f"There is no {path}.")
     except (OSError, ValueError) as error:
         _fail(str(error))
-    # A copy of the spec goes with the results; it must say what was run.
-    changes = "".join(f"# run with --{name} {value}\n" for name, value in given.items())
-    return dataclasses.replace(spec, text=changes + spec.text, options={**spec.options, "cache": cache})
 
 
-def _new_folder(out: Path | None, spec: "Spec") -> Path:
-    folder = Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}" if out is None else out
+def _read_stored(out: str) -> "Spec":
+    """The spec of a run's folder, from which nothing is imported."""
+    from jaxopt_lab.spec import parse
+
+    found = stored(folder_of(out))
+    if found is None:
+        _fail(f"{out} is not the folder of a run that `jaxopt-lab run` has begun: it has no {RUN}.")
     try:
-        folder.mkdir(parents=True)
-        (folder / "spec.toml").write_text(spec.text, "utf-8")
-    except OSError as error:
-        _fail(f"Cannot make the folder {folder}: {error.strerror}.")
-    return folder
+        return parse(found.text, found.source, found.given, imports=False)
+    except ValueError as error:
+        _fail(str(error))
 
 
-def _sweeps(spec: "Spec", folder: Path, quiet: bool, seconds: dict[str, float]) -> tuple[bool, float]:
+def _sweeps(
+    spec: "Spec", options: dict[str, Any], folder: Folder, quiet: bool, seconds: dict[str, float]
+) -> tuple[bool, float]:
     """Sweep task by task, writing and printing each as it ends; was it interrupted, and how long did it compile?"""
     import pandas as pd
 
@@ -215,7 +253,14 @@ def _sweeps(spec: "Spec", folder: Path, quiet: bool, seconds: dict[str, float]) 
     console, boards, compiling, interrupted = Console(), [], 0.0, False
     for name, task in spec.tasks.items():
         with _timed(seconds, "compiling and running"), shown(name) if not quiet else contextlib.nullcontext() as report:
-            results = jaxopt_lab.sweep(list(spec.spaces), task, spec.spaces, **spec.options, progress=report or False)
+            results = jaxopt_lab.sweep(
+                list(spec.spaces),
+                task,
+                spec.spaces,
+                **{**spec.options, **options},
+                progress=report or False,
+                out=folder.url(name),
+            )
         compiling += results.dataset.attrs["compile_seconds"]
         interrupted = bool(results.dataset.attrs["interrupted"])
         with _timed(seconds, "pictures and writing"), _interrupts_later():
@@ -223,27 +268,12 @@ def _sweeps(spec: "Spec", folder: Path, quiet: bool, seconds: dict[str, float]) 
             rows.insert(0, "task", name)
             boards.append(rows)
             console.print(board(results, console.width), "")
-            _write(results, folder / name)
-            pd.concat(boards).to_csv(folder / "leaderboard.csv", index=False)
+            write_about(results, folder, name)
+            folder.write("leaderboard.csv", pd.concat(boards).to_csv(index=False).encode())
         if interrupted:
             break
     console.print(NOTE, style="dim")
     return interrupted, compiling
-
-
-def _write(results: "Results", folder: Path) -> None:
-    """Everything about one task: the results first, since the rest can be made from them again."""
-    folder.mkdir()
-    results.save(folder / "results.zarr")
-    results.table().to_csv(folder / "table.csv", index=False)
-    figures = {
-        "sensitivity": results.plot.sensitivity(),
-        "curves": results.plot.curves(default_metric(results.dataset)),
-    }
-    with contextlib.suppress(ValueError):  # no regression, or its parameters were not kept: nothing to draw
-        figures["fit"] = results.plot.fit()
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=150)
 
 
 @contextlib.contextmanager

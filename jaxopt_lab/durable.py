@@ -66,7 +66,7 @@ def run_durably(
             run.folder.write(TABLE, table.getvalue())
 
         run.show = show
-        with _terminable() as came:
+        with terminable() as came:
             results = collect(plan, execute(plan, report, run), tables)
             if results.dataset.attrs["interrupted"]:
                 run.interrupt(write_all)
@@ -78,7 +78,7 @@ def run_durably(
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[list[int]]:
+def terminable() -> Iterator[list[int]]:
     """Inside, SIGTERM interrupts as Ctrl-C does, where nobody else has a say in it. Yields whether it has come."""
     came: list[int] = []
     in_main = threading.current_thread() is threading.main_thread()

@@ -29,11 +29,8 @@ Configurations are the product of all values. At the top level, `combine = "zipp
 import contextlib
 import dataclasses
 import functools
-import inspect
 import re
 import tomllib
-import types
-import typing
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, NoReturn
@@ -41,37 +38,19 @@ from typing import Any, NoReturn
 from jaxopt_lab import space
 from jaxopt_lab.arguments import addressed
 from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters, check_memory, check_strategy
-from jaxopt_lab.engine.stopping import RULES, StopRule
 from jaxopt_lab.space import Configurations, configurations
+from jaxopt_lab.spec_values import checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
 from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
 from jaxopt_lab.toml_lines import in_toml, key_lines
 from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
 
-
-def _stop(raw: Any) -> StopRule:
-    """A rule of the file: { halving = { min_steps = 50 } }."""
-    if not isinstance(raw, dict) or len(raw) != 1:
-        raise TypeError(f"stop must be a table with one of {', '.join(RULES)}, got {raw!r}.")
-    ((kind, arguments),) = raw.items()
-    check_known("rule to stop by:", kind, RULES)
-    if not isinstance(arguments, dict):
-        raise TypeError(f"{kind} must be a table of its arguments, got {arguments!r}.")
-    parameters = inspect.signature(RULES[kind]).parameters
-    for name in arguments:
-        check_known(f"argument of {kind}:", name, parameters)
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in arguments:
-            raise ValueError(f"{kind} needs {name}: write {{ {kind} = {{ {name} = 100 }} }}, for example.")
-    return RULES[kind](**arguments)
-
-
 REQUIRED = ("steps", "tasks", "optimizers")
 # How `sweep` checks its own options; whatever passes here, it takes.
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate", "chunk")},
-    "stop": _stop,
+    "stop": stop_rule,
     "strategy": check_strategy,
     "memory": check_memory,
     "target": functools.partial(check_number, "target"),
@@ -79,9 +58,6 @@ OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "seeds": check_seeds,
 }
 KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
-# What an argument with a type of Python's may be in the file; the tasks themselves check arguments of other types.
-KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}
-
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
 
 
@@ -98,15 +74,18 @@ class Spec:
     tasks: Mapping[str, Task]  # by name
     spaces: Mapping[str, Configurations]  # of each optimizer, by its name
     options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
+    source: str  # what it was read from, for errors
+    given: Mapping[str, Any]  # those of the options that were given instead of the spec's
 
 
-def parse(text: str, source: str, given: Mapping[str, Any] | None = None) -> Spec:
+def parse(text: str, source: str, given: Mapping[str, Any] | None = None, imports: bool = True) -> Spec:
     """Read a spec and check all of it, so that nothing in it is left to fail once programs compile.
 
     Args:
         text: TOML.
         source: What to call it in errors, for example the file's path.
         given: Further arguments of `sweep`, checked already, instead of the spec's.
+        imports: Whether "package.module:function" is imported; refused where the text is not one that its user wrote.
 
     Raises:
         SpecError: It is not TOML, or a name, type or value in it is wrong.
@@ -118,14 +97,17 @@ def parse(text: str, source: str, given: Mapping[str, Any] | None = None) -> Spe
         found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
         line = found[1] if found and found[1] else text.count("\n") + 1
         raise SpecError(f"{source}:{line}: {str(error)[: found.start()] if found else error}.") from None
-    return _Reader(text, source, document, given or {}).spec()
+    return _Reader(text, source, document, given or {}, imports).spec()
 
 
 class _Reader:
     """Reads one document; knows on which line each of its keys stands."""
 
-    def __init__(self, text: str, source: str, document: dict[str, Any], given: Mapping[str, Any]):
+    def __init__(
+        self, text: str, source: str, document: dict[str, Any], given: Mapping[str, Any], imports: bool = True
+    ):
         self.text, self.source, self.document, self.given = text, source, document, given
+        self.addressed = addressed if imports else of_a_stranger
         self.lines = key_lines(text)
 
     def spec(self) -> Spec:
@@ -145,20 +127,22 @@ class _Reader:
             arguments[task] = {}
             for argument, raw in table.items():
                 with self.at("tasks", task, argument):
-                    arguments[task][argument] = _check_argument(task, argument, _plain(raw))
+                    arguments[task][argument] = checked_argument(task, argument, plain(raw))
         spaces, options = self.spaces(), options | dict(self.given)
-        return Spec(name, self.text, self.tasks(arguments, spaces, options), spaces, options)
+        return Spec(
+            name, self.text, self.tasks(arguments, spaces, options), spaces, options, self.source, dict(self.given)
+        )
 
     def spaces(self) -> dict[str, Configurations]:
         combine, common = self.combination(), self.document.get("space", {})
         if not isinstance(common, dict):
             self.fail(("space",), f"space must be a table, got {common!r}.")
         spaces = {}
-        for name, table in self.tables("optimizers", addressed).items():
+        for name, table in self.tables("optimizers", self.addressed).items():
             values = {}
             for column, raw in (common | table).items():
                 with self.at(*self.place(name, column)):
-                    values[column] = _values(column, raw)
+                    values[column] = hyperparameter(column, raw)
                     combine({column: values[column]})  # alone first: what is wrong with it has a line of its own
             with self.at("optimizers", name):
                 spaces[name] = combine(values) if values else configurations({})
@@ -207,7 +191,7 @@ class _Reader:
                 for column in [c for c in table.columns if c.startswith(TASK_PREFIX)]:
                     with self.at(*self.place(optimizer, column)):
                         for value in table.columns[column]:
-                            _check_argument(name, column.removeprefix(TASK_PREFIX), value)
+                            checked_argument(name, column.removeprefix(TASK_PREFIX), value)
             self.check_sweep(name, tasks[name], spaces, options)
         return tasks
 
@@ -258,43 +242,3 @@ def _objection(check: Callable[..., Any], *args: Any, **options: Any) -> str | N
     except MISTAKES as error:
         return str(error)
     return None
-
-
-def _values(column: str, raw: Any) -> Any:
-    """One hyperparameter of the file as a space takes it."""
-    if not isinstance(raw, dict):
-        return raw
-    if f"{column}." == TASK_PREFIX:
-        raise ValueError(f'Write an argument of the task in quotes: "{TASK_PREFIX}{next(iter(raw), "NAME")}" = ...')
-    if len(raw) != 1:
-        raise ValueError(f"{column} must be one of log, linear and static, got {raw!r}.")
-    ((kind, given),) = raw.items()
-    check_known(f"kind of values for {column}:", kind, ("log", "linear", "static"))
-    if not isinstance(given, list):
-        raise TypeError(f"{column}: {kind} must be a list, got {given!r}.")
-    if kind == "static":
-        return space.static([_plain(value) for value in given])
-    if len(given) not in (2, 3):
-        raise ValueError(f"{column}: {kind} must be [low, high, count], or [low, high] to draw from, got {given!r}.")
-    return (space.log if kind == "log" else space.linear)(*given)
-
-
-def _check_argument(task: str, name: str, value: Any) -> Any:
-    """The value; raises where the signature says that it is of another type: "no" would pass for true."""
-    parameters = inspect.signature(TASKS[task]).parameters
-    check_known(f"argument of task {task!r}:", name, parameters)
-    annotation = parameters[name].annotation
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    fits = type(value) in options or (type(value) is int and float in options)
-    if not fits and all(option in KINDS for option in options):
-        raise TypeError(f"{name} must be {' or '.join(KINDS[option] for option in options)}, got {value!r}.")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """A value of the file as Python has it: "none" is None, and lists are tuples, which can be hashed."""
-    if isinstance(value, list):
-        return tuple(_plain(v) for v in value)
-    if not isinstance(value, bool | int | float | str):
-        raise TypeError(f"Got {value!r}: write a number, a string, true, false, or a list of them.")
-    return None if value == "none" else value

@@ -49,8 +49,10 @@ def finished(tmp_path_factory):
 
 def test_everything_is_written_and_can_be_read(finished):
     result, folder = finished
-    results = {"results.zarr", "table.csv", "sensitivity.png", "curves.png"}
-    assert {p.name for p in folder.iterdir()} == {"spec.toml", "leaderboard.csv", "quadratic", "linear_regression"}
+    kept = {"results.zarr", "manifest.json", "packs", "lock", "table.parquet"}
+    results = kept | {"table.csv", "sensitivity.png", "curves.png"}
+    own = {"run.json", "spec.toml", "lock", "leaderboard.csv"}
+    assert {p.name for p in folder.iterdir()} == own | {"quadratic", "linear_regression"}
     assert {p.name for p in (folder / "quadratic").iterdir()} == results
     assert {p.name for p in (folder / "linear_regression").iterdir()} == results | {"fit.png"}
     assert (folder / "spec.toml").read_text() == SPEC
@@ -62,7 +64,8 @@ def test_everything_is_written_and_can_be_read(finished):
         assert len(pd.read_csv(folder / task / "table.csv")) == 12
     board = pd.read_csv(folder / "leaderboard.csv")
     assert board["task"].tolist() == ["quadratic"] * 2 + ["linear_regression"] * 2
-    paths = {str(folder / "spec.toml"), str(folder / "leaderboard.csv"), *map(str, folder.glob("*/*.*"))}
+    written = [*folder.glob("*/*.csv"), *folder.glob("*/*.png"), *folder.glob("*/*.parquet")]
+    paths = {str(folder / "spec.toml"), str(folder / "leaderboard.csv"), *map(str, written)}
     assert paths < set(result.stdout.splitlines())
 
 
@@ -206,7 +209,7 @@ def test_an_existing_output_is_left_alone(tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
     assert list((tmp_path / "folder").iterdir()) == []
     (tmp_path / "tiny.toml").write_text(SPEC)
-    assert_refused(invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "mine" / "x"), "Cannot make the folder")
+    assert_refused(invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "mine" / "x"), "Cannot make", "mine")
 
 
 def test_what_is_not_a_run_cannot_be_shown(tmp_path):
@@ -249,11 +252,12 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path):
         stderr = iter(run.stderr or [])
         next(line for line in stderr if line.startswith("linear_regression: 0/8 trials"))
         run.send_signal(signal.SIGINT)
-        last = list(stderr)[-1]
+        *_, interrupted, last = stderr
         stdout = run.stdout.read() if run.stdout else ""
     assert run.returncode == 130
     written = [str(tmp_path / "run" / task) for task in ("linear_regression", "quadratic")]
-    assert last == f"Interrupted. Written: {', '.join(written)}.\n"
+    assert interrupted == f"Interrupted. Written: {', '.join(written)}.\n"
+    assert last == f"Go on with: jaxopt-lab resume {tmp_path / 'run'}\n"
     assert "best validation loss first, interrupted" in " ".join(stdout.split())
     whole, part = (jl.load(tmp_path / "run" / t / "results.zarr").dataset for t in ("quadratic", "linear_regression"))
     assert (whole.attrs["interrupted"], part.attrs["interrupted"]) == (0, 1)
@@ -271,7 +275,7 @@ def test_an_interruption_before_anything_is_written(tmp_path, monkeypatch):
     (tmp_path / "tiny.toml").write_text(SPEC)
     result = invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "run")
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted. Written: nothing.\n"
+    assert result.stderr.startswith("Interrupted. Written: nothing.\nGo on with: ")
 
 
 def test_an_interruption_waits_for_the_end_of_writing():

@@ -74,7 +74,7 @@ def read(folder: Folder) -> Manifest | None:
     """
     try:
         content = folder.read(MANIFEST)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RunError(f"Cannot read {folder.url(MANIFEST)}: {error}.") from error

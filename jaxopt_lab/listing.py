@@ -1,0 +1,25 @@
+"""What there is, as lines of text: optimizers with their hyperparameters, tasks with their arguments, priors."""
+
+import inspect
+from collections.abc import Iterator
+
+from jaxopt_lab.optimizers import OPTIMIZERS, PRIORS
+from jaxopt_lab.tasks import TASKS
+
+
+def signatures(what: str) -> Iterator[str]:
+    """Of all "optimizers" or "tasks": how they are called, and what they are in a sentence."""
+    for name, function in (OPTIMIZERS if what == "optimizers" else TASKS).items():
+        parameters = inspect.signature(function).parameters.values()
+        arguments = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
+        yield f"{name}({', '.join(arguments)})"
+        yield f"    {(inspect.getdoc(function) or '').partition(chr(10))[0]}"
+
+
+def priors() -> Iterator[str]:
+    """Of each optimizer, where each of its hyperparameters is worth searching."""
+    for name, factory in OPTIMIZERS.items():
+        yield name
+        for hyperparameter, prior in PRIORS.get(factory, {}).items():
+            how = {"log": "log", "linear": "linear", "one_minus": "log in 1 - value"}[prior.spacing]
+            yield f"    {hyperparameter}: {prior.low:g} to {prior.high:g}, {how} ({prior.source})"
