@@ -70,7 +70,20 @@ def zeros_like(params: Params, dtype: Any = None) -> Params:
     return jax.tree.map(lambda w: jnp.zeros_like(w, dtype), params)
 
 
-def value_at(value: ScalarOrSchedule, t: jax.Array) -> Any:
+def step_count(*values: ScalarOrSchedule) -> jax.Array | None:
+    """No steps taken so far; None where no value is a schedule, for a method that counts for schedules alone."""
+    return jnp.zeros([], jnp.int32) if any(callable(value) for value in values) else None
+
+
+def next_step(t: Any) -> Any:
+    """One more step taken; the largest count there is stays, and so does None.
+
+    Nor does XLA on a CPU fuse it into all that asks for it, as it would `t + 1`, and copy t for them.
+    """
+    return None if t is None else jnp.maximum(t, t + 1)
+
+
+def value_at(value: ScalarOrSchedule, t: Any) -> Any:
     """The value of a scalar or schedule after `t` steps."""
     return value(t) if callable(value) else value
 

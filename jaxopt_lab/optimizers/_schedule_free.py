@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, value_at
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, value_at
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 
@@ -51,7 +51,7 @@ def schedule_free(
 
     def update(grads, state, params=None):
         needs_params(params, name, "averages")
-        t = state.t + 1
+        t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         if warmup_steps is not None:
             rate = rate * jnp.minimum(t.astype(float) / warmup_steps, 1)

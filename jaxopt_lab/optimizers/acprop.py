@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import one_minus_power, optimizer, searched, zeros_like
+from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -75,6 +75,6 @@ def acprop(
         a = jax.tree.map(lambda g, s: g / root(s), grads, state.s)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * (g - m) ** 2 + eps_root, state.s, grads, m)
-        return a, ACPropState(state.t + 1, m, s)
+        return a, ACPropState(next_step(state.t), m, s)
 
     return decoupled(optimizer(init, update), "acprop", learning_rate, weight_decay, mask)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers.nadam import mean_weights
 from jaxopt_lab.optimizers.radam import rectifier
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -67,7 +67,7 @@ def adabelief(
         return AdaBeliefState(jnp.zeros([], jnp.int32), zeros(), zeros())
 
     def update(grads, state, params=None):
-        t = state.t + 1
+        t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * (g - m) ** 2 + eps_root, state.s, grads, m)

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdadeltaState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
     v: Params  # running mean of g**2
     s: Params  # running mean of a**2, a: the step before the learning rate
 
@@ -60,7 +60,7 @@ def adadelta(
 
     def init(params: Params) -> AdadeltaState:
         v, s = zeros_like(params, moment_dtype), zeros_like(params, moment_dtype)
-        return AdadeltaState(jnp.zeros([], jnp.int32), v, s)
+        return AdadeltaState(step_count(learning_rate, weight_decay), v, s)
 
     def update(grads, state, params=None):
         needs_params(params, "adadelta", "decays")
@@ -70,6 +70,6 @@ def adadelta(
         v = jax.tree.map(mean_square, state.v, grads)
         a = jax.tree.map(lambda g, v, s: jnp.sqrt(s + eps) / jnp.sqrt(v + eps) * g, grads, v, state.s)
         s = jax.tree.map(mean_square, state.s, a)
-        return jax.tree.map(lambda a: -rate * a, a), AdadeltaState(state.t + 1, v, s)
+        return jax.tree.map(lambda a: -rate * a, a), AdadeltaState(next_step(state.t), v, s)
 
     return optimizer(init, update)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -90,7 +90,7 @@ def adafactor(
 
     def update(grads, state, params=None):
         needs_params(params, "adafactor", "scales its steps by")
-        t = state.t + 1
+        t = next_step(state.t)
         newest = jnp.asarray(t - decay_offset, float) ** -decay_rate
         rate = 1.0 if learning_rate is None else value_at(learning_rate, state.t)
         rms = lambda x: jnp.sqrt(jnp.mean(x**2))

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdagradState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
     s: Params  # sum of g**2
 
 
@@ -48,13 +48,13 @@ def adagrad(
 
     def init(params: Params) -> AdagradState:
         s = jax.tree.map(lambda w: jnp.full_like(w, initial_accumulator_value, moment_dtype), params)
-        return AdagradState(jnp.zeros([], jnp.int32), s)
+        return AdagradState(step_count(learning_rate), s)
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
         s = jax.tree.map(lambda s, g: s + g**2, state.s, grads)
         scale = lambda s: jax.lax.rsqrt(s + eps) if eps_in_sqrt else 1 / (jnp.sqrt(s) + eps)
         step = lambda g, s: -rate * g * jnp.where(s > 0, scale(s), 0)
-        return jax.tree.map(step, grads, s), AdagradState(state.t + 1, s)
+        return jax.tree.map(step, grads, s), AdagradState(next_step(state.t), s)
 
     return optimizer(init, update)

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -81,7 +89,7 @@ def adan(
 
     def update(grads, state, params=None):
         needs_params(params, "adan", "decays")
-        t = state.t + 1
+        t = next_step(state.t)
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         z = jax.tree.map(lambda g, before: jnp.where(t == 1, 0, g - before), grads, state.g)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)

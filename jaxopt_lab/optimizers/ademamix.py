@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -79,7 +79,7 @@ def ademamix(
         return AdEMAMixState(jnp.zeros([], jnp.int32), *(zeros_like(params, moment_dtype) for _ in range(3)))
 
     def update(grads, state, params=None):
-        t = state.t + 1
+        t = next_step(state.t)
         b3_now, alpha_now = value_at(b3, state.t), value_at(alpha, state.t)
         if warmup_steps is not None:
             share = jnp.minimum(t.astype(float) / warmup_steps, 1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -96,6 +96,6 @@ def adopt(
             needs_params(params, "adopt", "decays")
             ahead = decayed(ahead, params, jnp.where(first, 0, value_at(weight_decay, state.t)), mask)
         rate = value_at(learning_rate, state.t)
-        return jax.tree.map(lambda a: -rate * a, ahead), ADOPTState(state.t + 1, m, v)
+        return jax.tree.map(lambda a: -rate * a, ahead), ADOPTState(next_step(state.t), m, v)
 
     return optimizer(init, update)

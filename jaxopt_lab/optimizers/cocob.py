@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class COCOBState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
     start: Params  # w at step 0
     theta: Params  # sum of -g
     scale: Params  # largest |g| so far: L in the paper
@@ -66,7 +66,7 @@ def cocob(
         start = jax.tree.map(jnp.copy, params)  # so that either may be donated
         theta, total, reward = (zeros_like(params, moment_dtype) for _ in range(3))
         scale = jax.tree.map(lambda w: jnp.full_like(w, eps, moment_dtype), params)
-        return COCOBState(jnp.zeros([], jnp.int32), start, theta, scale, total, reward)
+        return COCOBState(step_count(learning_rate, weight_decay), start, theta, scale, total, reward)
 
     def update(grads, state, params=None):
         needs_params(params, "cocob", "measures the way of")
@@ -83,6 +83,6 @@ def cocob(
             return start + share * (scale + reward) - w
 
         updates = jax.tree.map(step, params, state.start, theta, scale, total, reward)
-        return updates, COCOBState(state.t + 1, state.start, theta, scale, total, reward)
+        return updates, COCOBState(next_step(state.t), state.start, theta, scale, total, reward)
 
     return optimizer(init, update)

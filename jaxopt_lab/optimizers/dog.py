@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -106,7 +106,7 @@ def dog(
             step = jax.tree.map(lambda step: jnp.where(state.t == 0, init_step, step), step)
         rate = value_at(learning_rate, state.t)
         updates = jax.tree.map(lambda g, step: -rate * step * g, grads, jax.tree.broadcast(step, grads))
-        return updates, DoGState(state.t + 1, state.start, r, s)
+        return updates, DoGState(next_step(state.t), state.start, r, s)
 
     if averaging is None:
         return optimizer(init, update)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -69,6 +69,6 @@ def dowg(
         r2 = jnp.maximum(state.r2, inner(way, way))
         v = state.v + r2 * inner(grads, grads)
         step = value_at(learning_rate, state.t) * r2 / (jnp.sqrt(v) + eps)
-        return jax.tree.map(lambda g: -step * g, grads), DoWGState(state.t + 1, state.start, r2, v)
+        return jax.tree.map(lambda g: -step * g, grads), DoWGState(next_step(state.t), state.start, r2, v)
 
     return optimizer(init, update)

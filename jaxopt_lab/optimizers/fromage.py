@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class FromageState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
 @searched(learning_rate=Prior(1e-3, 1e-1, "log", "the paper's 1e-2, a decade either way"))
@@ -30,7 +30,7 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: Scalar = 1e-6) -> Optimiz
         min_norm: Least norm that is divided by or multiplied with, >= 0, in units of w and of g.
 
     Returns:
-        The (init, update) pair; the state is the number of steps taken.
+        The (init, update) pair; the state is the number of steps taken, under a schedule.
 
     Raises:
         ValueError: `update` was called without the parameters.
@@ -38,7 +38,7 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: Scalar = 1e-6) -> Optimiz
     """
 
     def init(params: Params) -> FromageState:
-        return FromageState(jnp.zeros([], jnp.int32))
+        return FromageState(step_count(learning_rate))
 
     def update(grads, state, params=None):
         needs_params(params, "fromage", "scales its steps by")
@@ -50,6 +50,6 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: Scalar = 1e-6) -> Optimiz
             ratio = trust_ratio(jnp.maximum(norm(w), min_norm), jnp.maximum(norm(g), min_norm))
             return -(rate * ratio * g + excess * w) / root
 
-        return jax.tree.map(step, grads, params), FromageState(state.t + 1)
+        return jax.tree.map(step, grads, params), FromageState(next_step(state.t))
 
     return optimizer(init, update)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers.adam import adam
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
@@ -101,6 +101,6 @@ def galore(
         a, base_state = ascent.update(jax.tree.map(projected, grads, p), state.base)
         a = decayed(jax.tree.map(lifted, grads, p, a), params, value_at(weight_decay, state.t), mask)
         rate = value_at(learning_rate, state.t)
-        return jax.tree.map(lambda a: -rate * a, a), GaLoreState(state.t + 1, p, base_state)
+        return jax.tree.map(lambda a: -rate * a, a), GaLoreState(next_step(state.t), p, base_state)
 
     return optimizer(init, update)

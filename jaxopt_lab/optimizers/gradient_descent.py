@@ -3,15 +3,14 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
 class GradientDescentState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
 @searched(learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"))
@@ -27,15 +26,15 @@ def gradient_descent(learning_rate: ScalarOrSchedule) -> Optimizer:
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
 
     Returns:
-        The (init, update) pair; the state is the number of steps taken.
+        The (init, update) pair; the state is the number of steps taken, under a schedule.
 
     """
 
     def init(params: Params) -> GradientDescentState:
-        return GradientDescentState(jnp.zeros([], jnp.int32))
+        return GradientDescentState(step_count(learning_rate))
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
-        return jax.tree.map(lambda g: -rate * g, grads), GradientDescentState(state.t + 1)
+        return jax.tree.map(lambda g: -rate * g, grads), GradientDescentState(next_step(state.t))
 
     return optimizer(init, update)

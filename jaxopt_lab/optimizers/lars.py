@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class LARSState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
     m: Params  # decaying sum of steps
 
 
@@ -68,7 +68,7 @@ def lars(
     """
 
     def init(params: Params) -> LARSState:
-        return LARSState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
+        return LARSState(step_count(learning_rate, weight_decay), zeros_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         needs_params(params, "lars", "scales its steps by")
@@ -86,6 +86,6 @@ def lars(
         decay_and_add = lambda s, m: s + momentum * m
         m = jax.tree.map(decay_and_add, steps, state.m)
         steps = jax.tree.map(decay_and_add, steps, m) if nesterov else m
-        return jax.tree.map(jnp.negative, steps), LARSState(state.t + 1, m)
+        return jax.tree.map(jnp.negative, steps), LARSState(next_step(state.t), m)
 
     return optimizer(init, update)

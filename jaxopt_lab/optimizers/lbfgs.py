@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._linesearch import backtracking, wolfe
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
@@ -92,7 +92,7 @@ def lbfgs(
             gamma = curvature * _inverse(_dot(row(y, newest), row(y, newest)))
             q = jax.tree.map(lambda q: jnp.where(curvature > 0, gamma, cautious) * q, q)
         q, _ = jax.lax.scan(newer, q, (oldest_first, a))
-        return jax.tree.map(lambda q: -rate * q, q), LBFGSState(state.t + 1, params, grads, s, y)
+        return jax.tree.map(lambda q: -rate * q, q), LBFGSState(next_step(state.t), params, grads, s, y)
 
     if linesearch is None:
         return optimizer(init, update)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, zeros_like
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -67,6 +67,6 @@ def lion(
     def ascend(grads, state, params=None):
         a = jax.tree.map(lambda m, g: jnp.sign(b1 * m + (1 - b1) * g), state.m, grads)
         m = jax.tree.map(lambda m, g: b2 * m + (1 - b2) * g, state.m, grads)
-        return a, LionState(state.t + 1, m)
+        return a, LionState(next_step(state.t), m)
 
     return decoupled(optimizer(init, ascend), "lion", learning_rate, weight_decay, mask)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -66,7 +66,7 @@ def madgrad(
 
     def update(grads, state, params=None):
         needs_params(params, "madgrad", "averages")
-        t = state.t + 1
+        t = next_step(state.t)
         rate = jnp.asarray(value_at(learning_rate, state.t), float)
         rate = jnp.where(rate == 0, 0, rate + eps)
         r = rate * jnp.sqrt(jnp.asarray(t, float))

@@ -3,15 +3,14 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class MomentumState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
     m: Params  # decaying sum of g
 
 
@@ -43,13 +42,13 @@ def momentum(
     """
 
     def init(params: Params) -> MomentumState:
-        return MomentumState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
+        return MomentumState(step_count(learning_rate), zeros_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
         decay_and_add = lambda g, m: g + momentum * m
         m = jax.tree.map(decay_and_add, grads, state.m)
         ahead = jax.tree.map(decay_and_add, grads, m) if nesterov else m
-        return jax.tree.map(lambda a: -rate * a, ahead), MomentumState(state.t + 1, m)
+        return jax.tree.map(lambda a: -rate * a, ahead), MomentumState(next_step(state.t), m)
 
     return optimizer(init, update)

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._sums import inner, ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -91,7 +99,7 @@ def momo(
 
     def update(grads, state, params=None, *, value):
         needs_params(params, "momo", "models the loss over")
-        t = state.t + 1
+        t = next_step(state.t)
         b = beta if bias_correction else jnp.where(t == 1, 0, beta)
         weight = one_minus_power(beta, t) if bias_correction else 1
         m = jax.tree.map(lambda m, g: b * m + (1 - b) * g, state.m, grads)

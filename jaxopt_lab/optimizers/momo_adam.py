@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.optimizers.momo import truncated_step
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -80,7 +88,7 @@ def momo_adam(
 
     def update(grads, state, params=None, *, value):
         needs_params(params, "momo_adam", "models the loss over")
-        t = state.t + 1
+        t = next_step(state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
         f = b1 * state.f + (1 - b1) * value

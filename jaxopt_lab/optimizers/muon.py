@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -102,7 +110,7 @@ def muon(
 
     def update(grads, state, params=None):
         needs_params(params, "muon", "decays")
-        t = state.t + 1
+        t = next_step(state.t)
         is_matrix, decays = (
             _which(matrices, params),
             _which(True if weight_decay_mask is None else weight_decay_mask, params),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -48,6 +48,6 @@ def noisy_sgd(learning_rate: ScalarOrSchedule, eta: Scalar = 0.01, gamma: Scalar
         leaves, tree = jax.tree.flatten(grads)
         keys = jax.tree.unflatten(tree, jax.random.split(key, len(leaves)))
         noisy = lambda g, key: g + deviation * jax.random.normal(key, g.shape, g.dtype)
-        return jax.tree.map(lambda g, key: -rate * noisy(g, key), grads, keys), NoisySGDState(state.t + 1)
+        return jax.tree.map(lambda g, key: -rate * noisy(g, key), grads, keys), NoisySGDState(next_step(state.t))
 
     return optimizer(init, update)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -69,6 +69,6 @@ def novograd(
         v = jax.tree.map(lambda v, g: kept * v + (1 - kept) * jnp.sum(g**2), state.v, grads)
         direction = lambda g, v, w: g / (jnp.sqrt(v + eps_root) + eps) + decay * w
         m = jax.tree.map(lambda m, g, v, w: b1 * m + direction(g, v, w), state.m, grads, v, params)
-        return jax.tree.map(lambda m: -rate * m, m), NovoGradState(state.t + 1, m, v)
+        return jax.tree.map(lambda m: -rate * m, m), NovoGradState(next_step(state.t), m, v)
 
     return optimizer(init, update)

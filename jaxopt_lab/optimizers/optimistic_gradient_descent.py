@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -45,6 +45,6 @@ def optimistic_gradient_descent(learning_rate: ScalarOrSchedule, alpha: Scalar =
         rate = value_at(learning_rate, state.t)
         previous = jax.tree.map(lambda p, g: jnp.where(state.t == 0, g, p), state.previous, grads)
         step = lambda g, previous: -rate * ((alpha + beta) * g - beta * previous)
-        return jax.tree.map(step, grads, previous), OptimisticGradientDescentState(state.t + 1, grads)
+        return jax.tree.map(step, grads, previous), OptimisticGradientDescentState(next_step(state.t), grads)
 
     return optimizer(init, update)

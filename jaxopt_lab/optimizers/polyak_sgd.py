@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 VARIANTS = ("sps", "sps+")
 
 
 class PolyakSGDState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
 @searched(max_learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"))
@@ -54,7 +54,7 @@ def polyak_sgd(
         raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}.")
 
     def init(params: Params) -> PolyakSGDState:
-        return PolyakSGDState(jnp.zeros([], jnp.int32))
+        return PolyakSGDState(step_count(scaling))
 
     def update(grads, state, params=None, *, value):
         gap = value - f_min
@@ -63,6 +63,6 @@ def polyak_sgd(
         square = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)) + eps
         size = jnp.minimum(gap / jnp.where(square > 0, square, 1), max_learning_rate)
         rate = value_at(scaling, state.t) * size  # where the square is 0, so is g
-        return jax.tree.map(lambda g: -rate * g, grads), PolyakSGDState(state.t + 1)
+        return jax.tree.map(lambda g: -rate * g, grads), PolyakSGDState(next_step(state.t))
 
     return optimizer(init, update)

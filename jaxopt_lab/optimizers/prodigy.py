@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._sums import inner, l1_norm, ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -100,7 +108,7 @@ def prodigy(
 
     def update(grads, state, params=None):
         needs_params(params, "prodigy", "measures the way of")
-        t, d, g = state.t + 1, state.d, sliced(grads)
+        t, d, g = next_step(state.t), state.d, sliced(grads)
         rate = d * value_at(learning_rate, state.t)
         if bias_correction:
             rate = rate * jnp.sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)

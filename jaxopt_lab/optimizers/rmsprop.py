@@ -6,12 +6,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    step_count,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class RMSPropState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks, nor the bias correction
     v: Params  # running mean of g**2
     m: Params | None  # running mean of g; None unless centred
     trace: Params | None  # decaying sum of steps; None without momentum
@@ -72,10 +80,10 @@ def rmsprop(
         v = jax.tree.map(lambda w: jnp.full_like(w, initial_scale, moment_dtype), params)
         m = zeros_like(params, moment_dtype) if centered else None
         trace = None if momentum is None else zeros_like(params, moment_dtype)
-        return RMSPropState(jnp.zeros([], jnp.int32), v, m, trace)
+        return RMSPropState(jnp.zeros([], jnp.int32) if bias_correction else step_count(learning_rate), v, m, trace)
 
     def update(grads, state, params=None):
-        t = state.t + 1
+        t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         scale = 1 / one_minus_power(decay, t) if bias_correction else 1
 

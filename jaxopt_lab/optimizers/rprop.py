@@ -4,14 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import optimizer, searched
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar
 
 
 class RpropState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
     size: Params  # of the step of every parameter
     sign: Params  # of the gradient of the step before: -1, 0 or 1; 0 where no step was made
 
@@ -54,7 +52,7 @@ def rprop(
 
     def init(params: Params) -> RpropState:
         size = jax.tree.map(lambda w: jnp.full_like(w, learning_rate), params)
-        return RpropState(jnp.zeros([], jnp.int32), size, jax.tree.map(jnp.zeros_like, params))
+        return RpropState(size, jax.tree.map(jnp.zeros_like, params))
 
     def update(grads, state, params=None):
         sign = jax.tree.map(jnp.sign, grads)
@@ -66,6 +64,6 @@ def rprop(
 
         size = jax.tree.map(resize, state.size, kept)
         sign = jax.tree.map(lambda sign, kept: jnp.where(kept < 0, 0, sign), sign, kept)
-        return jax.tree.map(lambda size, sign: -size * sign, size, sign), RpropState(state.t + 1, size, sign)
+        return jax.tree.map(lambda size, sign: -size * sign, size, sign), RpropState(size, sign)
 
     return optimizer(init, update)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._schedule_free import schedule_free
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -76,7 +76,7 @@ def schedule_free_adamw(
         return ScaleState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
 
     def update(grads, state, params=None):
-        t = state.t + 1
+        t = next_step(state.t)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
         scale = 1.0 if correction_in_rate else 1 / one_minus_power(b2, t)  # the mean starts at 0
         return jax.tree.map(lambda g, v: g / (jnp.sqrt(scale * v) + eps), grads, v), ScaleState(t, v)

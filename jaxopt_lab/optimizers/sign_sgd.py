@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
 class SignSGDState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
 @searched(learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's, whose steps are no larger"))
@@ -27,15 +27,15 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> Optimizer:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
 
     Returns:
-        The (init, update) pair; the state is the number of steps taken.
+        The (init, update) pair; the state is the number of steps taken, under a schedule.
 
     """
 
     def init(params: Params) -> SignSGDState:
-        return SignSGDState(jnp.zeros([], jnp.int32))
+        return SignSGDState(step_count(learning_rate))
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
-        return jax.tree.map(lambda g: -rate * jnp.sign(g), grads), SignSGDState(state.t + 1)
+        return jax.tree.map(lambda g: -rate * jnp.sign(g), grads), SignSGDState(next_step(state.t))
 
     return optimizer(init, update)

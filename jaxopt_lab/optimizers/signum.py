@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -43,6 +43,6 @@ def signum(learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, *, moment_dtype:
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.m, grads)
-        return jax.tree.map(lambda m: -rate * jnp.sign(m), m), SignumState(state.t + 1, m)
+        return jax.tree.map(lambda m: -rate * jnp.sign(m), m), SignumState(next_step(state.t), m)
 
     return optimizer(init, update)

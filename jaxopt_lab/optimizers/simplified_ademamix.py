@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -73,7 +73,7 @@ def simplified_ademamix(
         return SimplifiedAdEMAMixState(jnp.zeros([], jnp.int32), zeros(), zeros())
 
     def update(grads, state, params=None):
-        t = state.t + 1
+        t = next_step(state.t)
         alpha_now = value_at(alpha, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class SM3State(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
     mu: Params  # for every axis of a parameter, the largest v of each slice across it
     m: Params  # running mean of scaled g
 
@@ -49,7 +49,7 @@ def sm3(
 
     def init(params: Params) -> SM3State:
         zeros = zeros_like(params, moment_dtype)
-        return SM3State(jnp.zeros([], jnp.int32), jax.tree.map(maxima, zeros), zeros)
+        return SM3State(step_count(learning_rate), jax.tree.map(maxima, zeros), zeros)
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
@@ -65,6 +65,6 @@ def sm3(
 
         v = jax.tree.map(accumulated, grads, state.mu)
         m = jax.tree.map(lambda m, g, v: momentum * m + (1 - momentum) * scaled(g, v), state.m, grads, v)
-        return jax.tree.map(lambda m: -rate * m, m), SM3State(state.t + 1, jax.tree.map(maxima, v), m)
+        return jax.tree.map(lambda m: -rate * m, m), SM3State(next_step(state.t), jax.tree.map(maxima, v), m)
 
     return optimizer(init, update)

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Key, Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -91,7 +99,7 @@ def sophia(
 
     def update(grads, state, params=None, *, value_fn, key):
         needs_params(params, "sophia", "takes curvature at")
-        t = state.t + 1
+        t = next_step(state.t)
 
         def renewed(h):
             estimate = hessian_diagonal_fn(value_fn, params, grads, key)
