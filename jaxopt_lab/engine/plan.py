@@ -179,15 +179,17 @@ class Plan:
             return self.each_alone(group, self.strategy.removesuffix("_each"))
         traced = traced_step(group.structure, group.optimizer)
         size = max(traced.params_bytes, 1)
+        own = may_own(group) and (not on_cores(used) or size >= OWN_BYTES)
         if self.chunk is not None:
             trials = self.chunk
         else:
             trials = MOST_TRIALS["accelerator"]
             if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
-                in_cache = round(CPU_CACHE_BYTES / (WORKING_COPIES * (size + traced.largest_bytes)))
+                in_cache = CPU_CACHE_BYTES / (WORKING_COPIES * (size + traced.largest_bytes))
+                # Two that hardly fit gain by company where they own their batches; a shared one costs them copies.
+                in_cache = round(in_cache) if own else int(in_cache)
                 trials = min(MOST_TRIALS["cpu"], in_cache, math.ceil(configs * seeds / worker_count(used)))
             trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES * (size + traced.largest_bytes)))
-        own = may_own(group) and (not on_cores(used) or size >= OWN_BYTES)
         return self.fitted(group, Strategy(self.strategy or "scan", 1, 1, own), max(1, trials))
 
     def fitted(self, group: Group, like: Strategy, most: int) -> Strategy:
