@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer, value_at
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, ScalarOrSchedule
 
 Mask = Any | Callable[[Params], Any] | None
@@ -14,6 +15,8 @@ Mask = Any | Callable[[Params], Any] | None
 
 def decayed(ascent: Params, params: Params, decay: Any, mask: Mask) -> Params:
     """Ascent + decay * w, where `mask` says so."""
+    if mask is not None:
+        needs_leaves(params, "A mask of weight decay")
     chosen = True if mask is None else mask(params) if callable(mask) else mask
     add = lambda a, w, chosen: a + decay * w if chosen else a
     return jax.tree.map(add, ascent, params, jax.tree.broadcast(chosen, params))

@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -85,6 +86,7 @@ def adafactor(
         return tuple(jnp.mean(square, axis, keepdims=True) for axis in reversed(axes(square))) or square
 
     def init(params: Params) -> AdafactorState:
+        needs_leaves(params, "adafactor")
         zeros = zeros_like(params, moment_dtype)
         return AdafactorState(jnp.zeros([], jnp.int32), jax.tree.map(means, zeros), None if momentum is None else zeros)
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -89,6 +90,8 @@ def dog(
         return each if layerwise else sum(jax.tree.leaves(each), start=0.0)
 
     def init(params: Params) -> DoGState:
+        if layerwise:
+            needs_leaves(params, "layerwise dog")
         squares = squared_norm(jax.tree.map(lambda w: jnp.asarray(w, float), params))
         r = jax.tree.map(lambda square: jnp.asarray(first_r[init_step_kind](jnp.sqrt(square)), float), squares)
         start = jax.tree.map(jnp.copy, params)  # so that either may be donated

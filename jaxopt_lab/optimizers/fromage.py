@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -38,6 +39,7 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: Scalar = 1e-6) -> Optimiz
     """
 
     def init(params: Params) -> FromageState:
+        needs_leaves(params, "fromage")
         return FromageState(step_count(learning_rate))
 
     def update(grads, state, params=None):

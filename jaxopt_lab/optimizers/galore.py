@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -76,6 +77,8 @@ def galore(
         return g if p is None else p.T @ g if is_left(g) else g @ p
 
     def init(params: Params) -> GaLoreState:
+        needs_leaves(params, "galore")
+
         def columns(w):
             return jnp.zeros((w.shape[0 if is_left(w) else 1], min(rank, *w.shape)), w.dtype) if w.ndim == 2 else None
 

@@ -8,6 +8,7 @@ from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
@@ -59,6 +60,7 @@ def lamb(
 
     def update(grads, state, params=None):
         needs_params(params, "lamb", "scales its steps by")
+        needs_leaves(params, "lamb")
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         a, new_state = ascent.update(grads, state, params)
         a = decayed(a, params, decay, mask)

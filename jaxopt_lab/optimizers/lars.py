@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -68,6 +69,7 @@ def lars(
     """
 
     def init(params: Params) -> LARSState:
+        needs_leaves(params, "lars")
         return LARSState(step_count(learning_rate, weight_decay), zeros_like(params, moment_dtype))
 
     def update(grads, state, params=None):

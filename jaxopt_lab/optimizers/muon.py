@@ -17,6 +17,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -102,6 +103,7 @@ def muon(
     adam_nesterov = nesterov if adam_nesterov is None else adam_nesterov
 
     def init(params: Params) -> MuonState:
+        needs_leaves(params, "muon")
         m = zeros_like(params, moment_dtype)
         if not all(jax.tree.leaves(jax.tree.map(lambda w, yes: w.ndim > 1 or not yes, m, _which(matrices, params)))):
             raise ValueError("muon was told to orthogonalise a parameter of fewer than two axes: see `matrices`.")

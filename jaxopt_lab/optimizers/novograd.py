@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -59,6 +60,7 @@ def novograd(
     """
 
     def init(params: Params) -> NovoGradState:
+        needs_leaves(params, "novograd")
         v = jax.tree.map(lambda w: jnp.zeros([], jnp.promote_types(jnp.result_type(w), jnp.float32)), params)
         return NovoGradState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), v)
 

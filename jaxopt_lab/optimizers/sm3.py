@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -48,6 +49,7 @@ def sm3(
         return tuple(jnp.max(v, axes, keepdims=True) for axes in others)
 
     def init(params: Params) -> SM3State:
+        needs_leaves(params, "sm3")
         zeros = zeros_like(params, moment_dtype)
         return SM3State(step_count(learning_rate), jax.tree.map(maxima, zeros), zeros)
 
