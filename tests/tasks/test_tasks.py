@@ -100,6 +100,14 @@ def test_tasks_train_in_both_precisions(name, precision):
         assert bool((leaf != 0).any())
 
 
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits"])
+def test_data_are_those_of_scikit_learn(name):
+    datasets = pytest.importorskip("sklearn.datasets")
+    for found, expected in zip(_data.load(name), getattr(datasets, f"load_{name}")(return_X_y=True), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_splits_are_disjoint_and_complete():
     pixels, labels = _data.load("digits")
     task = jl.tasks.digits_mlp()
