@@ -16,6 +16,8 @@ from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.trial import Stop, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 
+SHARED_DRAW_BYTES = 2**16  # of a segment's draws: up to here some are kept
+
 Losses = jax.Array | list[jax.Array]  # by step along the last axis, or step by step
 
 
@@ -99,7 +101,8 @@ def _compiled(
     if answers_elsewhere(state.optimizer):
         answering = over.compile(lambda state: answer(state.optimizer, state.params), "t", (state,))
     see = lambda state, *others: evaluate(_seen(state), *others)
-    return Program(initial, start, drawing, advance, see, answering, state, over.place, max(chunk_bytes, 0))
+    draw = _drawing(drawing, used)
+    return Program(initial, start, draw, advance, see, answering, state, over.place, max(chunk_bytes, 0))
 
 
 def _seen(state: TrialState) -> TrialState:
@@ -177,6 +180,19 @@ def _compiled_draw(task, over: Trials, length, precision):
     draw = lambda seed, first: draws(task, jax.random.key(seed), first, length)
     shapes = jax.ShapeDtypeStruct((over.seeds,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
     return over.compile(draw, "sa", shapes)
+
+
+def _drawing(draw: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
+    """`Program.draw`. On a CPU, chunks of the same seeds take what one of them has drawn, as long as that is little."""
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(draw.out_info))
+    if not on_cores(used) or size > SHARED_DRAW_BYTES:
+        return draw
+    return lambda seeds, first: _drawn(draw, np.asarray(seeds).tobytes(), int(first))
+
+
+@functools.lru_cache(maxsize=256)
+def _drawn(draw: Any, seeds: bytes, first: int) -> Any:
+    return draw(np.frombuffer(seeds, np.int32), np.int32(first))
 
 
 @remembered(maxsize=64)
