@@ -60,6 +60,8 @@ from jaxopt_lab.optimizers import simplified_ademamix as simplified_ademamix
 from jaxopt_lab.optimizers import sm3 as sm3
 from jaxopt_lab.optimizers import sophia as sophia
 from jaxopt_lab.optimizers import yogi as yogi
+from jaxopt_lab.rerun import Rerun as Rerun
+from jaxopt_lab.rerun import rerun as rerun
 from jaxopt_lab.results import Best as Best
 from jaxopt_lab.results import Results as Results
 from jaxopt_lab.space import linear as linear

@@ -67,6 +67,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "task_arguments": json.dumps(arguments),
         **({} if task.minimum is None else {"minimum": task.minimum}),
         "space": json.dumps(spaces),
+        "structural": json.dumps(_structural(tables)),
         "steps": plan.steps,
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),
@@ -93,6 +94,22 @@ def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
         {"optimizer": group.optimizer, "static": {n: label(v) for n, _, v in group.structure.static}} | strategy
         for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
     ]
+
+
+def _structural(tables: Mapping[str, Configurations]) -> dict[str, list[list[Any]]]:
+    """Structural values by hyperparameter, each with what tables call it; plain ones, for others are not data."""
+    found: dict[str, list[list[Any]]] = {}
+    for table in tables.values():
+        for name in table.static:
+            listed = found.setdefault(name, [])
+            listed += [pair for v in table.columns[name] if _is_plain(v) and (pair := [label(v), v]) not in listed]
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str) or value is None
 
 
 def _column(values: list[Any]) -> np.ndarray:

@@ -1,0 +1,66 @@
+"""One trial of a sweep again."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import jaxopt_lab as jl
+
+TASK = {"holdout": True, "batch_size": 32}
+
+
+def sweep(**changes):
+    space = {"learning_rate": jl.log(1e-3, 1.0, 3), "nesterov": jl.static([False, True])}
+    options = {"steps": 40, "seeds": [2, 7], "record": 4} | changes
+    return jl.sweep([jl.momentum, jl.sgd], jl.tasks.breast_cancer(**TASK), space, **options)
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in a folder"])
+def test_a_trial_again_is_the_trial(kept, tmp_path, precision):
+    results = sweep() if kept == "in memory" else sweep(out=tmp_path / "run")
+    again = jl.rerun(results if kept == "in memory" else tmp_path / "run", config=9, seed=7)
+    assert again.agrees
+    assert again.largest_difference < {"float32": 1e-5, "float64": 1e-13}[precision]
+    assert again.dataset.sizes["step"] == 41
+    stored = results.dataset.sel(config=9, seed=7)
+    np.testing.assert_allclose(again.dataset.train_loss.values[::4], stored.train_loss, rtol=again.tolerance)
+    np.testing.assert_allclose(again.params, results.params(9, 7), rtol=1e-3, atol=1e-6)
+    assert again.dataset["learning_rate"] == stored["learning_rate"]
+    assert str(again.dataset["nesterov"].values) == str(stored["nesterov"].values) == "True"
+
+
+def test_a_stopped_trial_goes_as_far_as_it_went():
+    results = sweep(stop=jl.halving(2, min_steps=10))
+    config = int(results.dataset.config[(results.dataset.rung == 0).all("seed")][0])
+    again = jl.rerun(results, config, 2)
+    assert again.dataset.attrs["steps"] == 10
+    assert again.agrees
+
+
+def test_an_altered_curve_does_not_agree():
+    results = sweep()
+    losses = results.dataset.train_loss.copy()
+    losses[3, 0, 5] *= 1.01
+    altered = dataclasses.replace(results, dataset=results.dataset.assign(train_loss=losses))
+    assert not jl.rerun(altered, 3, 2).agrees
+    assert jl.rerun(altered, 3, 7).agrees
+
+
+def test_what_cannot_be_known_is_asked_for():
+    task = dataclasses.replace(jl.tasks.quadratic(), name="mine", factory=None)
+    results = jl.sweep({"mine": jl.adam}, task, {"learning_rate": [0.1]}, steps=5)
+    stranger = dataclasses.replace(results, task=None)
+    with pytest.raises(ValueError, match="pass its factory"):
+        jl.rerun(results, 0, 0)
+    with pytest.raises(ValueError, match="pass it, as task="):
+        jl.rerun(stranger, 0, 0, optimizer=jl.adam)
+    with pytest.raises(ValueError, match="no config 1: there are"):
+        jl.rerun(results, 1, 0)
+    with pytest.raises(ValueError, match="no seed 5"):
+        jl.rerun(results, 0, 5)
+    assert jl.rerun(stranger, 0, 0, optimizer=jl.adam, task=task).agrees
+    masked = jl.sweep(jl.adamw, task, {"learning_rate": [0.1], "mask": jl.static([lambda w: True])}, steps=5)
+    with pytest.raises(ValueError, match="cannot be read back: pass it"):
+        jl.rerun(masked, 0, 0)
+    assert jl.rerun(masked, 0, 0, values={"mask": lambda w: True}).agrees
