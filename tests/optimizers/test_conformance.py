@@ -11,6 +11,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
+from jaxopt_lab.verify.optimizers.haste import compiled
 from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
 from jaxopt_lab.verify.optimizers.walks import differences
 
@@ -84,6 +85,7 @@ def test_vmapped_row_is_the_solo_run(case, float64):
 
 @each_first_row
 def test_second_call_is_not_retraced(case):
+    """What a step gives back has the types of what it was given, weak ones and all."""
     start, traces = {"weights": wave(2, 2), "biases": wave(2)}, []
     optimizer = case.make_ours()
 
@@ -92,8 +94,9 @@ def test_second_call_is_not_retraced(case):
         traces.append(1)
         return extended(optimizer, g, state, w)
 
-    updates, state = update(start, optimizer.init(start), start)
-    update(updates, state, optax.apply_updates(start, updates))
+    updates, state = update.eval_shape(start, jax.eval_shape(optimizer.init, start), start)
+    w = jax.eval_shape(optax.apply_updates, start, updates)
+    update.eval_shape(updates, state, w)
     assert len(traces) == 1
 
 
@@ -119,12 +122,16 @@ def test_dtypes_and_structure_are_kept(case, dtype, wide, float64):
 def test_bfloat16_step_is_the_float32_step_rounded(case):
     """Hyperparameters are not rounded with the parameters: b2 = 0.999 in bfloat16 would be 1, and the step infinite."""
     values = {name: jnp.asarray(value, "float32") for name, value in case.traceable().items()}
-    optimizer = case.make_traced(values)
     narrow = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), PROBLEMS["mixed"].start())
     wide = jax.tree.map(lambda leaf: leaf.astype("float32"), narrow)
-    took, took_state = extended(optimizer, gradients(0, narrow), optimizer.init(narrow), narrow)
     widened = jax.tree.map(lambda leaf: leaf.astype("float32"), gradients(0, narrow))
-    exact, exact_state = extended(optimizer, widened, optimizer.init(wide), wide)
+
+    def both(values, narrow_args, wide_args):
+        optimizer = case.make_traced(values)
+        return [extended(optimizer, g, optimizer.init(w), w) for g, w in (narrow_args, wide_args)]
+
+    arguments = values, (gradients(0, narrow), narrow), (widened, wide)
+    (took, took_state), (exact, exact_state) = compiled(jax.jit(both).lower(*arguments))(*arguments)
     rounded = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf, "float64"), tree)
     # 2**-8: one rounding to bfloat16's eight bits, of the step or of the state it starts from.
     assert_same(rounded(took), rounded(exact), 2**-8)
