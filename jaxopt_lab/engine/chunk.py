@@ -147,21 +147,28 @@ class _Running:
         chunk, waiting, ended, state = self.chunk, None, False, None
         at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
         segments = [s for s in self.plan.segments if chunk.first <= s.first < stage.last]
+
+        def look() -> None:
+            nonlocal waiting, ended, reached
+            assert waiting is not None
+            ended, reached = self.absorb(*waiting), waiting[0].last
+            stage.going_on(chunk.trials * (reached - waiting[0].first))
+            waiting = None
+
         try:
             state = self.begin()
             for segment in [*segments, None]:
-                ahead = standing = None
+                if segment is not None and waiting is not None and stage.due():
+                    look()
+                    if ended:
+                        break
+                    stage.keep(dataclasses.replace(chunk, first=reached, state=self.copied(state)))
+                ahead = None
                 if segment is not None and stage.going_on(0):
-                    if waiting is not None and stage.due():
-                        standing = self.copied(state)  # before its buffers are given away
                     state, *ahead = self.advance(state, segment)
                     at = segment.last
                 if waiting is not None:  # what the segment before has left is read while this one runs
-                    ended = self.absorb(*waiting)
-                    reached = waiting[0].last
-                    stage.going_on(chunk.trials * (reached - waiting[0].first))
-                    if standing is not None:
-                        stage.keep(dataclasses.replace(chunk, first=reached, state=standing))
+                    look()
                 waiting = ahead
                 if waiting is None or ended:
                     break
