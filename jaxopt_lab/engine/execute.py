@@ -1,32 +1,22 @@
-"""Run a plan: groups are compiled ahead of their chunks, chunks run side by side, stop rules judge at their rungs."""
+"""Run a plan, whole or as far as Ctrl-C lets it."""
 
-import collections
-import dataclasses
-import functools
-import math
-import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-import jax
-import numpy as np
-
-from jaxopt_lab.engine import compaction
 from jaxopt_lab.engine.cache import persistent
-from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, Stage, run_chunk
-from jaxopt_lab.engine.devices import devices, on_devices, worker_count
-from jaxopt_lab.engine.ledger import Ledger, LedgerError, Record, Unit, leaves, misfit, unit_of
-from jaxopt_lab.engine.outcome import Outcome, Progress, Recorder
-from jaxopt_lab.engine.plan import Plan, Strategy
-from jaxopt_lab.engine.probe import Choice, choose
-from jaxopt_lab.engine.program import Program, compiled
-from jaxopt_lab.engine.race import Race, start_races
-from jaxopt_lab.engine.workers import Workers
+from jaxopt_lab.engine.execution import Execution
+from jaxopt_lab.engine.ledger import Ledger
+from jaxopt_lab.engine.outcome import Outcome, Progress
+from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.trial import FAILED
 
 
-def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None, ledger: Ledger | None = None) -> Outcome:
+def execute(
+    plan: Plan,
+    report: Callable[[Progress], None] = lambda _: None,
+    ledger: Ledger | None = None,
+    make: Callable[[Plan, Ledger], Execution] = Execution,
+) -> Outcome:
     """Run every trial of the plan; Ctrl-C ends it at the next segment and keeps what there is.
 
     A chunk that fails takes nobody with it: its trials are marked, and a note says why. Where nothing is left, what
@@ -36,11 +26,12 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None, led
         plan: What to run.
         report: Called from this thread several times a second.
         ledger: What is known of the plan's work, and is told of it.
+        make: Makes the execution: one in this process, or one elsewhere.
 
     """
     began = time.perf_counter()
     with persistent(plan.cache):
-        run = _Run(plan, Ledger() if ledger is None else ledger)
+        run = make(plan, Ledger() if ledger is None else ledger)
 
         def tell():
             run.recorder.count(run.progress)
@@ -51,242 +42,9 @@ def execute(plan: Plan, report: Callable[[Progress], None] = lambda _: None, led
             run.workers.run(tell)
         except KeyboardInterrupt:
             run.outcome.interrupted = True
+        finally:
+            run.close()
     if run.failed is not None and (run.outcome.status == FAILED).all():
         raise run.failed
     run.outcome.run_seconds = time.perf_counter() - began
     return run.recorder.finish()
-
-
-class _Run:
-    """The shared state of one execution."""
-
-    def __init__(self, plan: Plan, ledger: Ledger):
-        self.plan, self.ledger = plan, ledger
-        self.recorder = Recorder(plan)
-        self.outcome = self.recorder.outcome
-        self.progress = Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trials * plan.steps)
-        self.outcome.notes = self.progress.notes
-        ledger.begin(self.outcome)
-        self.lock, self.shrinking = threading.Lock(), threading.Lock()
-        self.choices: dict[int, Choice] = {}
-        self.failed: Exception | None = None  # what failed first
-        self.programs: dict[tuple[int, Strategy], Program] = {}
-        self.compacted: dict[tuple[int, int], list[Strategy]] = collections.defaultdict(list)  # by race and group
-        self.columns = np.arange(len(plan.seeds))
-        self.data = {task: on_devices(task.data) for task in {group.structure.task: None for group in plan.groups}}
-        self.races = start_races(plan)
-        self.workers = Workers(worker_count(devices()))
-        for number in range(len(plan.groups)):
-            # One group ahead of the one whose chunks run: see `submit`.
-            self.workers.submit((2 * number - 1,), functools.partial(self.prepare, number))
-
-    def prepare(self, number: int) -> None:
-        """Compile a group's program and let its chunks run."""
-        group, races = self.plan.groups[number], [race for race in self.races if number in race.alive]
-        try:
-            choice = self.chosen(number)
-        except Exception as error:
-            self.fail(number, self.recorder.trials(number, np.arange(len(group.configs)), self.columns), error)
-        else:
-            with self.lock:
-                self.choices[number] = choice
-                self.programs[number, choice.strategy] = choice.program
-                self.outcome.compile_seconds += choice.compile_seconds
-                self.outcome.probe_seconds += choice.probe_seconds
-                self.outcome.strategies[number] = choice.described()
-                self.progress.programs_compiled += 1
-            for race in races:
-                self.enqueue(race, number)
-        for race in races:
-            self.arrived(race)
-
-    def chosen(self, number: int) -> Choice:
-        """How the group's trials run: as an earlier process has settled it, or as is best."""
-        group, data = self.plan.groups[number], self.data[self.plan.groups[number].structure.task]
-        if not self.ledger.knows((number,)):
-            choice = choose(self.plan, group, data)
-            self.ledger.settled((number,), lambda: choice.strategy)
-            return choice
-        strategy, began = self.ledger.settled((number,), lambda: self.plan.first_strategy(group)), time.perf_counter()
-        program = compiled(self.plan, group, strategy, data)
-        return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
-
-    def enqueue(self, race: Race, number: int) -> None:
-        """Let a group's chunks run to the next rung, and make the next stage's program meanwhile where that pays."""
-        if not race.alive[number].any():
-            return
-        about = (number, race.number, race.rung)
-        own = self.compacted[race.number, number]
-        fittest = lambda: compaction.fittest(self.plan, race, number, [self.choices[number].strategy, *own])
-        strategy = self.ledger.settled(about, fittest)
-        if (number, strategy) not in self.programs:  # settled by a process that had made it a stage before
-            self.programs[number, strategy] = self.compile(number, strategy)
-        chunks = race.chunks(number, strategy)
-        with self.lock:
-            race.waiting_for += len(chunks)
-        for chunk in chunks:
-            self.submit(race, chunk, strategy)
-        smaller = None if race.final else compaction.foreseen(self.plan, race, number, strategy)
-        if smaller is not None and smaller not in own:
-            with self.lock:
-                race.waiting_for += 1
-            self.workers.submit((2 * number,), functools.partial(self.compact, race, number, smaller))
-
-    def submit(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
-        self.workers.submit((2 * chunk.group + 2,), functools.partial(self.run, race, chunk, strategy))
-
-    def run(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
-        """Take a chunk to the end of its stage, from wherever the ledger knows it to be."""
-        chunk = self.recalled(race, chunk)
-        if chunk.first < race.last:
-            if strategy.trials > self.choices[chunk.group].strategy.trials:  # memory ran out since it was cut
-                strategy = self.choices[chunk.group].strategy
-            chunk, *others = chunk.parts(strategy)
-            with self.lock:
-                race.waiting_for += len(others)
-            for other in others:
-                self.submit(race, other, strategy)
-            if others:
-                chunk = self.recalled(race, chunk)
-        if chunk.first < race.last:
-            self.perform(race, chunk, strategy)
-        else:
-            self.keep(race, chunk)
-        self.arrived(race)
-
-    def perform(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
-        """Run a chunk, and keep what comes of it."""
-        program, made = self.programs[chunk.group, strategy], 0
-        data, unit = self.data[self.plan.groups[chunk.group].structure.task], unit_of(race.number, race.rung, chunk)
-
-        def going_on(trial_steps: int) -> bool:
-            nonlocal made
-            with self.lock:
-                made += trial_steps
-                self.progress.trial_steps += trial_steps
-            return not self.workers.cancelled.is_set()
-
-        stage = Stage(
-            race.last, not race.final, going_on, lambda: self.ledger.due(unit), lambda c: self.save(race, unit, c)
-        )
-        try:
-            done = run_chunk(self.plan, program, strategy.shape, chunk, stage, data, self.recorder)
-        except OutOfMemoryError as error:
-            self.shrink(race, error, strategy)
-        except LedgerError:
-            raise
-        except Exception as error:
-            self.fail(chunk.group, self.recorder.trials(chunk.group, chunk.rows, chunk.columns), error)
-        else:
-            if done.first > chunk.first:
-                self.save(race, unit, done)
-            self.keep(race, done)
-            with self.lock:  # trials that end early take their steps out of the plan
-                self.progress.trial_steps_planned -= chunk.trials * (race.last - chunk.first) - made
-
-    def save(self, race: Race, unit: Unit, chunk: Chunk) -> None:
-        """Tell the ledger where a chunk stands."""
-        if not self.ledger.keeps:
-            return
-        trials, done = self.recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= race.last
-        results = self.recorder.taken(trials, race.first, chunk.first)
-        assert chunk.state is not None
-        results["steps"] = np.asarray(chunk.state.steps)
-        params = leaves(chunk.params) if done and chunk.params is not None else None
-        state = None if done and race.final else leaves(chunk.state)
-        self.ledger.save(unit, Record(chunk.first, results, params, state), done)
-
-    def recalled(self, race: Race, chunk: Chunk) -> Chunk:
-        """The chunk where the ledger knows it to stand; itself where it knows nothing, or less."""
-        unit = unit_of(race.number, race.rung, chunk)
-        record = self.ledger.find(unit)
-        if record is None or record.step <= chunk.first:
-            return chunk
-        shapes = next(program for (number, _), program in self.programs.items() if number == chunk.group).shapes
-        trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
-        wrong = misfit(record, race, chunk, self.recorder.taken(trials, race.first, record.step), shapes)
-        if wrong:
-            self.ledger.damaged(unit, wrong)
-            return chunk
-        self.recorder.restore(trials, race.first, record.step, record.results)
-        put = lambda like, found: None if found is None else jax.tree.unflatten(jax.tree.structure(like), found)
-        with self.lock:
-            known = chunk.trials * (min(record.step, race.last) - chunk.first)
-            self.progress.trial_steps_planned -= known
-        return dataclasses.replace(
-            chunk, first=record.step, state=put(shapes, record.state), params=put(shapes.params, record.params)
-        )
-
-    def fail(self, number: int, trials: Any, error: Exception) -> None:
-        """Mark trials that cannot go on; the others do."""
-        group = self.plan.groups[number]
-        with self.lock:
-            self.failed = self.failed or error
-            self.recorder.fail(trials)
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            text = f"{group.optimizer} on {group.structure.task.name}: {trials[0].size * trials[1].size} trials failed"
-            self.progress.notes.append(f"{text}: {said}")
-
-    def keep(self, race: Race, chunk: Chunk) -> None:
-        """Take from a chunk what outlives it."""
-        trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
-        if chunk.state is not None:
-            self.outcome.steps[trials] = np.asarray(chunk.state.steps)
-        with self.lock:
-            if chunk.params is not None:
-                self.recorder.params(chunk.group, chunk.rows, chunk.columns, chunk.params)
-            if not race.final:
-                race.hold(chunk, self.recorder)
-        if chunk.first == self.plan.steps:
-            self.recorder.complete(trials)
-
-    def arrived(self, race: Race) -> None:
-        """One less to wait for; the last one takes the race on."""
-        with self.lock:
-            race.waiting_for -= 1
-            if race.waiting_for or race.final or self.workers.cancelled.is_set():
-                return
-            before = race.trials
-            race.judge(self.recorder)
-            self.progress.trial_steps_planned -= (before - race.trials) * (self.plan.steps - race.first)
-            race.waiting_for = 1  # until all are queued
-        for number in race.alive:
-            self.enqueue(race, number)
-        if race.trials:
-            self.arrived(race)
-
-    def compact(self, race: Race, number: int, smaller: Strategy) -> None:
-        """Compile a smaller program while the rung before it runs."""
-        program = self.compile(number, smaller)
-        with self.lock:
-            self.programs[number, smaller] = program
-            self.compacted[race.number, number].append(smaller)
-        self.arrived(race)
-
-    def compile(self, number: int, strategy: Strategy) -> Program:
-        plan, group, began = self.plan, self.plan.groups[number], time.perf_counter()
-        program = compiled(plan, group, strategy, self.data[group.structure.task])
-        with self.lock:
-            self.outcome.compile_seconds += time.perf_counter() - began
-        return program
-
-    def shrink(self, race: Race, error: OutOfMemoryError, strategy: Strategy) -> None:
-        """Go on from a chunk's last segment in chunks of half the size, this one and all of its group that follow."""
-        chunk, group = error.chunk, self.plan.groups[error.chunk.group]
-        with self.shrinking:
-            choice = self.choices[chunk.group]
-            if choice.strategy.trials >= strategy.trials:  # no other chunk has met with it before
-                smaller = self.plan.fitted(group, strategy, max(1, strategy.trials // 2))
-                if smaller.trials >= strategy.trials:
-                    raise MemoryError(
-                        f"{strategy.trials} trials of {group.optimizer} on {group.structure.task.name!r} do not fit "
-                        f"into memory, and fewer at once are not possible. ({error})"
-                    ) from error
-                self.programs[chunk.group, smaller] = self.compile(chunk.group, smaller)
-                self.choices[chunk.group] = dataclasses.replace(choice, strategy=smaller)
-                text = f"{group.optimizer}: {strategy.trials} trials at once ran out of memory; going on with"
-                self.progress.notes.append(f"{text} {smaller.trials}.")
-            strategy = self.choices[chunk.group].strategy
-        with self.lock:
-            race.waiting_for += 1
-        self.submit(race, chunk, strategy)

@@ -4,6 +4,7 @@ A sweep that is run again with the ledger of an earlier, broken one cuts the sam
 done already, and does the rest: nothing but results and where trials stand needs to be kept.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk
-from jaxopt_lab.engine.outcome import Outcome
+from jaxopt_lab.engine.outcome import Outcome, Recorder
 from jaxopt_lab.engine.plan import Strategy
 from jaxopt_lab.engine.race import Race
 from jaxopt_lab.trial import TrialState
@@ -91,6 +92,28 @@ def unit_of(race: int, rung: int, chunk: Chunk) -> Unit:
     for part in (chunk.rows, chunk.columns):
         trials.update(np.asarray(part, np.int64).tobytes() + b";")
     return Unit(race, rung, chunk.group, trials.hexdigest()[:16])
+
+
+def recorded(recorder: Recorder, chunk: Chunk, first: int, last: int, final: bool) -> Record:
+    """What has come of a chunk since step `first`, in a stage that ends at `last`, the final one or not."""
+    trials, done = recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= last
+    results = recorder.taken(trials, first, chunk.first)
+    if chunk.state is not None:
+        results["steps"] = np.asarray(chunk.state.steps)
+    params = leaves(chunk.params) if done and chunk.params is not None else None
+    return Record(chunk.first, results, params, None if done and final else leaves(chunk.state))
+
+
+def restored(recorder: Recorder, chunk: Chunk, first: int, record: Record, shapes: TrialState) -> Chunk:
+    """The chunk where a record of it since step `first` says that it stands; what is known of it goes to the recorder.
+
+    `shapes` tells how leaves were a tree.
+    """
+    recorder.restore(recorder.trials(chunk.group, chunk.rows, chunk.columns), first, record.step, record.results)
+    put = lambda like, found: None if found is None else jax.tree.unflatten(jax.tree.structure(like), found)
+    return dataclasses.replace(
+        chunk, first=record.step, state=put(shapes, record.state), params=put(shapes.params, record.params)
+    )
 
 
 def leaves(tree: Any) -> list[np.ndarray]:

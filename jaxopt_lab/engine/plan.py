@@ -111,6 +111,7 @@ class Plan:
         chunk: Trials at once, or None: as memory and caches allow.
         memory: What the sweep may take, in bytes, on the accelerators (on the host where there are none).
         cache: Whether compiled programs and measured strategies are kept on disk.
+        workers: Processes elsewhere, of one core or accelerator each, that run chunks; None: this one runs them.
 
     """
 
@@ -129,6 +130,7 @@ class Plan:
     chunk: int | None = None
     memory: int = 2**33
     cache: bool = True
+    workers: int | None = None
 
     @property
     def configs(self) -> int:
@@ -188,35 +190,43 @@ class Plan:
                 in_cache = CPU_CACHE_BYTES / (WORKING_COPIES * (size + traced.largest_bytes))
                 # Two that hardly fit gain by company where they own their batches; a shared one costs them copies.
                 in_cache = round(in_cache) if own else int(in_cache)
-                trials = min(MOST_TRIALS["cpu"], in_cache, math.ceil(configs * seeds / worker_count(used)))
+                trials = min(MOST_TRIALS["cpu"], in_cache)
+            trials = min(trials, math.ceil(configs * seeds / self.at_once))
             trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES * (size + traced.largest_bytes)))
-        return self.fitted(group, Strategy(self.strategy or "scan", 1, 1, own), max(1, trials))
+        like = Strategy(self.strategy or "scan", 1, 1, own, self._one_core(0))
+        return self.fitted(group, like, max(1, trials))
 
     def fitted(self, group: Group, like: Strategy, most: int) -> Strategy:
         """The strategy with chunks of at most `most` trials, as take the least time, padding and idle cores included.
 
         Devices share it evenly, for which it may be larger by less than one trial each.
         """
-        used, best = devices(), None
+        sharing, best = 1 if self.workers else len(devices()), None
         at_once = self.at_once
         for configs in _pieces(len(group.configs), most):
             for seeds in _pieces(len(self.seeds), max(1, most // configs)):
-                shape = self._shared(configs, seeds, len(used))
+                shape = self._shared(configs, seeds, sharing)
                 count = math.ceil(len(group.configs) / shape[1]) * math.ceil(len(self.seeds) / shape[0])
                 cost = math.ceil(count / at_once) * (shape[0] * shape[1] + STEP_TRIALS)
-                found = cost, shape, 1 < at_once <= count
+                found = cost, shape, like.one_core if self.workers else self._one_core(count)
                 best = min(best or found, found)
         assert best is not None
         return Strategy(like.loop, *best[1], own=like.own and best[1][1] > 1, one_core=best[2])
 
     def each_alone(self, group: Group, loop: str) -> Strategy:
         """Chunks of one trial."""
-        return Strategy(loop, 1, 1, one_core=1 < self.at_once <= len(group.configs) * len(self.seeds))
+        return Strategy(loop, 1, 1, one_core=self._one_core(len(group.configs) * len(self.seeds)))
 
     @property
     def at_once(self) -> int:
-        """Chunks that run side by side without sharing what computes them: an accelerator's share it."""
+        """Chunks that run side by side without sharing what computes them: those of one accelerator share it."""
+        if self.workers:
+            return self.workers
         return worker_count(devices()) if on_cores(devices()) else 1
+
+    def _one_core(self, chunks: int) -> bool:
+        """Whether so many chunks leave no core idle that keep to one each; a worker elsewhere has no other."""
+        return on_cores(devices()) and (bool(self.workers) or 1 < self.at_once <= chunks)
 
     def _shared(self, configs: int, seeds: int, count: int) -> tuple[int, int]:
         """The shape (seeds, configurations), one of them padded to a multiple of the devices."""

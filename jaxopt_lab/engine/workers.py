@@ -29,11 +29,20 @@ class Workers:
             for i in range(count)
         ]
 
-    def submit(self, priority: tuple[int, ...], job: Callable[[], None]) -> None:
-        """Jobs of lower priority numbers run first, equal ones in the order of submission."""
+    def submit(self, priority: tuple[int, ...], job: Callable[[], None], awaited: bool = False) -> None:
+        """Jobs of lower priority numbers run first, equal ones in the order of submission.
+
+        `awaited` is one that was expected.
+        """
         with self._changed:
             heapq.heappush(self._jobs, (priority, next(self._numbers), job))
+            self._running -= awaited
             self._changed.notify()
+
+    def expect(self) -> None:
+        """Something runs elsewhere, and a job will be submitted when it is done: there is more to come."""
+        with self._changed:
+            self._running += 1
 
     def run(self, report: Callable[[], None], every: float = 0.1) -> None:
         """Work until all is done, reporting from this thread; raises what a job raised."""

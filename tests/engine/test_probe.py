@@ -16,7 +16,7 @@ from jaxopt_lab.engine.devices import on_devices
 from jaxopt_lab.engine.plan import STRATEGIES, Strategy
 from jaxopt_lab.sweep import plan_sweep
 
-execute = importlib.import_module("jaxopt_lab.engine.execute")
+execution = importlib.import_module("jaxopt_lab.engine.execution")
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7)}
 
 
