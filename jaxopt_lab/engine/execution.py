@@ -208,9 +208,11 @@ class Execution:
         with self.lock:
             self.failed = self.failed or error
             self.recorder.fail(trials)
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            text = f"{group.optimizer} on {group.structure.task.name}: {trials[0].size * trials[1].size} trials failed"
-            self.progress.notes.append(f"{text}: {said}")
+            lines = (str(error).strip() or type(error).__name__).splitlines()
+            said = lines[-1 if "Traceback" in str(error) else 0]  # of a callback's error the last line says what it was
+            note = f"{group.optimizer} on {group.structure.task.name}: trials failed: {said}"
+            if note not in self.progress.notes:
+                self.progress.notes.append(note)
 
     def keep(self, race: Race, chunk: Chunk) -> None:
         """Take from a chunk what outlives it."""
