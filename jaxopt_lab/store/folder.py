@@ -109,11 +109,12 @@ class Folder:
         """See to it that all files of a local folder outlive a loss of power; a remote store does so by itself."""
         if self.local is None:
             return
-        for folder, _, files in os.walk(self._path(name)):
-            for file in files:
-                _sync(Path(folder) / file)
-            _sync(Path(folder))
-        _sync(Path(self._path(name)).parent)
+        with self.errors(f"write {name} to"):
+            for folder, _, files in os.walk(self._path(name)):
+                for file in files:
+                    _sync(Path(folder) / file)
+                _sync(Path(folder))
+            _sync(Path(self._path(name)).parent)
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it, if it is there."""

@@ -149,6 +149,9 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         names = [*before, *(name for name in now if name not in before)]
         inner = lambda name: f"{where}, {name}" if where else str(name)
         return [line for name in names for line in differences(before.get(name), now.get(name), inner(name))]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [line for i, pair in pairs for line in differences(*pair, f"{where}, {i}")]
     if type(before) is type(now) and before == now:
         return []
     if all(isinstance(x, str) and DIGEST.fullmatch(x) for x in (before, now)):
