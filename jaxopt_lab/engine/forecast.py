@@ -75,6 +75,7 @@ class Forecast:
         host_bytes: Predicted: curves, statuses, parameters, and states between rungs.
         peak_bytes: Predicted peak of what the host holds: all of it, on a CPU.
         results_bytes: Of these, what the results keep, which is about what they take on disk at the most.
+        folder_bytes: What a run folder takes on disk at the most: results twice, and where trials stand.
         budget: The memory that the sweep may take, in bytes.
         kept: What is kept of each trial, in words.
 
@@ -92,6 +93,7 @@ class Forecast:
     host_bytes: int
     peak_bytes: int
     results_bytes: int
+    folder_bytes: int
     budget: int
     kept: str
 
@@ -111,6 +113,7 @@ class Forecast:
         foot = [
             f"Memory: {_size(self.device_bytes)} for data and running chunks, {_size(self.host_bytes)} for what is "
             f"kept; the budget is {_size(self.budget)}.",
+            f"A run folder takes at most {_size(self.folder_bytes)} on disk.",
             self.kept,
         ]
         return "\n".join([*head, "", *aligned, "", *foot])
@@ -148,6 +151,11 @@ def forecast(plan: Plan) -> Forecast:
     params = kept_params_bytes(plan)
     results = results_bytes(plan) + params
     held = held_bytes(plan)
+    # Of chunks under way: what is saved anew is there before what it replaces goes.
+    standing = sum(
+        state_bytes(group) * min(at_once * g.strategy.trials, g.trials)
+        for group, g in zip(plan.groups, groups, strict=True)
+    )
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
     kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
     folder = cache_folder() if plan.cache else None
@@ -167,6 +175,7 @@ def forecast(plan: Plan) -> Forecast:
         host_bytes=results + held,
         peak_bytes=max(on_host + results - params + held + meanwhile, results + held),
         results_bytes=results,
+        folder_bytes=2 * results + held + 2 * standing,
         budget=plan.memory,
         kept=f"Kept in memory: {kept} Compiled programs: " + (f"{folder}." if folder else "not kept on disk."),
     )
