@@ -1,11 +1,13 @@
 """What users pass to a sweep, as what it runs: factories by name, a task, a space for each optimizer."""
 
+import contextlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import optax
 
+from jaxopt_lab.engine import Progress
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.space import Configurations, Space
 from jaxopt_lab.tasks import TASKS
@@ -100,3 +102,17 @@ def spaces_by_optimizer(space: Any, factories: Mapping[str, OptimizerFactory]) -
             f"The space has no entry for {', '.join(missing)}. Give each optimizer one, or one space for all."
         )
     return {name: space[name] for name in factories}
+
+
+@contextlib.contextmanager
+def reporting(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+    """Who is told of a sweep's progress: the function, what shows it, or nobody."""
+    if callable(progress):
+        yield progress
+    elif progress:
+        from jaxopt_lab.progress import shown
+
+        with shown() as report:
+            yield report
+    else:
+        yield lambda _: None

@@ -22,6 +22,7 @@ from jaxopt_lab import listing
 from jaxopt_lab.board import board
 from jaxopt_lab.checks import check_memory
 from jaxopt_lab.durable import terminable
+from jaxopt_lab.engine.crew import ClusterError
 from jaxopt_lab.runs import RUN, folder_of, stored, taken, write_about
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import Folder
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 AllowDifferentVersion = Annotated[
     bool, typer.Option("--allow-different-version", help="Go on with what other versions or another device began.")
 ]
+OnCluster = Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address (host:port).")]
 # Importing this module took about the processor time that the process has used so far. (No clock tells when it began.)
 BEGAN = time.perf_counter() - time.process_time()
 NOTE = (
@@ -84,10 +86,12 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Show what it will take, and run nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     allow_different_version: AllowDifferentVersion = False,
+    cluster: OnCluster = None,
 ) -> None:
     """Sweep every task of a spec; print leaderboards, write results, tables and pictures."""
     given = {"steps": steps, "seeds": seeds, "memory": memory}
-    _run(lambda: _read(spec, given), out, cache, plan, quiet, allow_different_version)
+    options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
+    _run(lambda: _read(spec, given), out, options, plan, quiet)
 
 
 @app.command()
@@ -96,14 +100,14 @@ def resume(
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     allow_different_version: AllowDifferentVersion = False,
+    cluster: OnCluster = None,
 ) -> None:
     """Go on with a run that was interrupted or killed, from where it was last saved."""
-    _run(lambda: _read_stored(out), out, cache, False, quiet, allow_different_version)
+    options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
+    _run(lambda: _read_stored(out), out, options, False, quiet)
 
 
-def _run(
-    read: "Callable[[], Spec]", out: str | None, cache: bool, plan: bool, quiet: bool, allow_different_version: bool
-) -> None:
+def _run(read: "Callable[[], Spec]", out: str | None, options: dict[str, Any], plan: bool, quiet: bool) -> None:
     seconds = {"imports": time.perf_counter() - BEGAN}
     folder, interrupted, compiling = None, False, 0.0
     with terminable() as terminated:
@@ -115,13 +119,12 @@ def _run(
             with _timed(seconds, "checks and data"):
                 spec = read()
             if plan:
-                _show_plan(spec, cache)
+                _show_plan(spec, options["cache"])
                 return
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-            options = {"cache": cache, "allow_different_version": allow_different_version}
             with taken(folder, spec):
                 interrupted, compiling = _sweeps(spec, options, folder, quiet, seconds)
-        except (MemoryError, RunError) as error:  # a single trial does not fit; a folder is not to be had
+        except (MemoryError, RunError, ClusterError, ImportError) as error:  # of memory, folder, cluster: not to be had
             _fail(str(error))
         except KeyboardInterrupt:
             interrupted = True

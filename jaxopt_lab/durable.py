@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from jaxopt_lab.collect import collect
-from jaxopt_lab.engine import Plan, Progress, execute
+from jaxopt_lab.engine import Execution, Plan, Progress, execute
+from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import environment, identity
@@ -33,6 +34,7 @@ def run_durably(
     report: Callable[[Progress], None],
     checkpoint: float | None,
     allow_different_version: bool,
+    make: Callable[[Plan, Ledger], Execution] = Execution,
 ) -> Results:
     """Run the plan in its folder, or what is left of it to be run.
 
@@ -43,6 +45,7 @@ def run_durably(
         report: See `execute`.
         checkpoint: See `sweep`.
         allow_different_version: See `sweep`.
+        make: See `execute`.
 
     Raises:
         RunError: The folder is in use, damaged, of another sweep, or cannot be written.
@@ -67,7 +70,7 @@ def run_durably(
 
         run.show = show
         with terminable() as came:
-            results = collect(plan, execute(plan, report, run), tables)
+            results = collect(plan, execute(plan, report, run, make), tables)
             if results.dataset.attrs["interrupted"]:
                 run.interrupt(write_all)
             else:

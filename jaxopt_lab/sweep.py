@@ -1,6 +1,5 @@
 """The public `sweep`: checks everything on the host, then space -> plan -> engine -> results."""
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_lab.arguments import Optimizers, made_task, named_factories, spaces_by_optimizer
+from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporting, spaces_by_optimizer
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
@@ -20,7 +19,8 @@ from jaxopt_lab.checks import (
 )
 from jaxopt_lab.collect import collect
 from jaxopt_lab.durable import run_durably
-from jaxopt_lab.engine import Group, Plan, Progress, Structure, execute
+from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
+from jaxopt_lab.engine.cluster import connected
 from jaxopt_lab.engine.forecast import Forecast, forecast
 from jaxopt_lab.engine.plan import (
     KEPT_CURVE_BYTES,
@@ -58,6 +58,7 @@ def sweep(
     out: str | Path | None = None,
     checkpoint: float | None = None,
     allow_different_version: bool = False,
+    cluster: str | None = None,
 ) -> Results:
     """Train every configuration with every seed, each a trial, in one compiled program for each structure.
 
@@ -94,6 +95,7 @@ def sweep(
         checkpoint: Seconds between two saves to `out`; 0 saves every segment before the next one begins. By default as
             often as costs at most 2.5 % of the time.
         allow_different_version: Go on with a run folder that other versions of the packages, or another device, began.
+        cluster: Run on a Ray cluster, a chunk of trials on each of its cores or accelerators: "auto", or its address.
 
     Returns:
         The results of every trial, diverged ones included.
@@ -102,31 +104,36 @@ def sweep(
         TypeError: An argument is of the wrong kind, a loss is not a scalar, a parameter is not floating-point.
         ValueError: A name is unknown, a value is out of range, a space is empty.
         RunError: The run folder is in use, damaged, of another sweep, or cannot be written.
+        ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
     """
     checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
     if checkpoint is not None and out is None:
         raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
-    plan, tables = plan_sweep(
-        optimizers,
-        task,
-        space,
-        steps=steps,
-        seeds=seeds,
-        target=target,
-        tolerance=tolerance,
-        record=record,
-        evaluate=evaluate,
-        stop=stop,
-        strategy=strategy,
-        chunk=chunk,
-        memory=memory,
-        cache=cache,
-    )
-    with _shown(progress) as report:
-        if out is not None:
-            return run_durably(plan, tables, out, report, checkpoint, allow_different_version)
-        outcome = execute(plan, report)
+    with connected(cluster) as found:
+        plan, tables = plan_sweep(
+            optimizers,
+            task,
+            space,
+            steps=steps,
+            seeds=seeds,
+            target=target,
+            tolerance=tolerance,
+            record=record,
+            evaluate=evaluate,
+            stop=stop,
+            strategy=strategy,
+            chunk=chunk,
+            memory=memory,
+            cache=cache,
+        )
+        make = Execution
+        if found is not None:
+            plan, make = found.planned(plan, given=memory is not None)
+        with reporting(progress) as report:
+            if out is not None:
+                return run_durably(plan, tables, out, report, checkpoint, allow_different_version, make)
+            outcome = execute(plan, report, make=make)
     return collect(plan, outcome, tables)
 
 
@@ -277,16 +284,3 @@ def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
 def _affordable(trials: int, most: int) -> int:
     """How many points of each trial's curve fit into the memory set aside for curves."""
     return max(2, min(most, KEPT_CURVE_BYTES // (4 * trials)))
-
-
-@contextlib.contextmanager
-def _shown(progress: bool | Callable[[Progress], None]):
-    if callable(progress):
-        yield progress
-    elif progress:
-        from jaxopt_lab.progress import shown
-
-        with shown() as report:
-            yield report
-    else:
-        yield lambda _: None

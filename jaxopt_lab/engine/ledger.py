@@ -7,16 +7,17 @@ done already, and does the rest: nothing but results and where trials stand need
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.outcome import Outcome, Recorder
-from jaxopt_lab.engine.plan import Strategy
-from jaxopt_lab.engine.race import Race
+from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.trial import TrialState
+
+WORKERS = "workers"  # of a run folder: where workers elsewhere keep where trials stand
 
 
 class LedgerError(RuntimeError):
@@ -53,7 +54,16 @@ class Record(NamedTuple):
 
 
 class Ledger:
-    """The ledger of a sweep that keeps nothing."""
+    """The ledger of a sweep that keeps nothing.
+
+    Attributes:
+        where: The folder or URL of one that keeps: workers elsewhere that reach it may use its folder `WORKERS`.
+        every: Seconds between two saves of where trials stand; None: as often as takes little of the time.
+
+    """
+
+    where: str | None = None
+    every: float | None = None
 
     def settled(self, about: tuple[int, ...], settle: Callable[[], Strategy]) -> Strategy:
         """How trials run, as it was settled once and for all: a group's first, or one of its stages'."""
@@ -84,6 +94,10 @@ class Ledger:
     def keeps(self) -> bool:
         """Whether `save` does anything: making a record takes time."""
         return False
+
+    def holds(self, unit: Unit, step: int) -> bool:
+        """Whether what is kept of a unit, to stay, goes as far as that step."""
+        return True
 
 
 def unit_of(race: int, rung: int, chunk: Chunk) -> Unit:
@@ -121,7 +135,20 @@ def leaves(tree: Any) -> list[np.ndarray]:
     return [np.asarray(x) for x in jax.tree.leaves(tree)]
 
 
-def misfit(record: Record, race: Race, chunk: Chunk, results: dict[str, np.ndarray], shapes: TrialState) -> str | None:
+class Leg(Protocol):
+    """A race's stage."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def final(self) -> bool: ...
+
+
+def misfit(record: Record, race: Leg, chunk: Chunk, results: dict[str, np.ndarray], shapes: TrialState) -> str | None:
     """Why a record cannot be of this chunk in this stage; None where it can.
 
     Args:

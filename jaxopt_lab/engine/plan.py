@@ -254,10 +254,13 @@ def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
     return np.unique([*range(0, steps, stride), steps]).astype(np.int32)
 
 
-def segment_length(eval_steps: np.ndarray) -> int:
-    """One length for all segments: the longest way between two evaluations, cut into equal pieces."""
+def segment_length(eval_steps: np.ndarray, platform: str | None = None) -> int:
+    """One length for all segments: the longest way between two evaluations, cut into equal pieces.
+
+    As suits the platform, by default that of this process: "cpu", or anything else.
+    """
     longest = int(np.diff(eval_steps).max())
-    most = SEGMENT_STEPS["cpu" if devices()[0].platform == "cpu" else "accelerator"]
+    most = SEGMENT_STEPS["cpu" if (platform or devices()[0].platform) == "cpu" else "accelerator"]
     return math.ceil(longest / math.ceil(longest / most))
 
 

@@ -24,6 +24,12 @@ def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     return b"".join(parts)
 
 
+def listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray] | None:
+    """Those that are named by the prefix and numbers from 0 on, in order; None where there are none."""
+    count = sum(name.startswith(prefix) for name in arrays)
+    return [arrays[f"{prefix}{i}"] for i in range(count)] if count else None
+
+
 def unpacked(content: bytes | memoryview) -> dict[str, np.ndarray]:
     """What was packed; ValueError where the bytes are something else."""
     content = memoryview(content)

@@ -11,9 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from jaxopt_lab.engine.ledger import Ledger, Record, Unit
+from jaxopt_lab.engine.ledger import WORKERS, Ledger, Record, Unit
 from jaxopt_lab.engine.outcome import Outcome
 from jaxopt_lab.engine.plan import LOOPS, Strategy
 from jaxopt_lab.store import manifest as manifests
@@ -24,7 +22,7 @@ from jaxopt_lab.store.identity import refuse_other
 from jaxopt_lab.store.labelled import RESULTS
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import Entry, Manifest, Piece, digest
-from jaxopt_lab.store.pack import packed, unpacked
+from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
 
 SHARE = {"commit": 0.015, "view": 0.01}  # of the run's time, at the most: what saving, and showing, may take
@@ -41,7 +39,7 @@ class Run(Ledger):
 
     def __init__(self, folder: Folder, lock: Lock, manifest: Manifest, notes: list[str], every: float | None):
         self.folder, self.complete, self._notes = folder, manifest.complete, notes
-        self._lock, self._manifest, self._every = lock, manifest, every
+        self._lock, self._manifest, self.every, self.where = lock, manifest, every, folder.url()
         self._found = frozenset(manifest.strategies)  # settled by an earlier process
         self._pending: dict[str, tuple[Record, bool]] = {}
         self._round, self._rounds = 0, dict[str, int]()
@@ -141,13 +139,13 @@ class Run(Ledger):
         return Record(
             entry.step,
             {name.removeprefix("results/"): array for name, array in known.items() if name.startswith("results/")},
-            _listed(known, "params/"),
-            _listed(known, "state/"),
+            listed(known, "params/"),
+            listed(known, "state/"),
         )
 
     def due(self, unit: Unit) -> bool:
         self._raise()
-        return self._every == 0 or (self._rounds.get(str(unit), 0) <= self._round and self._budgets["commit"].allows())
+        return self.every == 0 or (self._rounds.get(str(unit), 0) <= self._round and self._budgets["commit"].allows())
 
     def save(self, unit: Unit, record: Record, done: bool) -> None:
         self._raise()
@@ -155,8 +153,12 @@ class Run(Ledger):
             self._pending[str(unit)] = record, done
             self._rounds[str(unit)] = self._round + 1  # once a round is enough
             self._changed.notify_all()
-        if self._every == 0:
+        if self.every == 0:
             self._commit()
+
+    def holds(self, unit: Unit, step: int) -> bool:
+        entry = self._manifest.units.get(str(unit))
+        return entry is not None and entry.step >= step
 
     def damaged(self, unit: Unit, wrong: str) -> None:
         with self._committing:
@@ -182,6 +184,7 @@ class Run(Ledger):
         manifest.complete = True
         manifest.commit(self.folder)
         self._packs.let_go(standing)
+        self.folder.remove(WORKERS)
 
     def interrupt(self, write: Callable[[], None]) -> None:
         """Told to stop: keep everything, and `write` what is there for who looks."""
@@ -210,7 +213,7 @@ class Run(Ledger):
                 with self._changed:
                     self._changed.wait_for(lambda: self._closing, POLL_SECONDS)
                 self._lock.beat()
-                if self._pending and self._every != 0 and commit.allows():
+                if self._pending and self.every != 0 and commit.allows():
                     self._commit()
                 if self.show is not None and not self._closing and view.allows():
                     with view.spending():
@@ -285,12 +288,6 @@ def _strategy(folder: Folder, table: dict[str, Any]) -> Strategy:
 
 def _pieces(entry: Entry) -> list[Piece]:
     return [piece for piece in (entry.results, entry.state) if piece is not None]
-
-
-def _listed(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray] | None:
-    """Leaves by their numbers; None where there are none."""
-    numbers = [name for name in arrays if name.startswith(prefix)]
-    return [arrays[f"{prefix}{i}"] for i in range(len(numbers))] if numbers else None
 
 
 def _key(about: tuple[int, ...]) -> str:
