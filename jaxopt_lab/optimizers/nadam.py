@@ -40,7 +40,7 @@ def nadam(
     *,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """NAdam (Dozat 2016, Algorithm 2, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ).
+    """NAdam (Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ).
 
         m <- b1 m + (1 - b1) g
         v <- b2 v + (1 - b2) g^2
