@@ -1,16 +1,24 @@
 """How fast is an update alone, against Optax's? Run: python benchmarks/update.py
 
-Every optimizer that both have, jitted with its buffers donated, float32: the update and its application, at 10^4, 10^6
-and 3.2 10^7 parameters in four matrices, and in trees of 100 and 1,000 leaves of 64. Both in turns. Besides: the
-bandwidth of adding in place (read and write), and each update's compile time against Optax's.
+Every optimizer that both have, float32: the update and its application, jitted, parameters and state donated, at
+10^4, 10^6 and 3.2 10^7 parameters in four matrices, and in trees of 100 and 1,000 leaves of 64; of small leaves also
+ours with parameters held flat (`jl.flat`), the gradients being given leaf by leaf all the same. In turns: ours,
+Optax's, and adding to as many numbers in place, which is what the machine can read and write. Compile times are of
+several fresh compiles in turns, at 10^4 parameters; Python's tracing is apart.
 
-`bytes` are those of the parameters, the gradients and the state, each read once, and of what is written again.
+`share`: bytes of the parameters, the gradients and the state, each read once, and of what is written, per second, over
+those of adding in place. XLA on a CPU makes a kernel of every array that is written, so that a method with state reads
+more than that. A thousand leaves take Optax's methods seconds to trace and compile: `AT_1000` stand for all.
+
+`--only` measures some methods again and leaves the others' figures in the file.
 """
 
 import argparse
 import functools
 import inspect
+import json
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,28 +27,42 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
-from _compare import ranged, spread
+from _compare import spread
 
 import jaxopt_lab as jl
 
 SIZES = (10**4, 10**6, 32 * 10**6)
 LEAVES = (100, 1000)
+AT_1000 = ("sgd", "momentum", "rmsprop", "adam", "adamw", "lion", "schedule_free_adamw", "lamb")
+CAPPED: dict[str, int] = dict.fromkeys(("muon", "galore", "lbfgs"), 10**6)
+"""Beyond, matrix products and decompositions last minutes, and twenty copies of the parameters fill the memory."""
 RATE = 1e-3
-OTHERS = {"gradient_descent": optax.sgd, "momentum": functools.partial(optax.sgd, momentum=0.9)}
+SECONDS = 2.0  # for a row's turns, of which there are three at the least
+Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
 
-def twins() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
-    """Ours and Optax's, by name."""
-    found = {}
+def twins() -> dict[str, Pair]:
+    """Ours and Optax's at their defaults, by name; a learning rate where they want one."""
+    adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
+    descent = functools.partial(optax.sgd, RATE, momentum=0.9)
+    apart: dict[str, Pair] = {
+        "gradient_descent": (lambda: jl.gradient_descent(RATE), lambda: optax.sgd(RATE)),
+        "momentum": (lambda: jl.momentum(RATE), descent),
+        "sam": (lambda: jl.sam(RATE), lambda: optax.contrib.sam(descent(), adversary, opaque_mode=True)),
+        # How far to go along a direction is the loss's price.
+        "lbfgs": (lambda: jl.lbfgs(linesearch=None), lambda: optax.lbfgs(linesearch=None)),
+    }
+    found: dict[str, Pair] = {}
     for name, ours in jl.OPTIMIZERS.items():
-        twin = OTHERS.get(name) or getattr(optax, name, None) or getattr(optax.contrib, name, None)
-        if twin is not None:
-            found[name] = (ours, twin)
+        twin = getattr(optax, name, None) or getattr(optax.contrib, name, None)
+        if name in apart:
+            found[name] = apart[name]
+        elif twin is not None:
+            found[name] = functools.partial(made, ours), functools.partial(made, twin)
     return found
 
 
 def made(factory: Callable[..., Any]) -> Any:
-    """The optimizer at its defaults; a learning rate where it wants one."""
     rate = inspect.signature(factory).parameters.get("learning_rate")
     return factory(RATE) if rate is not None and rate.default in (rate.empty, None) else factory()
 
@@ -48,44 +70,81 @@ def made(factory: Callable[..., Any]) -> Any:
 class Step:
     """A jitted update with what it is called on: parameters and state move from call to call."""
 
-    def __init__(self, optimizer: Any, params: Any):
+    def __init__(self, optimizer: Any, tree: Any, flat: bool = False):
         optimizer = optax.with_extra_args_support(optimizer)
-        loss = lambda params, key=None: sum(jnp.vdot(w, w) for w in jax.tree.leaves(params)) / 2
+        joined: Callable[[Any], Any] = jl.flat if flat else lambda tree: tree
+        loss = lambda params, key=None: jnp.asarray(sum(jnp.vdot(w, w) for w in jax.tree.leaves(params)) / 2)
 
         def step(params, state, grads, key):
-            extras = {"value": jnp.float32(1.0), "grad": grads, "value_fn": loss, "key": key}
+            grads = joined(grads)
+            extras = {"value": jnp.float32(1.0), "grad": grads, "value_fn": loss, "key": key, "obj_fn": loss}
+            extras["grad_fn"] = lambda params, i: jax.grad(loss)(params)
             updates, state = optimizer.update(grads, state, params, **extras)
             return optax.apply_updates(params, updates), state
 
-        self.grads, self.key = jax.tree.map(lambda w: 0.01 * jnp.ones_like(w), params), jax.random.key(0)
-        state = jax.jit(optimizer.init)(params)
-        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, self.grads, self.key)
-        compiled: list[Any] = []
-        self.compile_seconds = _timing.once(lambda: compiled.append(lowered.compile()))
-        self.step, self.held = compiled[0], (jax.tree.map(jnp.copy, params), state)
+        self.grads, self.key = jax.tree.map(lambda w: 0.01 * jnp.ones_like(w), tree), jax.random.key(0)
+        params = joined(jax.tree.map(jnp.copy, tree))
+        self.held = (params, jax.jit(optimizer.init)(params))
+        self.jitted = lambda: jax.jit(lambda *args: step(*args), donate_argnums=(0, 1))  # one that nobody has traced
         size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
-        self.state_bytes = size(state)
+        self.state_bytes = size(self.held[1])
         self.bytes = 2 * size(params) + size(self.grads) + 2 * self.state_bytes
+        self.compiled: Any = None
+        self.trace_seconds: list[float] = []
+        self.compile_seconds: list[float] = []
+
+    def compile(self) -> None:
+        began = time.perf_counter()
+        lowered = self.jitted().lower(*self.held, self.grads, self.key)
+        traced = time.perf_counter()
+        self.compiled = lowered.compile()
+        self.trace_seconds.append(traced - began)
+        self.compile_seconds.append(time.perf_counter() - traced)
 
     def run(self, calls: int) -> Any:
         for _ in range(calls):
-            self.held = self.step(*self.held, self.grads, self.key)
+            self.held = self.compiled(*self.held, self.grads, self.key)
         return self.held
 
 
-def measure(ours: Any, twin: Any, params: Any, calls: int, repeats: int) -> dict[str, Any]:
-    """Seconds a call of both, their ratio, compile times, bytes."""
-    steps = {"jaxopt_lab": Step(ours, params), "optax": Step(twin, params)}
-    for step in steps.values():
-        step.run(1)
-    turns = [{n: _timing.once(lambda s=s: s.run(calls)) / calls for n, s in steps.items()} for _ in range(repeats)]
-    first = steps["jaxopt_lab"]
+class Addition:
+    """Adding in place to as many numbers: two passes through memory."""
+
+    def __init__(self, size: int):
+        self.add, self.held = jax.jit(lambda x: x + 1, donate_argnums=0), jnp.ones(size)
+
+    def run(self, calls: int) -> Any:
+        for _ in range(calls):
+            self.held = self.add(self.held)
+        return self.held
+
+
+def measure(steps: dict[str, Step], size: int, repeats: int, compiles: int) -> dict[str, Any]:
+    """Seconds a call of each, rates over Optax's, trace and compile times, share of adding in place."""
+    for _ in range(compiles):
+        for step in steps.values():
+            step.compile()
+    runs = {**steps, "in_place": Addition(size)}
+    calls = max(1, min(100, 10**7 // size))
+    for run in runs.values():
+        _timing.once(lambda run=run: run.run(2))
+    turns, order, began = [], list(runs), time.perf_counter()
+    while len(turns) < 3 or (len(turns) < repeats and time.perf_counter() - began < SECONDS):
+        turns.append({n: _timing.once(lambda n=n: runs[n].run(calls)) / calls for n in order})
+        order = [*order[1:], order[0]]
+    of = lambda value: {name: value(name) for name in steps}
+    over = lambda name: spread(turn["optax"] / turn[name] for turn in turns)
+    pairs = lambda name: zip(steps[name].compile_seconds, steps["optax"].compile_seconds, strict=True)
     return {
-        "seconds": {name: spread(turn[name] for turn in turns) for name in steps},
-        "ratio": spread(turn["optax"] / turn["jaxopt_lab"] for turn in turns),
-        "compile_seconds": {name: step.compile_seconds for name, step in steps.items()},
-        "bytes": first.bytes,
-        "state_bytes_per_parameter": first.state_bytes / sum(w.size for w in jax.tree.leaves(params)),
+        "turns": len(turns),
+        "seconds": of(lambda name: spread(turn[name] for turn in turns)),
+        "ratio": of(over),
+        "share": of(lambda n: spread(steps[n].bytes / 8 / size * turn["in_place"] / turn[n] for turn in turns)),
+        "in_place": spread(8 * size / turn["in_place"] for turn in turns),
+        "trace_seconds": of(lambda name: spread(steps[name].trace_seconds)),
+        "compile_seconds": of(lambda name: spread(steps[name].compile_seconds)),
+        "compile_ratio": of(lambda name: spread(ours / optax for ours, optax in pairs(name))),
+        "state_bytes_per_parameter": of(lambda name: steps[name].state_bytes / size),
     }
 
 
@@ -95,54 +154,71 @@ def matrices(size: int) -> Any:
     return [0.1 * jnp.ones((2 * wide, wide)) for _ in range(4)]
 
 
-def in_place(size: int, repeats: int) -> dict[str, float]:
-    """Bytes per second of adding to an array in place."""
-    add, held = jax.jit(lambda x: x + 1, donate_argnums=0), [jnp.ones(size)]
+def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
+    """All measurements of a method, by problem."""
+    ours, twin = (factory() for factory in pair)
+    found = {}
+    problems = {f"{size:.0e}": matrices(size) for size in options.sizes if size <= CAPPED.get(name, size)}
+    problems |= {f"{n} leaves": [0.1 * jnp.ones(64)] * n for n in options.leaves if n < 1000 or name in AT_1000}
+    for problem, tree in problems.items():
+        size = sum(w.size for w in tree)
+        steps = {"optax": Step(twin, tree)}
+        small = "leaves" in problem
+        if small and flattens(ours, tree):
+            steps["flat"] = Step(ours, tree, flat=True)
+        if len(tree) < 1000 or "flat" not in steps:
+            steps["tree"] = Step(ours, tree)
+        found[problem] = measure(steps, size, options.repeats, 3 if size <= 10**4 else 1)
+    return found
 
-    def run():
-        held[0] = add(held[0])
-        return held[0]
 
-    _timing.once(run)
-    return spread(2 * held[0].nbytes / _timing.once(run) for _ in range(repeats))
+def flattens(optimizer: Any, tree: Any) -> bool:
+    held: Any = jl.flat(tree)
+    try:
+        jax.eval_shape(lambda: optimizer.init(held))
+    except ValueError:  # it measures each tensor by itself
+        return False
+    return True
+
+
+def line(found: dict[str, Any]) -> str:
+    """Of each problem and form: rate over Optax's; share of adding in place or, of leaves, compile over Optax's."""
+    cells = []
+    for problem, row in found.items():
+        for form in (form for form in row["ratio"] if form != "optax"):
+            text = f"{problem}{' flat' * (form == 'flat')} {row['ratio'][form]['median']:.2f}"
+            of_copy, compiling = row["share"][form]["median"], row["compile_ratio"][form]["median"]
+            cells.append(
+                f"{text} c{compiling:.2f}" if "leaves" in problem or problem == "1e+04" else f"{text} s{of_copy:.2f}"
+            )
+    return " | ".join(cells)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", help="measure these methods, and leave the others' figures as they are")
+    parser.add_argument("--repeats", type=int, default=9, help="turns at the most")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--leaves", type=int, nargs="*", default=LEAVES)
     options = parser.parse_args()
-    figures: dict[str, Any] = {"in_place": in_place(max(options.sizes, default=10**6), options.repeats), "rows": []}
-    print(f"in place: {ranged(figures['in_place'], '.3g')} bytes/s")
-    problems = {f"{size:,} parameters": lambda size=size: matrices(size) for size in options.sizes}
-    problems |= {f"{n:,} leaves": lambda n=n: [0.1 * jnp.ones(64)] * n for n in options.leaves}
-    for name, (ours, twin) in twins().items():
-        if options.only and name not in options.only:
-            continue
-        for problem, params in problems.items():
-            try:
-                tree = params()
-                calls = max(1, min(100, 10**7 // sum(w.size for w in jax.tree.leaves(tree))))
-                row = measure(made(ours), made(twin), tree, calls, options.repeats)
-            except Exception as error:  # of whatever kind: Optax's matrix methods do not take every shape
-                figures["rows"].append(
-                    {"method": name, "problem": problem, "failed": f"{type(error).__name__}: {error}"[:300]}
-                )
-                print(f"{name}, {problem}: {figures['rows'][-1]['failed']}", flush=True)
-                continue
-            figures["rows"].append({"method": name, "problem": problem, **row})
-            share = row["bytes"] / row["seconds"]["jaxopt_lab"]["median"] / figures["in_place"]["median"]
-            compiling = row["compile_seconds"]["jaxopt_lab"] / row["compile_seconds"]["optax"]
-            print(
-                f"{name}, {problem}: {ranged(row['ratio'], '.2f')} times Optax's rate, {share:.2f} of in place, "
-                f"compile {compiling:.2f} of Optax's",
-                flush=True,
-            )
+    path, known = _timing.RESULTS / f"update-{jax.default_backend()}.json", twins()
+    if unknown := set(options.only or ()) - set(known):
+        parser.error(f"no pair of {sorted(unknown)}: give some of {', '.join(known)}")
+    figures = json.loads(path.read_text())["figures"] if options.only and path.exists() else {}
+    print("rate over Optax's (sNN: share of adding in place; cNN: compile time over Optax's)")
+    for name in options.only or known:
+        figures[name] = rows(name, known[name], options)
+        print(f"{name}: {line(figures[name])}", flush=True)
         _timing.save("update", figures)
-    ratios = [row["ratio"]["median"] for row in figures["rows"] if "ratio" in row]
-    print(f"{len(ratios)} rows, median {statistics.median(ratios):.2f}, least {min(ratios):.2f} times Optax's rate")
+    ratios = {
+        (name, problem, form): ratio["median"]
+        for name, found in figures.items()
+        for problem, row in found.items()
+        for form, ratio in row["ratio"].items()
+        if form != "optax"
+    }
+    least = min(ratios, key=lambda row: ratios[row])
+    print(f"{len(ratios)} rows, median {statistics.median(ratios.values()):.2f}, least {ratios[least]:.2f}: {least}")
 
 
 if __name__ == "__main__":

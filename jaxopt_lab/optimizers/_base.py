@@ -70,7 +70,7 @@ def zeros_like(params: Params, dtype: Any = None) -> Params:
     return jax.tree.map(lambda w: jnp.zeros_like(w, dtype), params)
 
 
-def step_count(*values: ScalarOrSchedule | None) -> jax.Array | None:
+def step_count(*values: ScalarOrSchedule) -> jax.Array | None:
     """No steps taken so far; None where no value is a schedule, for a method that counts for schedules alone."""
     return jnp.zeros([], jnp.int32) if any(callable(value) for value in values) else None
 

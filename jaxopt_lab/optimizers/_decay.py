@@ -15,6 +15,8 @@ Mask = Any | Callable[[Params], Any] | None
 
 def decayed(ascent: Params, params: Params, decay: Any, mask: Mask) -> Params:
     """Ascent + decay * w, where `mask` says so."""
+    if isinstance(decay, int | float) and decay == 0:
+        return ascent  # many methods' default, which XLA must not drop (0 times infinity): it would cost a pass over w
     if mask is not None:
         needs_leaves(params, "A mask of weight decay")
     chosen = True if mask is None else mask(params) if callable(mask) else mask

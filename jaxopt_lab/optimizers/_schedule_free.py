@@ -67,8 +67,8 @@ def schedule_free(
 
         z = jax.tree.map(lambda z, a: z - rate * a, state.z, a)
         # The three equations without x: no division by b1, and nothing cancels.
-        move = lambda y, z, a: c * (z - y) - (1 - b1 * (1 - c)) * rate * a
-        updates = jax.tree.map(move, params, state.z, a)
+        move = lambda y, z, a: c * (z - y) - (1 - b1) * (1 - c) * rate * a
+        updates = jax.tree.map(move, params, z, a)
         return updates, ScheduleFreeState(t, z, largest_rate, total, state.b1, ascent_state)
 
     return optimizer(init, update)

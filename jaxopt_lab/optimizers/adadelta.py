@@ -26,7 +26,7 @@ def adadelta(
     learning_rate: ScalarOrSchedule = 1.0,
     rho: Scalar = 0.9,
     eps: Scalar = 1e-6,
-    weight_decay: ScalarOrSchedule | None = None,
+    weight_decay: ScalarOrSchedule = 0.0,
     *,
     weight_decay_mask: Mask = None,
     moment_dtype: Any = None,
@@ -45,7 +45,7 @@ def adadelta(
         learning_rate: Factor of every step, > 0, without a unit; scalar, traced or a schedule `step -> value`.
         rho: Decay of both running means, in [0, 1).
         eps: Added under both roots, > 0: the first steps are about sqrt(eps), in units of w (and of g below).
-        weight_decay: Added to g per unit of w, >= 0; scalar, traced or a schedule; None (the default) adds nothing.
+        weight_decay: Added to g per unit of w, >= 0; scalar, traced or a schedule.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
             or a function from the parameters to one; None decays all.
         moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
@@ -54,7 +54,7 @@ def adadelta(
         The (init, update) pair; `v` and `s` have the shapes of the parameters.
 
     Raises:
-        ValueError: with a weight decay, `update` was called without the parameters.
+        ValueError: `update` was called without the parameters.
 
     """
 
@@ -63,10 +63,9 @@ def adadelta(
         return AdadeltaState(step_count(learning_rate, weight_decay), v, s)
 
     def update(grads, state, params=None):
+        needs_params(params, "adadelta", "decays")
         rate = value_at(learning_rate, state.t)
-        if weight_decay is not None:
-            needs_params(params, "adadelta", "decays")
-            grads = decayed(grads, params, value_at(weight_decay, state.t), weight_decay_mask)
+        grads = decayed(grads, params, value_at(weight_decay, state.t), weight_decay_mask)
         mean_square = lambda mean, x: rho * mean + (1 - rho) * x**2
         v = jax.tree.map(mean_square, state.v, grads)
         a = jax.tree.map(lambda g, v, s: jnp.sqrt(s + eps) / jnp.sqrt(v + eps) * g, grads, v, state.s)

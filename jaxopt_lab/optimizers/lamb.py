@@ -9,7 +9,7 @@ from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.optimizers.adam import adam
 from jaxopt_lab.optimizers.flat import needs_leaves
-from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
+from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 @searched(
@@ -58,12 +58,15 @@ def lamb(
     """
     ascent = adam(-1.0, b1, b2, eps, eps_root, moment_dtype=moment_dtype)  # a itself, without the decay
 
+    def init(params: Params) -> Any:
+        needs_leaves(params, "lamb")
+        return ascent.init(params)
+
     def update(grads, state, params=None):
         needs_params(params, "lamb", "scales its steps by")
-        needs_leaves(params, "lamb")
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         a, new_state = ascent.update(grads, state, params)
         a = decayed(a, params, decay, mask)
         return jax.tree.map(lambda a, w: -rate * trust_ratio(norm(w), norm(a)) * a, a, params), new_state
 
-    return optimizer(ascent.init, update)
+    return optimizer(init, update)

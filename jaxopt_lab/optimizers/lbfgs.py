@@ -72,25 +72,25 @@ def lbfgs(
         s = jax.tree.map(remember, state.s, params, state.w)
         y = jax.tree.map(remember, state.y, grads, state.g)
         row = lambda rows, i: jax.tree.map(lambda rows: rows[i], rows)
+        products = jax.tree.map(lambda s, y: jnp.sum(s * y, axis=range(1, s.ndim)), s, y)
+        rho = _inverse(jnp.asarray(sum(jax.tree.leaves(products))))
 
         def older(q, i):
-            s_i, y_i = row(s, i), row(y, i)
-            a = _dot(s_i, q) * _inverse(_dot(s_i, y_i))
-            return _add(q, -a, y_i), a
+            a = rho[i] * _dot(row(s, i), q)
+            return _add(q, -a, row(y, i)), a
 
         def newer(q, i_and_a):
             i, a = i_and_a
-            s_i, y_i = row(s, i), row(y, i)
-            return _add(q, a - _dot(y_i, q) * _inverse(_dot(s_i, y_i)), s_i), None
+            return _add(q, a - rho[i] * _dot(row(y, i), q), row(s, i)), None
 
         oldest_first = (state.t + jnp.arange(memory_size)) % memory_size
         q, a = jax.lax.scan(older, grads, oldest_first, reverse=True)
         if scale_init_precond:
             newest = oldest_first[-1]
-            curvature = _dot(row(s, newest), row(y, newest))
             cautious = jnp.minimum(1, _inverse(jnp.sqrt(_dot(grads, grads))))
-            gamma = curvature * _inverse(_dot(row(y, newest), row(y, newest)))
-            q = jax.tree.map(lambda q: jnp.where(curvature > 0, gamma, cautious) * q, q)
+            gamma = _inverse(rho[newest] * _dot(row(y, newest), row(y, newest)))
+            scale = jnp.where(rho[newest] > 0, gamma, cautious)
+            q = jax.tree.map(lambda q: scale * q, q)
         q, _ = jax.lax.scan(newer, q, (oldest_first, a))
         return jax.tree.map(lambda q: -rate * q, q), LBFGSState(next_step(state.t), params, grads, s, y)
 
