@@ -43,12 +43,11 @@ Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
 def twins() -> dict[str, Pair]:
     """Ours and Optax's at their defaults, by name; a learning rate where they want one."""
-    adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
     descent = functools.partial(optax.sgd, RATE, momentum=0.9)
     apart: dict[str, Pair] = {
         "gradient_descent": (lambda: jl.gradient_descent(RATE), lambda: optax.sgd(RATE)),
         "momentum": (lambda: jl.momentum(RATE), descent),
-        "sam": (lambda: jl.sam(RATE), lambda: optax.contrib.sam(descent(), adversary, opaque_mode=True)),
+        "sam": (lambda: jl.sam(RATE), lambda: optax_sam(descent())),
         # How far to go along a direction is the loss's price.
         "lbfgs": (lambda: jl.lbfgs(linesearch=None), lambda: optax.lbfgs(linesearch=None)),
     }
@@ -60,6 +59,13 @@ def twins() -> dict[str, Pair]:
         elif twin is not None:
             found[name] = functools.partial(made, ours), functools.partial(made, twin)
     return found
+
+
+def optax_sam(base: Any) -> Any:
+    """Both of its gradients in one step, as ours; it takes no argument beside `grad_fn`."""
+    sam = optax.contrib.sam(base, optax.chain(optax.contrib.normalize(), optax.sgd(0.05)), opaque_mode=True)
+    update: Any = lambda grads, state, params=None, *, grad_fn, **_: sam.update(grads, state, params, grad_fn=grad_fn)
+    return optax.GradientTransformationExtraArgs(sam.init, update)
 
 
 def made(factory: Callable[..., Any]) -> Any:
