@@ -89,6 +89,8 @@ def run(
     cluster: OnCluster = None,
 ) -> None:
     """Sweep every task of a spec; print leaderboards, write results, tables and pictures."""
+    if out is not None and not plan:
+        _refuse_strange(out)
     given = {"steps": steps, "seeds": seeds, "memory": memory}
     options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
     _run(lambda: _read(spec, given), out, options, plan, quiet)
@@ -114,8 +116,6 @@ def _run(read: "Callable[[], Spec]", out: str | None, options: dict[str, Any], p
         try:
             with _timed(seconds, "imports"):
                 _heavy_imports()
-            if out is not None and not plan:
-                _refuse_strange(out)
             with _timed(seconds, "checks and data"):
                 spec = read()
             if plan:
@@ -205,10 +205,13 @@ def _show_plan(spec: "Spec", cache: bool) -> None:
 
 def _refuse_strange(out: str) -> None:
     """Before anything is read or made: a folder that is no run's is left alone."""
-    folder = folder_of(out)
-    link = folder.local is not None and folder.local.is_symlink()
-    if link or (folder.exists() and stored(folder) is None):
-        _fail(f"{out} exists already and is no run's folder. Nothing is overwritten: choose another --out.")
+    try:
+        folder = folder_of(out)
+        link = folder.local is not None and folder.local.is_symlink()
+        if link or (folder.exists() and stored(folder) is None):
+            _fail(f"{out} exists already and is no run's folder. Nothing is overwritten: choose another --out.")
+    except RunError as error:
+        _fail(str(error))
 
 
 def _read(path: Path | None, overrides: dict[str, int | float | None]) -> "Spec":

@@ -106,7 +106,7 @@ class Results:
     def table(self) -> "pd.DataFrame":
         """One row a trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
         last = self.dataset.isel(step=-1, eval_step=-1, drop=True)
-        table = last.to_dataframe().reset_index()
+        table = last.to_dataframe(dim_order=["config", "seed"]).reset_index()
         first = ["config", "optimizer", *hyperparameters(self.dataset), "seed", "status", "first_bad_step"]
         return table.reindex(columns=[*first, *(c for c in table.columns if c not in first)])
 

@@ -1,9 +1,11 @@
 """A folder, local or wherever fsspec reaches: files appear whole or not at all, and once there they stay."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.store.errors import RunError
 
 PIECE_BYTES = 2**26  # of an array on disk: what a remote store takes in one request
 PARTIAL = ".partial"  # how names of files end that are being written, ours and Zarr's
-_PART = r"(?!\.{1,2}(?:/|$))[^/\\\0]+"
+_PART = r"(?!\.{1,2}(?:/|$))[^/\\\0\ud800-\udfff]+"
 NAME = re.compile(f"{_PART}(?:/{_PART})*")  # of a file below a folder: nothing that leads out of it
+DEEPEST = 16  # folders in each other, of which a run folder has fewer
 
 
 class Folder:
@@ -65,8 +69,13 @@ class Folder:
             self._fs.makedirs(self._path(""), exist_ok=True)
 
     def read(self, name: str) -> bytes:
-        """The file's bytes; FileNotFoundError where there is none."""
-        return self._fs.cat_file(self._path(name))
+        """The file's bytes; FileNotFoundError where there is none, OSError where it is a link or no plain file."""
+        if self.local is None:
+            return self._fs.cat_file(self._path(name))
+        path = Path(self._path(name))
+        if wrong := _strange(path.lstat()):
+            raise OSError(errno.EINVAL, f"it {wrong}")
+        return path.read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         """Write or replace a file at once: whoever reads sees the old or the new, whatever happens meanwhile."""
@@ -129,13 +138,24 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm(self._path(name), recursive=True)
 
-    def refuse_links(self) -> None:
-        """A link in a stranger's folder would let writing reach outside of it."""
-        for folder, folders, files in os.walk(self.local) if self.local is not None else ():
-            for name in (*folders, *files):
-                path = Path(folder) / name
-                if path.is_symlink():
-                    raise RunError(f"{path} is a link, which a run folder never holds. Remove it.")
+    def refuse_links(self, name: str = "") -> None:
+        """Raise where a stranger's folder holds what leads out of it, or has no end: links, devices, pipes, huge files.
+
+        RunError names it.
+        """
+        waiting = [(Path(self._path(name)), 1)] if self.local is not None else []
+        while waiting:
+            folder, depth = waiting.pop()
+            for path in _inside(folder):
+                try:
+                    found = path.lstat()
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                wrong = None if stat.S_ISDIR(found.st_mode) and depth < DEEPEST else _strange(found)
+                if wrong:
+                    raise RunError(f"{path} {wrong}, which a run folder never holds. Remove it.")
+                if stat.S_ISDIR(found.st_mode):
+                    waiting.append((path, depth + 1))
 
     @contextlib.contextmanager
     def errors(self, doing: str) -> Iterator[None]:
@@ -164,6 +184,23 @@ class Folder:
 
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
+        return []
+
+
+def _strange(found: os.stat_result) -> str | None:
+    """What is wrong with it for a file of ours; reading one without an end would never come back."""
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    if not stat.S_ISREG(found.st_mode):
+        return "is a folder" if stat.S_ISDIR(found.st_mode) else "is no plain file"
+    large = found.st_size > PIECE_BYTES and found.st_size > host_free_bytes()
+    return "is larger than the memory that is free" if large else None
 
 
 def _sync(path: Path) -> None:

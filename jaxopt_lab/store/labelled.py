@@ -57,7 +57,8 @@ def write(results: "Results", folder: Folder, name: str) -> None:
 
 def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
     """The dataset alone. Where it is there already, its values are replaced one by one, whoever reads meanwhile."""
-    _write(dataset.assign_attrs(format=FORMAT), folder.url(name), None)
+    order = json.dumps([str(name) for name in dataset.data_vars])  # which Zarr does not keep
+    _write(dataset.assign_attrs(format=FORMAT, order=order), folder.url(name), None)
 
 
 def load(path: str | Path, task: Task | None = None) -> "Results":
@@ -82,9 +83,9 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     if not folder.exists():
         raise FileNotFoundError(f"There is no {path}.")
     where = folder.url()
-    if (manifest := manifests.read(folder)) is not None:
-        if broken := damaged_files(folder, manifest):
-            raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+    if (manifest := manifests.read(folder)) is not None and (broken := damaged_files(folder, manifest)):
+        raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+    if RESULTS in folder.names():
         where = folder.url(RESULTS)
     try:
         if folder.local is not None and not folder.local.is_dir():
@@ -92,6 +93,9 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
         dataset = xr.open_zarr(where, consolidated=False).load()
         if (found := dataset.attrs.pop("format", None)) != FORMAT:
             raise ValueError(f"its format is {found!r}, not {FORMAT!r}")
+        order = [name for name in json.loads(dataset.attrs.pop("order", "[]")) if name in dataset.data_vars]
+        order += [name for name in dataset.data_vars if name not in order]
+        dataset = xr.Dataset({name: dataset[name] for name in order}, dataset.coords, dataset.attrs)
         task = _registered_task(dataset.attrs) if task is None else task
         root = zarr.open_group(where, mode="r")
         groups = (
@@ -99,7 +103,7 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
         )
         params = [_load_params(where, group, task) for group in groups]
     except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
-        raise ValueError(f"{path} is not a results folder, as `results.save(path)` writes them: {error}.") from error
+        raise ValueError(f"{where} is not a results folder, as `results.save(path)` writes them: {error}.") from error
     return Results(dataset, task, params)
 
 

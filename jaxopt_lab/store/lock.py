@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.validation import printable
 
 OWNER, LOCK = "owner.json", "lock"
 BEAT_SECONDS = 20.0  # between two signs of life
@@ -75,9 +76,10 @@ class Lock:
     def _owner(self) -> dict[str, Any] | None:
         try:
             match json.loads(self._folder.read(OWNER)):
-                case {"host": str(), "process": int(), "beat": int() | float(), "token": str()} as owner:
-                    return owner
-        except (OSError, ValueError):  # none, or damaged: it only tells
+                case {"host": str(), "process": int(process), "beat": float(), "token": str()} as owner:
+                    if 0 <= process < 2**63:
+                        return owner
+        except (OSError, ValueError, RecursionError):  # none, or damaged: it only tells
             pass
         return None
 
@@ -87,4 +89,4 @@ class Lock:
 
 
 def _named(owner: dict[str, Any]) -> str:
-    return f"{owner['process']} on {owner['host']:.200}"
+    return f"{owner['process']} on {printable(owner['host'])[:200]}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import NAME, Folder
+from jaxopt_lab.validation import is_nested
 
 MANIFEST = "manifest.json"
 FORMAT = "jaxopt_lab run 1"
@@ -91,10 +92,12 @@ def parse(content: bytes) -> Manifest:
     """The manifest that the bytes are; ValueError where they are none."""
     try:
         outer = json.loads(content)
-        run = outer["run"] if isinstance(outer, dict) and "run" in outer else None
-        found = digest(json.dumps(run, separators=SEPARATORS).encode())
+        if is_nested(outer):
+            raise RecursionError
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    run = outer["run"] if isinstance(outer, dict) and "run" in outer else None
+    found = digest(json.dumps(run, separators=SEPARATORS, allow_nan=False).encode())
     match outer:
         case {"format": str(form)} if form != FORMAT:
             raise ValueError(f"its format is {form!r:.40}, not {FORMAT!r}")
@@ -111,9 +114,9 @@ def parse(content: bytes) -> Manifest:
             "units": dict(units),
             "files": dict(files),
             "complete": bool(complete),
-            "next_pack": int(next_pack),
-        }:
-            return Manifest(
+            "next_pack": next_pack,
+        } if _is_count(next_pack):
+            manifest = Manifest(
                 identity,
                 environment,
                 {_name(KEY, key): _table(value) for key, value in strategies.items()},
@@ -122,6 +125,9 @@ def parse(content: bytes) -> Manifest:
                 complete,
                 next_pack,
             )
+            if any(piece.pack >= next_pack for entry in manifest.units.values() for piece in entry[1:] if piece):
+                raise ValueError("its next pack is there already")
+            return manifest
     raise ValueError("it lacks something")
 
 

@@ -13,7 +13,10 @@ NARROW = {
     for name, kind in vars(ml_dtypes).items()
     if isinstance(kind, type) and issubclass(kind, np.generic)
 }
+CODES = "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+KINDS = NARROW | {np.dtype(code).name: np.dtype(code) for code in CODES}
 MOST_HEADER_BYTES = 2**24
+MOST_AXES = 32
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -25,8 +28,13 @@ def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray] | None:
-    """Those that are named by the prefix and numbers from 0 on, in order; None where there are none."""
+    """Those that are named by the prefix and numbers from 0 on, in order; None where there are none.
+
+    ValueError where one is named otherwise.
+    """
     count = sum(name.startswith(prefix) for name in arrays)
+    if missing := [i for i in range(count) if f"{prefix}{i}" not in arrays]:
+        raise ValueError(f"it has no {prefix}{missing[0]}")
     return [arrays[f"{prefix}{i}"] for i in range(count)] if count else None
 
 
@@ -36,7 +44,10 @@ def unpacked(content: bytes | memoryview) -> dict[str, np.ndarray]:
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(MOST_HEADER_BYTES, len(content) - 8):
         raise ValueError("its header is cut off")
-    header, at, arrays = json.loads(bytes(content[8 : 8 + length])), 8 + length, {}
+    try:
+        header, at, arrays = json.loads(bytes(content[8 : 8 + length])), 8 + length, {}
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
     if not isinstance(header, list):
         raise ValueError("its header is not a list")
     for entry in header:
@@ -53,13 +64,7 @@ def unpacked(content: bytes | memoryview) -> dict[str, np.ndarray]:
 
 def _checked(entry: object) -> tuple[str, np.dtype, tuple[int, ...]]:
     match entry:
-        case [str(name), str(dtype), list(shape)] if all(type(n) is int and 0 <= n < 2**40 for n in shape):
-            if dtype in NARROW:
-                return name, NARROW[dtype], tuple(shape)
-            try:
-                plain = np.dtype(dtype)
-            except TypeError:
-                plain = np.dtype(object)
-            if plain.kind in "biufc" and len(shape) <= 32:
-                return name, plain, tuple(shape)
+        case [str(name), str(dtype), list(shape)] if dtype in KINDS and len(shape) <= MOST_AXES:
+            if all(type(n) is int and 0 <= n < 2**40 for n in shape):
+                return name, KINDS[dtype], tuple(shape)
     raise ValueError(f"its header has an entry {entry!r:.80}")

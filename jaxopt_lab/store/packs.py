@@ -1,6 +1,7 @@
 """Packs: many pieces of bytes in one array on disk, written once, read by those who have a piece's place and digest."""
 
 import collections
+import re
 import threading
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,7 @@ from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Piece, digest
 
 PACKS = "packs"  # the folder that they are in
+NUMBER = re.compile("[0-9]{1,16}")  # as they are named
 
 
 class Packs:
@@ -58,7 +60,7 @@ class Packs:
     def remove_strays(self) -> None:
         """What a process that died had begun to write, and no manifest came to point to."""
         for name in self._folder.names(PACKS):
-            if name.isdigit() and not self._uses[int(name)]:
+            if NUMBER.fullmatch(name) and not self._uses[int(name)]:
                 self._folder.remove(f"{PACKS}/{name}")
 
     def url(self, piece: Piece) -> str:

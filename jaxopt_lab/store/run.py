@@ -132,16 +132,16 @@ class Run(Ledger):
             return None
         try:
             parts = [unpacked(self._packs.read(piece)) for piece in _pieces(entry)]
+            known = {name: array for part in parts for name, array in part.items()}
+            return Record(
+                entry.step,
+                {name.removeprefix("results/"): array for name, array in known.items() if name.startswith("results/")},
+                listed(known, "params/"),
+                listed(known, "state/"),
+            )
         except Exception as error:  # whatever a stranger's or a damaged file does to who reads it
             self.damaged(unit, str(error))
             return None
-        known = {name: array for part in parts for name, array in part.items()}
-        return Record(
-            entry.step,
-            {name.removeprefix("results/"): array for name, array in known.items() if name.startswith("results/")},
-            listed(known, "params/"),
-            listed(known, "state/"),
-        )
 
     def due(self, unit: Unit) -> bool:
         self._raise()
