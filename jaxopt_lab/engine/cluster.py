@@ -11,6 +11,9 @@ import logging
 import math
 import os
 import secrets
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +33,7 @@ from jaxopt_lab.engine.remote import TOKEN, Reply, Settings, Work
 from jaxopt_lab.engine.workers import Workers
 from jaxopt_lab.trial import Trial, TrialState, initial_params
 
+CONNECT_SECONDS = 10.0
 DRIVER_THREADS = 2  # none of which ever waits for a chunk
 # What figures depend on, and a process elsewhere does not inherit.
 CONFIG = (
@@ -105,8 +109,10 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
     try:
         if ours:
             try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+                _answers(address)
+                with _signals_as_before():
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (OSError, ValueError, RuntimeError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise ClusterError(
                     f"No Ray cluster answers at {address!r}: {reason} Start one by `ray start --head`, and name the "
@@ -121,6 +127,22 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """OSError where nothing listens at "host:port", which Ray takes minutes to see."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
+@contextlib.contextmanager
+def _signals_as_before() -> Iterator[None]:
+    """SIGTERM ends a sweep in good order; Ray would have it exit where it stands."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
 
 
 class ClusterExecution(Execution):

@@ -1,0 +1,258 @@
+"""Chunks in processes elsewhere: the same results as here, whatever becomes of the processes."""
+
+import collections
+import dataclasses
+import functools
+import importlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import jaxopt_lab as jl
+from jaxopt_lab.engine import execute
+from jaxopt_lab.engine.cache import VARIABLE
+from jaxopt_lab.engine.chunk import OutOfMemoryError
+from jaxopt_lab.engine.cluster import Cluster, ClusterExecution, connected
+from jaxopt_lab.engine.crew import ClusterError
+from jaxopt_lab.engine.ledger import Ledger
+from jaxopt_lab.engine.remote import TOKEN, Settings, Work, Worker
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.sweep import plan_sweep
+
+remote, elsewhere = (importlib.import_module(f"jaxopt_lab.engine.{name}") for name in ("remote", "cluster"))
+SPACE = {"learning_rate": jl.log(1e-4, 1.0, 16)}
+OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray takes
+
+
+def planned(**options):
+    """Two optimizers, so two groups, halved twice; and as many workers as a plan for two has."""
+    options = {"steps": 120, "seeds": 2, "chunk": 8, "stop": jl.halving(4, min_steps=25), **options}
+    plan, _ = plan_sweep([jl.adam, jl.sgd], jl.tasks.digits_mlp(width=8), SPACE, **options)
+    return dataclasses.replace(plan, workers=2)
+
+
+class Book(Ledger):
+    """Counts how often each unit is done, and settles as another has."""
+
+    def __init__(self, settled=None):
+        self.strategies, self.done = dict(settled or {}), collections.Counter()
+
+    @property
+    def keeps(self):
+        return True
+
+    def settled(self, about, settle):
+        return (
+            self.strategies.setdefault(about, None)
+            or self.strategies.update({about: settle()})
+            or self.settled(about, settle)
+        )
+
+    def save(self, unit, record, done):
+        self.done[unit] += done
+
+
+def same(a, b):
+    """All that trials have come to is equal, bit for bit; failed trials' included."""
+    for name in ("status", "steps", "rung", "train_loss", "last_loss"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+    assert a.evaluations.keys() == b.evaluations.keys()
+    for name in a.evaluations:
+        np.testing.assert_array_equal(a.evaluations[name], b.evaluations[name], err_msg=name)
+    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+
+
+class Here:
+    """A crew of one worker in this process."""
+
+    def __init__(self, plan, settings, room, threads, note, tidy):
+        self.worker = Worker(settings._replace(environment={}, config={}))
+        assert self.worker.load(pickled(plan)) is None
+
+    def choose(self, priority, number, then):
+        then(self.worker.choose([number])[0])
+
+    def run(self, priority, work, then):
+        then(self.worker.run([work])[0])
+
+    def close(self, gently):
+        pass
+
+
+def pickled(plan):
+    return pytest.importorskip("ray.cloudpickle").dumps(plan)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Makes executions whose worker is in this process, so that a test can reach into it."""
+    monkeypatch.setattr(elsewhere, "Crew", Here)
+    return functools.partial(ClusterExecution, Cluster("CPU"), None)
+
+
+def test_memory_runs_out_in_a_worker(here, monkeypatch):
+    plan, run_chunk, seen = planned(), remote.run_chunk, []
+
+    def running_out(plan, program, shape, chunk, stage, *others):
+        if shape[0] * shape[1] <= 4:
+            return run_chunk(plan, program, shape, chunk, stage, *others)
+        seen.append(chunk.first)
+        early = dataclasses.replace(stage, last=25, whole=True)  # some way, and then
+        if chunk.first == 0 and len(seen) == 1:
+            chunk = run_chunk(plan, program, shape, chunk, early, *others)
+        raise OutOfMemoryError(chunk, MemoryError("out of memory"))
+
+    expected = execute(plan)
+    monkeypatch.setattr(remote, "run_chunk", running_out)
+    found = execute(plan, make=here)
+    assert seen
+    assert any("ran out of memory; going on with 4" in note for note in found.notes)
+    np.testing.assert_array_equal(found.status, expected.status)
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-4)  # other chunks, other sums
+
+
+class Killed(BaseException):
+    """What nothing catches, as if the process had ended."""
+
+
+def test_a_lost_chunk_goes_on_from_its_last_segment(tmp_path, monkeypatch):
+    plan = planned(stop=None, steps=120, evaluate=20)
+    folder = Folder(tmp_path)
+    folder.write(TOKEN, b"ours")
+    settings = Settings({}, {}, None, (str(tmp_path), b"ours"), 0.0)
+    strategy = plan.first_strategy(plan.groups[0])
+    rows, columns = np.arange(strategy.configs), np.arange(strategy.seeds)
+    work = Work("0-0-0-0", 0, rows, columns, 0, None, plan.steps, True, strategy)
+
+    worker = Worker(settings._replace(shared=None))
+    assert worker.load(pickled(plan)) is None
+    undisturbed = worker.run([work])[0]
+    worker._standing = remote._Standing.reached(settings)
+    save, saves = remote._Standing.save, []
+
+    def killing(self, work, record):
+        save(self, work, record)
+        saves.append(record.step)
+        if len(saves) == 3:
+            raise Killed
+
+    monkeypatch.setattr(remote._Standing, "save", killing)
+    with pytest.raises(Killed):
+        worker.run([work])
+    monkeypatch.setattr(remote._Standing, "save", save)
+    resumed = worker.run([work])[0]
+    assert resumed.made == undisturbed.made - strategy.trials * saves[-1]
+    for a, b in zip(jax.tree.leaves(resumed.record), jax.tree.leaves(undisturbed.record), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # A damaged file is no worse than none; a folder that is another's is not used.
+    content = bytearray(folder.read(work.unit))
+    content[-1] ^= 1
+    folder.write(work.unit, bytes(content))
+    assert worker.run([work])[0].made == undisturbed.made
+    assert remote._Standing.reached(settings._replace(shared=(str(tmp_path), b"theirs"))) is None
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"jaxopt_lab\[ray\]"):
+        jl.sweep(jl.sgd, jl.tasks.digits_mlp(width=8), SPACE, steps=2, cluster="auto")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes of a core each, on this machine. Their workers find on disk what others of them have compiled."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": OBJECT_STORE}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield cluster
+    cluster.shutdown()
+
+
+# Ray, not this project, leaves files and sockets to the garbage collector.
+real = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def sweep(task=None, **options):
+    task = jl.tasks.digits_mlp(width=8) if task is None else task
+    options = {"steps": 400, "seeds": 2, "chunk": 4, "strategy": "scan", **options}
+    return jl.sweep(jl.sgd, task, SPACE, **options)
+
+
+def equal(a, b):
+    for name in b.dataset.data_vars:
+        np.testing.assert_array_equal(a.dataset[name].to_numpy(), b.dataset[name].to_numpy(), err_msg=name)
+
+
+@real
+def test_two_nodes(cluster):
+    plan, book = planned(), Book()
+    with connected(cluster.address) as there:
+        assert there is not None
+        assert there.slots() == 2
+        plan, make = there.planned(plan, given=False)
+        found = execute(plan, ledger=book, make=make)
+    assert set(book.done.values()) == {1}
+    assert len(book.done) >= 12
+    same(found, execute(plan, ledger=Book(book.strategies)))
+
+
+@real
+def test_ctrl_c_keeps_what_there_is(cluster, tmp_path):
+    def interrupt(progress):
+        if progress.trial_steps:
+            raise KeyboardInterrupt
+
+    first = sweep(cluster=cluster.address, out=tmp_path / "run", progress=interrupt)
+    assert first.dataset.attrs["interrupted"]
+    steps = []
+    whole = sweep(cluster=cluster.address, out=tmp_path / "run", progress=lambda p: steps.append(p.trial_steps))
+    assert steps[-1] < 32 * 400  # the rest alone
+    equal(whole, sweep())
+    assert not (tmp_path / "run" / "workers").exists()
+
+
+@real
+def test_a_loss_that_raises_on_a_worker(cluster):
+    import os
+
+    driver = os.getpid()
+    digits = jl.tasks.digits_mlp(width=8)
+
+    def loss(params, batch):
+        if os.getpid() != driver:
+            raise ArithmeticError("no such number here")
+        return digits.loss(params, batch)
+
+    bad = dataclasses.replace(digits, name="bad", loss=loss, factory=None)
+    with pytest.raises(ArithmeticError, match="no such number here"):
+        sweep(bad, cluster=cluster.address)
+
+
+@real
+def test_a_node_is_lost(cluster, tmp_path):
+    lost = []
+
+    def lose(progress):
+        if progress.trial_steps and not lost:
+            lost.append(cluster.worker_nodes.copy().pop())
+            cluster.remove_node(lost[0], allow_graceful=False)
+
+    options = {"steps": 2000, "stop": jl.halving(4, min_steps=400)}
+    found = sweep(cluster=cluster.address, progress=lose, **options)
+    assert lost
+    assert "failed" not in found.table()["status"].unique()
+    assert "A worker was lost" in str(found.dataset.attrs)
+    equal(found, sweep(**options))
+
+
+@real
+def test_no_cluster_there(cluster):
+    with pytest.raises(ClusterError, match=r"No Ray cluster answers at '127\.0\.0\.1:1'"):
+        sweep(cluster="127.0.0.1:1")
