@@ -8,6 +8,19 @@ from typing import Any
 
 import numpy as np
 
+NESTED = 32  # levels of tables and lists that a document of ours never has
+
+
+def is_nested(value: Any, levels: int = NESTED) -> bool:
+    """Whether tables and lists stand in each other more than so many levels deep: what recurses would not end well."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(is_nested(x, levels - 1) for x in inner if isinstance(x, dict | list))
+
+
+def printable(text: str) -> str:
+    """The text with everything that a terminal would obey, not show, written out."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known name and all known names."""

@@ -15,7 +15,7 @@ import numpy as np
 from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.outcome import Outcome, Recorder
 from jaxopt_lab.engine.plan import Plan, Strategy
-from jaxopt_lab.trial import TrialState
+from jaxopt_lab.trial import STATUSES, TrialState
 
 WORKERS = "workers"  # of a run folder: where workers elsewhere keep where trials stand
 
@@ -180,4 +180,9 @@ def misfit(record: Record, race: Leg, chunk: Chunk, results: dict[str, np.ndarra
             return "it lacks what its trials go on from" if found is None else "its trials have other shapes"
         if not needed and found is not None:
             return "it holds more than it should"
+    statuses = [record.results["status"]]
+    if record.state is not None:
+        statuses.append(jax.tree.unflatten(jax.tree.structure(shapes), record.state).status)
+    if not all(np.isin(x, range(len(STATUSES))).all() for x in statuses):
+        return "its trials have a status that is none"
     return None

@@ -249,12 +249,13 @@ class _Standing:
                 return None
             arrays = unpacked(content[32:])
             first, step = arrays["at"].tolist()
+            state = listed(arrays, "state/")
         except Exception:  # whatever a missing or a stranger's file does to who reads it
             return None
         if first != work.first:
             return None
         results = {name.removeprefix("results/"): x for name, x in arrays.items() if name.startswith("results/")}
-        return Record(step, results, None, listed(arrays, "state/"))
+        return Record(step, results, None, state)
 
 
 def _portable(error: Exception) -> Exception:

@@ -101,18 +101,22 @@ class Folder:
         import zarr
 
         with self.errors(f"write {name} to"):
-            pieces = max(1, min(len(content), PIECE_BYTES))
-            zarr.create_array(self._store(name), data=content, chunks=(pieces,), compressors=None, zarr_format=3)
+            zarr.create_array(
+                self._store(name),
+                data=content,
+                chunks=(max(1, min(len(content), PIECE_BYTES)),),
+                compressors=None,
+                zarr_format=3,
+                config={"write_empty_chunks": True},  # so that all pieces are there
+            )
             self.sync(name)
 
     def read_bytes_array(self, name: str) -> np.ndarray:
-        """What `write_bytes_array` wrote; ValueError where it is something else."""
-        import zarr
-
-        array: Any = zarr.open_array(self._store(name), mode="r")
-        if array.ndim != 1 or array.dtype != np.uint8:
-            raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}, not bytes")
-        return np.asarray(array[:])
+        """What `write_bytes_array` wrote: its pieces one after another, whatever Zarr's description of them claims."""
+        pieces = sorted(int(piece) for piece in self.names(f"{name}/c") if piece.isascii() and piece.isdigit())
+        if pieces != list(range(len(pieces))) or not pieces:
+            raise ValueError(f"{name} lacks a piece")
+        return np.frombuffer(b"".join(self.read(f"{name}/c/{piece}") for piece in pieces), np.uint8)
 
     def sync(self, name: str) -> None:
         """See to it that all files of a local folder outlive a loss of power; a remote store does so by itself."""
@@ -146,15 +150,14 @@ class Folder:
         waiting = [(Path(self._path(name)), 1)] if self.local is not None else []
         while waiting:
             folder, depth = waiting.pop()
-            for path in _inside(folder):
-                try:
-                    found = path.lstat()
-                except FileNotFoundError:  # removed meanwhile
-                    continue
-                wrong = None if stat.S_ISDIR(found.st_mode) and depth < DEEPEST else _strange(found)
+            with self.errors("read"):
+                entries = list(_entries(folder))
+            for path, found in entries:
+                is_folder = stat.S_ISDIR(found.st_mode)
+                wrong = None if is_folder and depth < DEEPEST else _strange(found)
                 if wrong:
                     raise RunError(f"{path} {wrong}, which a run folder never holds. Remove it.")
-                if stat.S_ISDIR(found.st_mode):
+                if is_folder:
                     waiting.append((path, depth + 1))
 
     @contextlib.contextmanager
@@ -186,11 +189,12 @@ def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
-def _inside(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
-        return []
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """What is in a folder, but for what is removed meanwhile."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.lstat()
 
 
 def _strange(found: os.stat_result) -> str | None:
