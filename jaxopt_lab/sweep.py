@@ -1,5 +1,6 @@
 """The public `sweep`: checks everything on the host, then space -> plan -> engine -> results."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +19,7 @@ from jaxopt_lab.checks import (
     check_traceable,
 )
 from jaxopt_lab.collect import collect
-from jaxopt_lab.durable import run_durably
 from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
-from jaxopt_lab.engine.cluster import connected
 from jaxopt_lab.engine.forecast import Forecast, forecast
 from jaxopt_lab.engine.plan import (
     KEPT_CURVE_BYTES,
@@ -110,7 +109,12 @@ def sweep(
     checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
     if checkpoint is not None and out is None:
         raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
-    with connected(cluster) as found:
+    elsewhere = contextlib.nullcontext()
+    if cluster is not None:
+        from jaxopt_lab.engine.cluster import connected
+
+        elsewhere = connected(cluster)
+    with elsewhere as found:
         plan, tables = plan_sweep(
             optimizers,
             task,
@@ -132,6 +136,8 @@ def sweep(
             plan, make = found.planned(plan, given=memory is not None)
         with reporting(progress) as report:
             if out is not None:
+                from jaxopt_lab.durable import run_durably
+
                 return run_durably(plan, tables, out, report, checkpoint, allow_different_version, make)
             outcome = execute(plan, report, make=make)
     return collect(plan, outcome, tables)
