@@ -8,9 +8,11 @@ import jax
 import numpy as np
 
 from jaxopt_lab.store import manifest as manifests
+from jaxopt_lab.store.checked import check_arrays, check_dataset, check_params
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import damaged_files
+from jaxopt_lab.store.pack import KINDS
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task
 
@@ -82,37 +84,44 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     folder = Folder(path)
     if not folder.exists():
         raise FileNotFoundError(f"There is no {path}.")
-    where = folder.url()
-    if (manifest := manifests.read(folder)) is not None and (broken := damaged_files(folder, manifest)):
-        raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
-    if RESULTS in folder.names():
-        where = folder.url(RESULTS)
+    if (manifest := manifests.read(folder)) is not None:
+        folder.refuse_links()
+        if broken := damaged_files(folder, manifest):
+            raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+    name = RESULTS if RESULTS in folder.names() else ""
+    where = folder.url(name)
     try:
         if folder.local is not None and not folder.local.is_dir():
             raise ValueError("it is a file")
-        dataset = xr.open_zarr(where, consolidated=False).load()
-        if (found := dataset.attrs.pop("format", None)) != FORMAT:
-            raise ValueError(f"its format is {found!r}, not {FORMAT!r}")
+        found = json.loads(folder.read(f"{name}/.zattrs".removeprefix("/")))
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        folder.refuse_links(name)
+        check_arrays(folder, name)
+        dataset = xr.open_zarr(where, consolidated=False, zarr_format=2).load()
+        del dataset.attrs["format"]
+        check_dataset(dataset)
         order = [name for name in json.loads(dataset.attrs.pop("order", "[]")) if name in dataset.data_vars]
         order += [name for name in dataset.data_vars if name not in order]
         dataset = xr.Dataset({name: dataset[name] for name in order}, dataset.coords, dataset.attrs)
         task = _registered_task(dataset.attrs) if task is None else task
-        root = zarr.open_group(where, mode="r")
-        groups = (
-            sorted(zarr.open_group(where, path="params", mode="r").group_keys(), key=int) if "params" in root else []
-        )
-        params = [_load_params(where, group, task) for group in groups]
+        root: Any = zarr.open_group(where, mode="r", zarr_format=2, use_consolidated=False)
+        groups = sorted(root["params"].group_keys(), key=int) if "params" in root else []
+        params = [_load_params(where, group, task, dataset.sizes["seed"]) for group in groups]
+    except RunError:
+        raise
     except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
         raise ValueError(f"{where} is not a results folder, as `results.save(path)` writes them: {error}.") from error
     return Results(dataset, task, params)
 
 
-def _load_params(path: str, group: str, task: Task | None) -> tuple[np.ndarray, Any]:
+def _load_params(path: str, group: str, task: Task | None, seeds: int) -> tuple[np.ndarray, Any]:
     import xarray as xr
 
-    stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False).load()
+    stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False, zarr_format=2).load()
+    check_params(stored, seeds)
     dtypes = json.loads(stored.attrs["dtypes"])
-    leaves = [stored[f"leaf_{i}"].values.astype(dtype) for i, dtype in enumerate(dtypes)]
+    leaves = [stored[f"leaf_{i}"].values.astype(KINDS[dtype]) for i, dtype in enumerate(dtypes)]
     return stored["config"].values, _tree(json.loads(stored.attrs["paths"]), leaves, task)
 
 

@@ -57,7 +57,7 @@ def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: f
     convex, so its value is within |gradient|^2 / (2 l2) of the minimum, which is checked to be below 1e-12.
 
     Raises:
-        ValueError: l2 <= 0: separable data then have no minimum.
+        ValueError: l2 <= 0: separable data then have no minimum; or none was found.
 
     """
     from scipy.optimize import minimize
@@ -82,6 +82,6 @@ def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: f
     found = minimize(value_and_gradient, start, jac=True, hessp=hessian_product, method="trust-ncg", tol=1e-10)
     value, gradient = value_and_gradient(found.x)
     gap = gradient @ gradient / (2 * l2)
-    if gap > 1e-12:
-        raise RuntimeError(f"No minimum was found: {gap:.1e} may be left ({found.message}).")
+    if not gap <= 1e-12:
+        raise ValueError(f"No minimum was found with l2 = {l2!r}: {gap:.1e} may be left ({found.message}).")
     return float(value)

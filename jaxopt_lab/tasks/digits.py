@@ -11,6 +11,7 @@ from jaxopt_lab.tasks.task import Task, task_function
 from jaxopt_lab.validation import check_count
 
 PIXELS, CLASSES, WHITE = 64, 10, 16
+MOST_LAYERS = 100
 
 
 def _digits(holdout: bool):
@@ -59,14 +60,14 @@ def digits_mlp(width: int = 32, depth: int = 1, batch_size: int | None = 64) -> 
 
     Args:
         width: Units of a hidden layer, >= 1.
-        depth: Hidden layers, >= 0.
+        depth: Hidden layers, 0 to 100.
         batch_size: Images a step; None takes all of them.
 
     Raises:
-        ValueError: A size is too small, or the batch is larger than the data.
+        ValueError: A size is too small or too large, or the batch is larger than the data.
 
     """
-    widths = [PIXELS, *[check_count("width", width)] * check_count("depth", depth, least=0), CLASSES]
+    widths = [PIXELS, *[check_count("width", width)] * check_count("depth", depth, least=0, most=MOST_LAYERS), CLASSES]
 
     def init(key):
         shapes = list(itertools.pairwise(widths))

@@ -1,0 +1,117 @@
+"""Results from a stranger, checked before a library reads them, and before anything is made of them."""
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxopt_lab.engine.devices import host_free_bytes
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.validation import is_nested
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DTYPE = re.compile(r"[<>|](?:b1|[iuf][1248]|U[1-9][0-9]{0,6})")  # what results hold: numbers and text
+MOST_CHUNKS = 2**16  # of all arrays together
+MOST_CHUNK_BYTES = 2**31 - 1  # what the compressor can take
+METADATA = (".zarray", ".zattrs", ".zgroup")
+TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
+OPTIONAL_TEXTS = ("notes", "rungs", "stop")
+NUMBERS = ("steps", "interrupted", "compile_seconds", "run_seconds")
+OPTIONAL_NUMBERS = ("minimum", "target", "tolerance")
+DIMS = {
+    "config": ("config",),
+    "seed": ("seed",),
+    "step": ("step",),
+    "eval_step": ("eval_step",),
+    "optimizer": ("config",),
+    "train_loss": ("config", "seed", "step"),
+    "status": ("config", "seed"),
+    "first_bad_step": ("config", "seed"),
+    "steps_taken": ("config", "seed"),
+}
+TEXTUAL = ("optimizer", "status")
+
+
+def check_arrays(folder: Folder, name: str) -> None:
+    """Raise ValueError where the Zarr folder `name` describes an array that is none of results, or too large to read.
+
+    Codecs are a list of what is run on the bytes of a file, so that none but ours may be in it.
+    """
+    chunks = total = 0
+    for file in folder.files(name):
+        if (kind := file.rpartition("/")[2]) not in METADATA:
+            continue
+        try:
+            found = json.loads(folder.read(file))
+        except RecursionError:
+            found = None
+        if not isinstance(found, dict) or is_nested(found):
+            raise ValueError(f"{file} is damaged")
+        if kind == ".zarray":
+            count, size = _claimed(file, found)
+            chunks, total = chunks + count, total + size
+    if chunks > MOST_CHUNKS or total > host_free_bytes():
+        raise ValueError(f"its arrays claim {total / 2**20:,.0f} MiB in {chunks:,} chunks, more than can be read")
+
+
+def _claimed(file: str, array: dict[str, Any]) -> tuple[int, int]:
+    """How many chunks, and how many bytes, the array says that it has."""
+    match array:
+        case {
+            "shape": list(shape),
+            "chunks": list(pieces),
+            "dtype": str(dtype),
+            "compressor": None | {"id": "blosc"},
+            "filters": None,
+        } if DTYPE.fullmatch(dtype) and len(shape) == len(pieces) <= 32:
+            if all(type(n) is int and 0 <= n < 2**40 for n in shape) and all(
+                type(n) is int and 0 < n < 2**40 for n in pieces
+            ):
+                itemsize = np.dtype(dtype).itemsize
+                if math.prod(pieces) * itemsize <= MOST_CHUNK_BYTES:
+                    count = math.prod(math.ceil(n / piece) for n, piece in zip(shape, pieces, strict=True))
+                    return count, math.prod(shape) * itemsize
+    raise ValueError(f"{file} describes an array that results do not have")
+
+
+def check_dataset(dataset: "xr.Dataset") -> None:
+    """Raise ValueError where a dataset lacks what those of a sweep have, or holds it as another kind."""
+    for name, dims in DIMS.items():
+        if name not in dataset.variables or dataset[name].dims != dims or not dataset[name].size:
+            raise ValueError(f"it has no {name} of dims {', '.join(dims)}")
+        if (dataset[name].dtype.kind == "U") != (name in TEXTUAL) or dataset[name].dtype.kind not in "iufU":
+            raise ValueError(f"its {name} is {dataset[name].dtype}")
+    for name, array in dataset.data_vars.items():
+        if array.dims not in (("config", "seed"), ("config", "seed", "step"), ("config", "seed", "eval_step")):
+            raise ValueError(f"its {name} has dims {array.dims}")
+        if str(name) not in TEXTUAL and array.dtype.kind not in "iuf":
+            raise ValueError(f"its {name} is {array.dtype}")
+    for name, coordinate in dataset.coords.items():
+        if name not in DIMS and (coordinate.dims != ("config",) or coordinate.dtype.kind not in "iufU"):
+            raise ValueError(f"its {name} is {coordinate.dtype} of dims {coordinate.dims}")
+    for names, kinds, optional in (
+        (TEXTS, str, False),
+        (OPTIONAL_TEXTS, str, True),
+        (NUMBERS, int | float, False),
+        (OPTIONAL_NUMBERS, int | float, True),
+    ):
+        for name in names:
+            if not (optional and name not in dataset.attrs) and not isinstance(dataset.attrs.get(name), kinds):
+                raise ValueError(f"its attribute {name} is {dataset.attrs.get(name)!r:.80}")
+    for name in ("space", "structural"):
+        table = json.loads(dataset.attrs[name])
+        if not isinstance(table, dict) or is_nested(table):
+            raise ValueError(f"its attribute {name} is no table")
+
+
+def check_params(dataset: "xr.Dataset", seeds: int) -> None:
+    """Raise ValueError where a dataset cannot be the final parameters of trials with so many seeds."""
+    if dataset["config"].dims != ("config",) or dataset["config"].dtype.kind not in "iu":
+        raise ValueError("its parameters are of no configurations")
+    for name, array in dataset.data_vars.items():
+        if array.dims[:2] != ("config", "seed") or array.sizes["seed"] != seeds or array.dtype.kind not in "iuf":
+            raise ValueError(f"its parameters {name} are {array.dtype} of dims {array.dims}")
