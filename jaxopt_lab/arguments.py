@@ -67,7 +67,7 @@ def addressed(address: str) -> OptimizerFactory:
     try:
         for where in ("optax", "optax.contrib") if module == "optax" else (module,):
             factory = factory or getattr(importlib.import_module(where), name, None)
-    except (ImportError, ValueError, TypeError) as error:
+    except (ImportError, ValueError, TypeError, OSError) as error:  # the last of a name too long for a file
         raise ValueError(f"Optimizer {address!r}: {module!r} cannot be imported ({error}).") from error
     if not callable(factory):
         raise ValueError(f"Optimizer {address!r}: {module} has no function {name!r}.")

@@ -12,11 +12,13 @@ from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import differences
+from jaxopt_lab.toml_lines import loaded
 
 if TYPE_CHECKING:
     from jaxopt_lab.results import Results
     from jaxopt_lab.spec import Spec
 
+GIVEN = {"steps", "seeds", "memory"}  # what may be given instead of the spec's
 RUN, SPEC, FORMAT = "run.json", "spec.toml", "jaxopt_lab spec 1"
 
 
@@ -61,7 +63,7 @@ def stored(folder: Folder) -> Stored | None:
     try:
         match json.loads(content):
             case {"format": "jaxopt_lab spec 1", "text": str(text), "source": str(source), "given": dict(given)}:
-                if all(type(value) in (int, float) for value in given.values()):
+                if set(given) <= GIVEN and all(type(value) in (int, float) for value in given.values()):
                     return Stored(text, source, given)
     except (ValueError, RecursionError):
         pass
@@ -120,9 +122,7 @@ def folder_of(where: str | Path) -> Folder:
 
 def _changes(before: Stored, now: Stored) -> list[str]:
     """In what two specs differ but for their wording."""
-    import tomllib
-
-    with contextlib.suppress(tomllib.TOMLDecodeError):
-        old, new = (tomllib.loads(x.text) | {f"--{n}": v for n, v in x.given.items()} for x in (before, now))
+    with contextlib.suppress(ValueError):
+        old, new = (loaded(x.text) | {f"--{n}": v for n, v in x.given.items()} for x in (before, now))
         return differences(old, new)
     return ["its text cannot be read any more"]

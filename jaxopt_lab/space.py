@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxopt_lab.types import Key
-from jaxopt_lab.validation import check_count
+from jaxopt_lab.validation import MOST, check_count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Range:
     def at(self, unit: np.ndarray) -> list[float]:
         """The values at fractions `unit` in [0, 1) of the interval."""
         if self.spacing == "log":
-            return np.exp(np.log(self.low) + unit * np.log(self.high / self.low)).tolist()
+            return np.exp(np.log(self.low) + unit * (np.log(self.high) - np.log(self.low))).tolist()
         return (self.low + unit * (self.high - self.low)).tolist()
 
     def __str__(self):
@@ -143,7 +143,7 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
         key: A JAX random key, or an integer to make one of.
 
     """
-    n = check_count("n of jl.random", n)
+    n = check_count("n of jl.random", n, most=MOST)
     key = key if isinstance(key, jax.Array) else jax.random.key(check_count("key of jl.random", key, least=0))
     return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
 
@@ -161,7 +161,7 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
     """
     from scipy.stats import qmc
 
-    n = check_count("n of jl.sobol", n)
+    n = check_count("n of jl.sobol", n, most=MOST)
     points = qmc.Sobol(max(len(space), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
     return _drawn(space, points[:n], "sobol")
 
@@ -179,6 +179,10 @@ def configurations(space: Space) -> Configurations:
     if not isinstance(space, Mapping):
         raise TypeError(f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {space!r}.")
     lists = {name: _values(name, value) for name, value in space.items()}
+    if (count := math.prod(map(len, lists.values()))) > MOST:
+        raise ValueError(
+            f"The space has {count:,} configurations, more than {MOST:,}. Sample it, or sweep it in parts."
+        )
     rows = list(itertools.product(*lists.values()))
     return _table(space, {name: [row[i] for row in rows] for i, name in enumerate(lists)}, "product")
 
@@ -217,7 +221,7 @@ def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurati
 def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
     what = f"jl.{spacing}({low!r}, {high!r}{'' if count is None else f', {count!r}'})"
     if count is not None:
-        count = check_count(f"The count of {what}", count)
+        count = check_count(f"The count of {what}", count, most=MOST)
     for end in (low, high):
         if not _is_number(end):
             raise TypeError(f"{what}: both ends must be numbers, got {end!r}.")
@@ -226,6 +230,8 @@ def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
         raise ValueError(f"{what}: both ends must be finite.")
     if spacing == "log" and low <= 0:
         raise ValueError(f"{what}: a log range must start above 0. Use jl.linear, or a list, to include 0 or less.")
+    if not math.isfinite(high - low):
+        raise ValueError(f"{what}: the range is wider than any number.")
     if low > high:
         raise ValueError(f"{what}: the range is empty, its low end is above its high end. Swap them.")
     return Range(low, high, count, spacing)

@@ -30,7 +30,6 @@ import contextlib
 import dataclasses
 import functools
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, NoReturn
@@ -43,7 +42,7 @@ from jaxopt_lab.spec_values import checked_argument, hyperparameter, of_a_strang
 from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
-from jaxopt_lab.toml_lines import in_toml, key_lines
+from jaxopt_lab.toml_lines import in_toml, key_lines, loaded
 from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
 
 REQUIRED = ("steps", "tasks", "optimizers")
@@ -58,6 +57,7 @@ OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "seeds": check_seeds,
 }
 KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
+MOST_SAID = 4000  # characters of an error: it may quote the spec
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
 
 
@@ -92,8 +92,8 @@ def parse(text: str, source: str, given: Mapping[str, Any] | None = None, import
 
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = loaded(text)
+    except ValueError as error:
         found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
         line = found[1] if found and found[1] else text.count("\n") + 1
         raise SpecError(f"{source}:{line}: {str(error)[: found.start()] if found else error}.") from None
@@ -229,6 +229,7 @@ class _Reader:
             self.fail(path, str(error))
 
     def fail(self, path: tuple[str, ...], message: str) -> NoReturn:
+        message = message[:MOST_SAID]
         if {*path[:1]} & self.given.keys():
             raise SpecError(f"{self.source} with {path[0]} {self.given[path[0]]}: {in_toml(message)}")
         line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)

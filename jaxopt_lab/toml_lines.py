@@ -4,6 +4,24 @@ import re
 import tomllib
 from typing import Any
 
+from jaxopt_lab.validation import NESTED, is_nested
+
+MOST_CHARACTERS = 2**20
+_PART = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
+DOTTED = re.compile(rf"{_PART}(?:\.[ \t]*+{_PART}){{{NESTED}}}")  # a key deeper than any of ours
+
+
+def loaded(text: str) -> dict[str, Any]:
+    """The document; ValueError where it is not TOML, or so large or deep that reading it would not end well."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"It is longer than {MOST_CHARACTERS:,} characters.")
+    try:
+        if not DOTTED.search(text) and not is_nested(document := tomllib.loads(text)):
+            return document
+    except RecursionError:
+        pass
+    raise ValueError("Its tables or lists are nested too deeply.")
+
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
     """The line on which each key or table begins. (A line inside a long value can pass for a key, of another table.)"""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+MOST = 2**22  # configurations, seeds or points of a curve: what is written out before anyone knows whether it fits
 NESTED = 32  # levels of tables and lists that a document of ours never has
 
 
@@ -70,7 +71,7 @@ def check_number(what: str, value: Any, least: float = -math.inf) -> float:
 def check_seeds(seeds: int | Iterable[int]) -> list[int]:
     """The seeds themselves: 0, 1, ... where it is said how many. TypeError or ValueError where they cannot be."""
     if not isinstance(seeds, Iterable):
-        return list(range(check_count("seeds", seeds)))
+        return list(range(check_count("seeds", seeds, most=MOST)))
     listed = [check_count("A seed", seed, least=0) for seed in seeds]
     if not listed:
         raise ValueError("seeds is empty: give at least one, or how many.")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxopt_lab.engine.devices import devices, on_cores, worker_count
 from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import Structure, traced_step
+from jaxopt_lab.validation import MOST, check_count
 
 SEGMENT_STEPS = {"cpu": 64, "accelerator": 256}  # at most so many between two looks of the host, which takes time
 CPU_CACHE_BYTES = 2**20  # what a chunk works on at once may fill on a CPU: about what a core has for itself; measured
@@ -251,7 +252,8 @@ def may_own(group: Group) -> bool:
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
     """0, stride, 2 stride, ... and always the last; by default the smallest stride that gives at most `most` points."""
     stride = math.ceil(steps / max(1, most - 1)) if stride is None else stride
-    return np.unique([*range(0, steps, stride), steps]).astype(np.int32)
+    check_count(f"The points of a curve of {steps} steps, one every {stride},", math.ceil(steps / stride), most=MOST)
+    return np.append(np.arange(0, steps, stride), steps).astype(np.int32)
 
 
 def segment_length(eval_steps: np.ndarray, platform: str | None = None) -> int:

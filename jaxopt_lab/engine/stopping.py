@@ -11,7 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from jaxopt_lab.validation import check_count, check_number
+from jaxopt_lab.validation import MOST, check_count, check_number
+
+MOST_BRACKETS = 1000  # of an eta near 1, which has no use for more
 
 
 class StopRule(Protocol):
@@ -71,6 +73,7 @@ class Hyperband(Halving):
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         most = max(0, math.floor(math.log(steps / self.min_steps) / math.log(self.eta) + 1e-9))
+        check_count(f"The brackets of {steps} steps by an eta of {self.eta:g}", most, least=0, most=MOST_BRACKETS)
         # The paper's n = ceil((most + 1) / (s + 1) * eta^s) trials in bracket s, as shares of what there is.
         shares = np.array([self.eta**s / (s + 1) for s in range(most, -1, -1)])
         counts = np.floor(configs * shares / shares.sum()).astype(int)
@@ -93,6 +96,9 @@ class Plateau:
     status: str = dataclasses.field(default="plateau", init=False)
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        check_count(
+            f"The looks at {steps} steps, one every {self.patience},", steps // self.patience, least=0, most=MOST
+        )
         yield np.arange(configs), np.arange(self.patience, steps, self.patience)
 
     def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
@@ -180,7 +186,8 @@ def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
         if math.ceil(at) not in rungs[-1:]:  # an eta near 1 would look at one step more than once
             rungs.append(math.ceil(at))
             configs = _kept(configs, eta)
-        at *= eta
+        # An eta near 1 comes past a rung in many steps, all but the last of them at once.
+        at *= eta ** max(1, math.floor(math.log(rungs[-1] / at) / math.log(eta)))
     return np.array([rung for rung in rungs if rung < steps], int)
 
 
