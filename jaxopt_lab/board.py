@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_lab.statistics.score import default_metric, greater_is_better
+from jaxopt_lab.validation import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +45,15 @@ def board(results: "Results", width: int) -> Group:
     if "good_decades" in frame:
         columns["good\ndecades"] = [f"{width:.1f}" for width in frame["good_decades"]]
     for header in columns:
-        table.add_column(escape(header), justify="right")
+        table.add_column(_cell(header), justify="right")
     for optimizer, *cells in zip(frame["optimizer"], *columns.values(), strict=True):
-        table.add_row(escape(optimizer), *map(escape, cells))
-    return Group(Text(title, style="bold"), table)
+        table.add_row(_cell(optimizer), *map(_cell, cells))
+    return Group(Text(printable(title), style="bold"), table)
+
+
+def _cell(text: str) -> str:
+    """As it is, whatever the terminal or Rich would make of it."""
+    return escape(printable(text))
 
 
 def _with_quartiles(frame: "pd.DataFrame", score: str, between: str) -> list[str]:

@@ -34,6 +34,8 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             continue
         if not takes_any:
             check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
+        if not column.isidentifier():  # results have files of that name
+            raise ValueError(f"{column!r} cannot be a hyperparameter's name: it is no name of Python's.")
         if column in RESERVED:
             raise ValueError(f"A hyperparameter cannot be called {column!r}: results use that name.")
         parameter = parameters.get(column)

@@ -27,7 +27,7 @@ from jaxopt_lab.runs import RUN, folder_of, stored, taken, write_about
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.labelled import RESULTS
-from jaxopt_lab.validation import check_count
+from jaxopt_lab.validation import check_count, printable
 from jaxopt_lab.verify import command as verify
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _run(read: "Callable[[], Spec]", out: str | None, options: dict[str, Any], p
             _say_interrupted(folder)
             raise typer.Exit(128 + signal.SIGTERM if terminated else 130)
     for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".png", ".toml", ".parquet"))):
-        typer.echo(folder.url(name))
+        typer.echo(printable(folder.url(name)))
     seconds["in all"] = time.perf_counter() - BEGAN
     parts = ", ".join(f"{part} {took:.1f} s" for part, took in seconds.items())
     typer.echo(f"Time: {parts}. Programs compile while others run; added up, compiling took {compiling:.1f} s.")
@@ -140,7 +140,7 @@ def _run(read: "Callable[[], Spec]", out: str | None, options: dict[str, Any], p
 
 def _say_interrupted(folder: Folder | None) -> None:
     written = [folder.url(task) for task in _tasks(folder)] if folder else []
-    typer.echo(f"Interrupted. Written: {', '.join(written) or 'nothing'}.", err=True)
+    typer.echo(printable(f"Interrupted. Written: {', '.join(written) or 'nothing'}."), err=True)
     if folder is not None and folder.exists():
         typer.echo(f"Go on with: jaxopt-lab resume {shlex.quote(folder.url())}", err=True)
 
@@ -177,7 +177,7 @@ def _tasks(folder: Folder) -> list[str]:
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {printable(message)}", err=True)
     raise typer.Exit(2)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_lab.engine import Progress
+from jaxopt_lab.validation import printable
 
 WINDOW = 10.0  # seconds over which the rate is taken: a program's chunks end in bursts
 PLAIN_EVERY = 5.0  # seconds between two plain lines
@@ -98,4 +99,4 @@ def _clock(seconds: float) -> str:
 
 
 def _print(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
