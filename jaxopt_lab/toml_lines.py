@@ -17,6 +17,7 @@ def loaded(text: str) -> dict[str, Any]:
         raise ValueError(f"It is longer than {MOST_CHARACTERS:,} characters.")
     try:
         if not DOTTED.search(text) and not is_nested(document := tomllib.loads(text)):
+            repr(document)  # an integer may be longer than Python writes, in errors for example
             return document
     except RecursionError:
         pass

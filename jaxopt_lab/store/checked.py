@@ -85,6 +85,9 @@ def check_dataset(dataset: "xr.Dataset") -> None:
             raise ValueError(f"it has no {name} of dims {', '.join(dims)}")
         if (dataset[name].dtype.kind == "U") != (name in TEXTUAL) or dataset[name].dtype.kind not in "iufU":
             raise ValueError(f"its {name} is {dataset[name].dtype}")
+    for name in ("config", "seed", "step", "eval_step"):
+        if dataset[name].dtype.kind not in "iu" or not dataset.get_index(name).is_unique:
+            raise ValueError(f"its {name} are no different numbers")
     for name, array in dataset.data_vars.items():
         if array.dims not in (("config", "seed"), ("config", "seed", "step"), ("config", "seed", "eval_step")):
             raise ValueError(f"its {name} has dims {array.dims}")
