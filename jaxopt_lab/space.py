@@ -171,7 +171,7 @@ def configurations(space: Space) -> Configurations:
 
     Raises:
         TypeError: The space is not a mapping, or a value is not a number where one is needed.
-        ValueError: A list is empty, or a number is not finite.
+        ValueError: A list is empty, a number is not finite, or there would be more than 4,194,304 configurations.
 
     """
     if isinstance(space, Configurations):
