@@ -158,6 +158,10 @@ class Stage:
         shutil.rmtree(target, ignore_errors=True)
         return Path(shutil.copytree(base, target))
 
+    def chunk(self, folder):
+        """The file that holds what is saved of the first unit."""
+        return folder / "packs" / str(next(iter(self.found.units.values())).results.pack) / "c" / "0"
+
     def read_spec(self, text, whole=False):
         """`whole`: with tasks made and steps traced, which takes long."""
         with contextlib.ExitStack() as short:

@@ -12,6 +12,7 @@ import guarded
 import hostile
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -23,6 +24,7 @@ from jaxopt_lab.board import board
 from jaxopt_lab.engine import stopping
 from jaxopt_lab.space import configurations
 from jaxopt_lab.store import pack
+from jaxopt_lab.store.checked import check_dataset
 from jaxopt_lab.store.folder import DEEPEST, Folder
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import MANIFEST, digest, parse
@@ -152,12 +154,10 @@ def test_other_descriptions_of_the_same_arrays_are_not_read(stage, inherited):
 
 
 @pytest.mark.parametrize("kind", ["link out", "link to a device", "link to itself", "link to a folder", "pipe", "huge"])
-@pytest.mark.parametrize(
-    "file", ["manifest.json", "owner.json", "packs/0/c/0", "results.zarr/train_loss/0.0.0", "run.json"]
-)
+@pytest.mark.parametrize("file", ["manifest.json", "owner.json", "packs", "results.zarr/train_loss/0.0.0", "run.json"])
 def test_links_pipes_and_files_without_an_end(stage, kind, file):
     folder = stage.fresh(stage.broken)
-    hostile.replace(folder / file, kind, stage.outside)
+    hostile.replace(stage.chunk(folder) if file == "packs" else folder / file, kind, stage.outside)
     assert stage.read_folder(folder) == "refused"
 
 
@@ -205,6 +205,27 @@ def test_arrays_that_claim_much(stage, changes, said):
         jl.load(folder)
 
 
+def test_text_that_is_none(stage):
+    """Four bytes a character, which are the number of none."""
+    folder = stage.fresh(stage.saved)
+    file = folder / "optimizer" / ".zarray"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps(described | {"compressor": None}))
+    size = int(described["dtype"].removeprefix("<U"))
+    for number in (0xD800, 0x7F570000):
+        (folder / "optimizer" / "0").write_bytes(number.to_bytes(4, "little") * size * described["chunks"][0])
+        with pytest.raises(ValueError, match="its optimizer is no text"):
+            jl.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config", "seed", "step", "eval_step"])
+def test_numbers_that_do_not_differ(stage, name):
+    dataset = xr.open_zarr(stage.saved, consolidated=False).load()
+    check_dataset(dataset)
+    with pytest.raises(ValueError, match=f"its {name} are no different numbers"):
+        check_dataset(dataset.isel({name: [0, 0]}))
+
+
 @pytest.mark.parametrize(
     ("header", "said"),
     [
@@ -233,8 +254,8 @@ def test_a_unit_whose_arrays_are_misnamed():
 def test_statuses_that_are_none(stage):
     """In a pack whose checksum is right."""
     folder = stage.fresh(stage.broken)
-    run, chunk = json.loads(stage.manifest)["run"], folder / "packs" / "0" / "c" / "0"
-    unit, (step, (number, offset, length, _), _) = next(x for x in run["units"].items() if x[1][1][0] == 0)
+    run, chunk = json.loads(stage.manifest)["run"], stage.chunk(folder)
+    unit, (step, (number, offset, length, _), _) = next(iter(run["units"].items()))
     content = chunk.read_bytes()
     arrays = pack.unpacked(content[offset : offset + length])
     arrays["results/status"][:] = 77

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxopt_lab.validation import is_nested
 if TYPE_CHECKING:
     import xarray as xr
 
-DTYPE = re.compile(r"[<>|](?:b1|[iuf][1248]|U[1-9][0-9]{0,6})")  # what results hold: numbers and text
+DTYPE = re.compile(r"[<|](?:b1|[iuf][1248]|U[1-9][0-9]{0,6})")  # what results hold: numbers and text
 MOST_CHUNKS = 2**16  # of all arrays together
 MOST_CHUNK_BYTES = 2**31 - 1  # what the compressor can take
 METADATA = (".zarray", ".zattrs", ".zgroup")
@@ -85,6 +86,10 @@ def check_dataset(dataset: "xr.Dataset") -> None:
             raise ValueError(f"it has no {name} of dims {', '.join(dims)}")
         if (dataset[name].dtype.kind == "U") != (name in TEXTUAL) or dataset[name].dtype.kind not in "iufU":
             raise ValueError(f"its {name} is {dataset[name].dtype}")
+    for name, array in dataset.variables.items():
+        codes = np.frombuffer(array.values.tobytes() if array.dtype.kind == "U" else b"", np.uint32)
+        if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # beyond all, or surrogates
+            raise ValueError(f"its {name} is no text")
     for name in ("config", "seed", "step", "eval_step"):
         if dataset[name].dtype.kind not in "iu" or not dataset.get_index(name).is_unique:
             raise ValueError(f"its {name} are no different numbers")
