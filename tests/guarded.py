@@ -43,7 +43,7 @@ STARTS = (
     "pty.spawn",
 )
 FORBIDDEN = (*STARTS, "pickle.find_class", "socket.connect")
-CHANGES = ("mkdir", "rename", "remove", "rmdir", "symlink", "link", "truncate", "chmod")
+CHANGES = ("mkdir", "rename", "remove", "rmdir", "symlink", "link", "chmod")
 TO_SECOND = ("rename", "symlink", "link")  # changes of which the second argument says what is changed
 TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 LOADING = (FileNotFoundError, ValueError, jl.RunError)  # what `jl.load` may raise
@@ -101,8 +101,8 @@ class Guard:
             if isinstance(args[0], str | bytes) and isinstance(args[2], int) and args[2] & TO_WRITE:
                 self._written(args[0])
         elif event.startswith("os.") and event[3:] in CHANGES:
-            path, relative = args[event[3:] in TO_SECOND], args[-1] not in (-1, None)  # to an open folder
-            if isinstance(path, str | bytes) and not (relative and isinstance(args[-1], int)):
+            path = args[event[3:] in TO_SECOND]
+            if isinstance(path, str | bytes) and args[-1] == -1:  # else it is within an open folder
                 self._written(path)
 
     def _written(self, path):
