@@ -1,8 +1,8 @@
 """Does a sweep survive being killed, again and again? Run: python benchmarks/soak.py
 
-A sweep with halving is killed by SIGKILL at a random moment, started again, killed again, until it is done; then a
-new one, until so many kills have been made. Each that is done is compared with an undisturbed one, byte by byte. Where
-every segment is saved (checkpoint=0), what was lost at a kill is counted: the trial-steps that the process had
+A sweep with halving is killed by SIGKILL at a random moment after its first save, started again, killed again, until it
+is done; then a new one, until so many kills have been made. Each that is done is compared with an undisturbed one, byte
+by byte. Where every segment is saved (checkpoint=0), what was lost at a kill is counted: the trial-steps that the process had
 reported, less those that its manifest points to, in segments of a chunk. (Two chunks run at once, so two are under way.)
 """
 
@@ -53,7 +53,7 @@ def attempt(folder: Path, checkpoint: str, chance: random.Random, longest: float
     progress, before = folder.with_suffix(".progress"), committed(folder)
     progress.write_text("")
     with subprocess.Popen([sys.executable, str(PROGRAM), str(folder), checkpoint, str(progress)]) as process:
-        while process.poll() is None and progress.stat().st_size == 0:  # importing
+        while process.poll() is None and committed(folder) == before:  # importing, and loading programs
             time.sleep(0.005)
         if kill:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -77,7 +77,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": json.dumps(versions()),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "compile_seconds": round(outcome.compile_seconds, 3),
         "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
