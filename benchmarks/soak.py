@@ -2,8 +2,8 @@
 
 A sweep with halving is killed by SIGKILL at a random moment after its first save, started again, killed again, until it
 is done; then a new one, until so many kills have been made. Each that is done is compared with an undisturbed one, byte
-by byte. Where every segment is saved (checkpoint=0), what was lost at a kill is counted: the trial-steps that the process had
-reported, less those that its manifest points to, in segments of a chunk. (Two chunks run at once, so two are under way.)
+by byte. Where every segment is saved (checkpoint=0), what was lost at a kill is counted: the trial-steps that the
+process had reported, less those that its manifest points to, in segments of a chunk. (Two chunks run at once.)
 """
 
 import argparse

@@ -94,10 +94,11 @@ class Run(Ledger):
             run = cls(folder, lock, manifest, notes, every)
             if run.complete and (broken := run.damaged_files()):
                 notes.append(f"Damaged, and made again: {', '.join(broken)}.")
-                run.complete = manifest.complete = False
+                run.complete, manifest.complete, manifest.files = False, False, {}
             if not run.complete:
                 manifest.commit(folder)
                 run._remove_strays()
+                folder.remove(RESULTS)  # half written, perhaps; it is made again from the packs
                 run._writer.start()
             return run
         except BaseException:

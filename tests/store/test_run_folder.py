@@ -227,6 +227,13 @@ def harm(file, how):
         file.write_bytes(cut if how == "truncated" else cut + bytes([content[middle] ^ 1]) + content[middle + 1 :])
 
 
+def test_results_that_were_half_written(tmp_path, undisturbed):
+    """As where the process was killed while it wrote them: made again, whatever there is of them."""
+    broken(tmp_path / "run")
+    (tmp_path / "run" / "results.zarr" / "train_loss" / ".zattrs").unlink()
+    assert_equal(sweep(tmp_path / "run"), undisturbed)
+
+
 @pytest.mark.parametrize("how", ["truncated", "altered"])
 def test_a_damaged_manifest_is_refused(tmp_path, how):
     broken(tmp_path / "run")
