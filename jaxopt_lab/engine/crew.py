@@ -102,6 +102,7 @@ class Crew:
         """Have a worker do a work; `then` is given a `Reply` or an exception. Waits where very many are waiting."""
         with self._changed:
             while len(self._waiting) >= 64 + 4 * self._slots * self._bundled and not self._threads.cancelled.is_set():
+                self._raise()  # or all threads would wait for a crew that is no more
                 self._changed.wait(POLL_SECONDS)
         self._send(Job(priority, work, then))
 
@@ -160,10 +161,14 @@ class Crew:
         self._looked = time.monotonic()
         self._slots = max(1, self._room.slots())
         for _ in range(min(self._slots, self._most) - len(self._workers)):
-            worker = self._actor.remote(self._settings)
+            worker = self._begin()
             self._workers.add(worker)
             self._calls[worker.load.remote(self._plan)] = Call(worker, [])
         self._tidy()
+
+    def _begin(self) -> Any:
+        """A new worker, which is there once it finds room."""
+        return self._actor.remote(self._settings)
 
     def _hand_out(self) -> None:
         """Something to do for whoever has nothing to do."""

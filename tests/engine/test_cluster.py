@@ -26,10 +26,10 @@ SPACE = {"learning_rate": jl.log(1e-4, 1.0, 16)}
 OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray takes
 
 
-def planned(**options):
+def planned(optimizers=(jl.adam, jl.sgd), **options):
     """Two optimizers, so two groups, halved twice; and as many workers as a plan for two has."""
     options = {"steps": 120, "seeds": 2, "chunk": 8, "stop": jl.halving(4, min_steps=25), **options}
-    plan, _ = plan_sweep([jl.adam, jl.sgd], jl.tasks.digits_mlp(width=8), SPACE, **options)
+    plan, _ = plan_sweep(optimizers, jl.tasks.digits_mlp(width=8), SPACE, **options)
     return dataclasses.replace(plan, workers=2)
 
 
@@ -93,7 +93,7 @@ def here(monkeypatch):
 
 
 def test_memory_runs_out_in_a_worker(here, monkeypatch):
-    plan, run_chunk, seen = planned(), remote.run_chunk, []
+    plan, run_chunk, seen = planned(jl.sgd, stop=None, evaluate=25), remote.run_chunk, []
 
     def running_out(plan, program, shape, chunk, stage, *others):
         if shape[0] * shape[1] <= 4:
@@ -250,6 +250,33 @@ def test_a_node_is_lost(cluster, tmp_path):
     assert "failed" not in found.table()["status"].unique()
     assert "A worker was lost" in str(found.dataset.attrs)
     equal(found, sweep(**options))
+
+
+class Unreadable:
+    """A loss that no other process can read."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def __call__(self, params, batch):
+        return self.loss(params, batch)
+
+    def __reduce__(self):
+        return int, ("nothing to read",)
+
+
+@real
+def test_workers_that_cannot_begin_end_the_sweep_however_much_waits(cluster):
+    digits = jl.tasks.digits_mlp(width=8)
+    task = dataclasses.replace(digits, name="unreadable", loss=Unreadable(digits.loss), factory=None)
+    plan, _ = plan_sweep(jl.sgd, task, SPACE, steps=10, seeds=8, chunk=1)
+    book = Book({(0,): plan.first_strategy(plan.groups[0])})  # settled before, so that all chunks wait at once
+    book.knows = lambda about: True
+    with connected(cluster.address) as there:
+        assert there is not None
+        plan, make = there.planned(plan, given=False)
+        with pytest.raises(ClusterError, match=r"cannot load the sweep.*nothing to read"):
+            execute(plan, ledger=book, make=make)
 
 
 @real
