@@ -159,7 +159,9 @@ class ClusterExecution(Execution):
     def hire(self) -> Workers:
         workers = Workers(DRIVER_THREADS)
         settings = self.cluster.settings(self._memory, self._shared(), self.ledger.every)
-        self.crew = Crew(self.plan, settings, self.cluster, workers, self.progress.notes.append, self._tidy)
+        self.crew = Crew(
+            self.plan, settings, self.cluster, workers, self._count, self.progress.notes.append, self._tidy
+        )
         return workers
 
     def close(self) -> None:
@@ -209,6 +211,10 @@ class ClusterExecution(Execution):
     def _choice(self, strategy: Strategy) -> Choice:
         program: Any = None
         return Choice(strategy, program, math.nan, 0.0, 0.0, {}, remembered=True)
+
+    def _count(self, trial_steps: int) -> None:
+        with self.lock:
+            self.progress.trial_steps += trial_steps
 
     def _came_back(self, race: Race, chunk: Chunk, strategy: Strategy, reply: Reply | Exception) -> None:
         """A worker has done what it could, or has been lost too often."""

@@ -6,6 +6,7 @@ import functools
 import heapq
 import itertools
 import math
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from jaxopt_lab.engine.workers import Workers
 
 TASK_SECONDS = 20.0  # of work that is sent at once, where chunks are short and many
 POLL_SECONDS = 0.05
-HIRE_SECONDS = 1.0  # between two looks at whether there is room for more workers
+LOOK_SECONDS = 1.0  # between two looks at whether there is room for more workers, and at how far some have come
+LOOKED_AT = 32  # workers at once
 RETRIES = 3  # of a work whose worker is lost
 GRACE_SECONDS = 60.0  # that segments have to end, once the sweep is told to stop
 
@@ -59,6 +61,7 @@ class Crew:
         settings: For them.
         room: How many there may be.
         threads: Who take up results.
+        count: Told of trial-steps as they are made, and of those back that a result will count, or nobody.
         note: Told what the user should know.
         tidy: Called now and then.
 
@@ -70,13 +73,14 @@ class Crew:
         settings: Settings,
         room: Room,
         threads: Workers,
+        count: Callable[[int], None],
         note: Callable[[str], None],
         tidy: Callable[[], None],
     ):
         import ray
         from ray import cloudpickle
 
-        self._room, self._threads, self._note, self._tidy = room, threads, note, tidy
+        self._room, self._threads, self._count, self._note, self._tidy = room, threads, count, note, tidy
         self._most, self._settings = plan.trials, settings
         self._plan = ray.put(cloudpickle.dumps(plan))  # pyright: ignore[reportPrivateImportUsage]
         resources: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if room.kind == "GPU" else {"num_cpus": 1}
@@ -86,6 +90,8 @@ class Crew:
         self._waiting: list[tuple[tuple[int, ...], int, Job]] = []
         self._numbers, self._rates = itertools.count(), dict[int, float]()  # seconds a trial-step, by group
         self._calls: dict[Any, Call] = {}
+        self._asked: dict[Any, Any] = {}  # of the questions how far they have come, which call each is of
+        self._said: dict[Any, int] = {}  # and what the answer was
         self._workers: set[Any] = set()
         self._idle: list[Any] = []
         self._slots, self._bundled, self._looked = 1, 1, -math.inf
@@ -139,7 +145,7 @@ class Crew:
         """The crew's own thread."""
         try:
             while not self._closing:
-                self._hire()
+                self._look()
                 self._hand_out()
                 if self._calls:
                     self._collect(POLL_SECONDS, self._deliver)
@@ -154,9 +160,9 @@ class Crew:
         if self._error is not None:
             raise self._error
 
-    def _hire(self) -> None:
-        """As many workers as there is room for, looked at now and then: nodes come and go."""
-        if time.monotonic() - self._looked < HIRE_SECONDS:
+    def _look(self) -> None:
+        """Now and then, how many workers there is room for, since nodes come and go; and how far some have come."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
         self._slots = max(1, self._room.slots())
@@ -165,6 +171,23 @@ class Crew:
             self._workers.add(worker)
             self._calls[worker.load.remote(self._plan)] = Call(worker, [])
         self._tidy()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Hear from those who were asked how far they are, and ask those whose turn it is."""
+        import ray
+        from ray.exceptions import RayError
+
+        for asked in ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)[0] if self._asked else ():
+            ref = self._asked.pop(asked)
+            with contextlib.suppress(RayError):  # it is lost, as its call will tell
+                said = ray.get(asked)
+                if ref in self._calls:
+                    self._count(said - self._said.get(ref, 0))
+                    self._said[ref] = said
+        at_work = [ref for ref, call in self._calls.items() if call.jobs]
+        for ref in random.sample(at_work, min(len(at_work), LOOKED_AT - len(self._asked))):
+            self._asked[self._calls[ref].worker.made.remote()] = ref
 
     def _begin(self) -> Any:
         """A new worker, which is there once it finds room."""
@@ -214,6 +237,7 @@ class Crew:
         from ray.exceptions import RayError, RayTaskError
 
         worker, jobs = self._calls.pop(ref)
+        self._count(-self._said.pop(ref, 0))
         try:
             found: Any = ray.get(ref)
         except RayTaskError as error:  # raised where a worker reads what it was sent, or sends what it has

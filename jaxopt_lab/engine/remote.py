@@ -96,7 +96,7 @@ class Worker:
             os.environ.setdefault(name, value)
         for name, value in settings.config.items():
             jax.config.update(name, value)
-        self._settings, self._stopping = settings, False
+        self._settings, self._stopping, self._made = settings, False, 0
         self._data: dict[Task, Any] = {}
 
     def load(self, plan: bytes) -> Exception | None:
@@ -118,7 +118,12 @@ class Worker:
 
     def run(self, works: list[Work]) -> list[Reply]:
         """One after another."""
+        self._made = 0
         return [self._run(work) for work in works]
+
+    def made(self) -> int:
+        """Trial-steps that the works at hand have come to."""
+        return self._made
 
     def stop(self) -> None:
         """Works end at their next segment."""
@@ -137,6 +142,7 @@ class Worker:
         def going_on(trial_steps: int) -> bool:
             nonlocal made
             made += trial_steps
+            self._made += trial_steps
             return not self._stopping
 
         def reply(record: Record | None, error: Exception | None = None, out_of_memory: bool = False) -> Reply:

@@ -21,14 +21,16 @@ from jaxopt_lab.engine.remote import TOKEN, Settings, Work, Worker
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.sweep import plan_sweep
 
-remote, elsewhere = (importlib.import_module(f"jaxopt_lab.engine.{name}") for name in ("remote", "cluster"))
+remote, elsewhere, crew = (
+    importlib.import_module(f"jaxopt_lab.engine.{name}") for name in ("remote", "cluster", "crew")
+)
 SPACE = {"learning_rate": jl.log(1e-4, 1.0, 16)}
 OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray takes
 
 
 def planned(optimizers=(jl.adam, jl.sgd), **options):
     """Two optimizers, so two groups, halved twice; and as many workers as a plan for two has."""
-    options = {"steps": 120, "seeds": 2, "chunk": 8, "stop": jl.halving(4, min_steps=25), **options}
+    options = {"steps": 120, "seeds": 2, "chunk": 8, "stop": jl.halving(4, min_steps=25), "strategy": "scan", **options}
     plan, _ = plan_sweep(optimizers, jl.tasks.digits_mlp(width=8), SPACE, **options)
     return dataclasses.replace(plan, workers=2)
 
@@ -67,7 +69,7 @@ def same(a, b):
 class Here:
     """A crew of one worker in this process."""
 
-    def __init__(self, plan, settings, room, threads, note, tidy):
+    def __init__(self, plan, settings, room, threads, count, note, tidy):
         self.worker = Worker(settings._replace(environment={}, config={}))
         assert self.worker.load(pickled(plan)) is None
 
@@ -146,6 +148,7 @@ def test_a_lost_chunk_goes_on_from_its_last_segment(tmp_path, monkeypatch):
     assert resumed.made == undisturbed.made - strategy.trials * saves[-1]
     for a, b in zip(jax.tree.leaves(resumed.record), jax.tree.leaves(undisturbed.record), strict=True):
         np.testing.assert_array_equal(a, b)
+    assert worker.made() == resumed.made
     # A damaged file is no worse than none; a folder that is another's is not used.
     content = bytearray(folder.read(work.unit))
     content[-1] ^= 1
@@ -204,17 +207,22 @@ def test_two_nodes(cluster):
 
 
 @real
-def test_ctrl_c_keeps_what_there_is(cluster, tmp_path):
+def test_ctrl_c_keeps_what_there_is(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.1)
+
     def interrupt(progress):
         if progress.trial_steps:
             raise KeyboardInterrupt
 
-    first = sweep(cluster=cluster.address, out=tmp_path / "run", progress=interrupt)
+    options = {"steps": 10_000, "seeds": 1, "chunk": 8}  # two chunks, of seconds
+    first = sweep(cluster=cluster.address, out=tmp_path / "run", progress=interrupt, **options)
     assert first.dataset.attrs["interrupted"]
-    steps = []
-    whole = sweep(cluster=cluster.address, out=tmp_path / "run", progress=lambda p: steps.append(p.trial_steps))
-    assert steps[-1] < 32 * 400  # the rest alone
-    equal(whole, sweep())
+    reached = first.dataset["steps_taken"].where(first.dataset["status"] == "interrupted")
+    assert ((reached > 0) & (reached < 10_000)).any()  # chunks under way have ended their segments, not more
+    steps, keep = [], lambda progress: steps.append(progress.trial_steps)
+    whole = sweep(cluster=cluster.address, out=tmp_path / "run", progress=keep, **options)
+    assert steps[-1] < 16 * 10_000 - reached.sum() + 1  # the rest alone
+    equal(whole, sweep(**options))
     assert not (tmp_path / "run" / "workers").exists()
 
 
