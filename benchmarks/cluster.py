@@ -257,9 +257,7 @@ def main() -> None:
     figures["overhead"] = statistics.median(ratio("one", "local")) - 1
     figures["two_over_one"] = statistics.median(ratio("one", "two"))
     figures["idle"] = statistics.median(row["idle"] for row in rows)
-    print(
-        f"overhead {figures['overhead']:.1%}, to be 5 % at most; of a worker's time between chunks {figures['idle']:.2%}"
-    )
+    print(f"overhead {figures['overhead']:.1%}, to be 5 % at most; share of time between chunks {figures['idle']:.2%}")
     print(f"two workers over one: {figures['two_over_one']:.2f}, to be 1.8 at least")
     print(_timing.save("cluster", figures))
 
