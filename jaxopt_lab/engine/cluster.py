@@ -74,6 +74,8 @@ class Cluster:
 
     def settings(self, memory: int | None, shared: tuple[str, bytes] | None, every: float | None) -> Settings:
         """What workers must have as this thread has it."""
+        from jaxopt_lab.store.identity import versions
+
         environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # others may have something on the card
         if VARIABLE in os.environ:
             environment[VARIABLE] = os.environ[VARIABLE]
@@ -81,7 +83,7 @@ class Cluster:
         if self.kind == "CPU":
             environment["NPROC"] = "1"  # XLA's threads: the other cores have workers of their own
             config["jax_platforms"] = "cpu"
-        return Settings(environment, config, memory, shared, every)
+        return Settings(environment, config, versions(), memory, shared, every)
 
 
 @contextlib.contextmanager
@@ -140,9 +142,11 @@ def _answers(address: str) -> None:
 def _signals_as_before() -> Iterator[None]:
     """SIGTERM ends a sweep in good order; Ray would have it exit where it stands."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread() and before is not None:
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class ClusterExecution(Execution):

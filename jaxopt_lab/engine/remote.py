@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import platform
 import time
 from typing import Any, NamedTuple, cast
 
@@ -31,6 +32,7 @@ class Settings(NamedTuple):
     Attributes:
         environment: Variables that are set where the machine does not say otherwise.
         config: JAX's settings by name.
+        versions: Of the packages that figures depend on.
         memory: Bytes that trials may take where the process runs; None: a share of what is free there.
         shared: A folder or URL where trials' states may be kept, if the worker reaches it; and what its token says.
         every: Seconds between two such saves; None: as often as takes little of the time.
@@ -39,6 +41,7 @@ class Settings(NamedTuple):
 
     environment: dict[str, str]
     config: dict[str, Any]
+    versions: dict[str, str]
     memory: int | None
     shared: tuple[str, bytes] | None
     every: float | None
@@ -101,7 +104,12 @@ class Worker:
 
     def load(self, plan: bytes) -> Exception | None:
         """Get ready; says why it cannot."""
+        from jaxopt_lab.store.identity import versions
+
         try:
+            if others := sorted(set(versions().items()) - set(self._settings.versions.items())):
+                said = ", ".join(f"{name} {version}" for name, version in others)
+                return RuntimeError(f"{platform.node()} has {said}, which this process has not: install the same.")
             found = pickle.loads(plan)
             memory = self._settings.memory or default_budget(devices())
             self._plan = dataclasses.replace(found, memory=memory)

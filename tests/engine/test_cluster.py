@@ -19,6 +19,7 @@ from jaxopt_lab.engine.crew import ClusterError
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.remote import TOKEN, Settings, Work, Worker
 from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.identity import versions
 from jaxopt_lab.sweep import plan_sweep
 
 remote, elsewhere, crew = (
@@ -123,11 +124,12 @@ def test_a_lost_chunk_goes_on_from_its_last_segment(tmp_path, monkeypatch):
     plan = planned(stop=None, steps=120, evaluate=20)
     folder = Folder(tmp_path)
     folder.write(TOKEN, b"ours")
-    settings = Settings({}, {}, None, (str(tmp_path), b"ours"), 0.0)
+    settings = Settings({}, {}, versions(), None, (str(tmp_path), b"ours"), 0.0)
     strategy = plan.first_strategy(plan.groups[0])
     rows, columns = np.arange(strategy.configs), np.arange(strategy.seeds)
     work = Work("0-0-0-0", 0, rows, columns, 0, None, plan.steps, True, strategy)
 
+    assert "has jax " in str(Worker(settings._replace(versions=versions() | {"jax": "0.0.1"})).load(b""))
     worker = Worker(settings._replace(shared=None))
     assert worker.load(pickled(plan)) is None
     undisturbed = worker.run([work])[0]
