@@ -2,9 +2,10 @@
 
 Adam on the digits network; nodes of one core each on this machine (`ray.cluster_utils.Cluster`), so no network.
 
-- overhead: chunks of about ten seconds, by one worker, against the same chunks run here on one core: seconds from one
-  chunk's end to the next, without the first, whose worker starts and compiles. And, since other work on the machine
-  disturbs that: the share of those seconds in which the worker, by its own clock, was not running a chunk.
+- overhead: chunks of about ten seconds, by one worker, against the same chunks run without Ray, one after another, in a
+  process whose XLA has one thread as well: seconds from one chunk's end to the next, without the first, which compiles.
+  And, since other work on the machine disturbs that: the share of those seconds in which the worker, by its own clock,
+  was not running a chunk.
 - scaling: the same sweep by two one-core workers against one.
 - driver: 100,000 chunks through races, ledger and recorder of one driver, to workers that answer at once with a record
   of the right shapes: its processor time a chunk, and its memory. Chunks are sent one by one, as long ones are, or many
@@ -32,7 +33,7 @@ import _timing
 import numpy as np
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import Plan, crew, execute
+from jaxopt_lab.engine import Plan, crew, execute, execution
 from jaxopt_lab.engine import cluster as elsewhere
 from jaxopt_lab.engine.cluster import connected
 from jaxopt_lab.engine.ledger import Ledger
@@ -108,19 +109,14 @@ def on_cluster(plan: Plan, workers: int) -> tuple[list[float], list[float]]:
     return [at - began for at, _ in watch.done], list(chunk_seconds)
 
 
-def here(plan: Plan) -> list[float]:
-    """When each chunk was done, run here one after another on one core."""
-    os.sched_setaffinity(0, cores[:1])
-    try:
-        watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
-        began = time.perf_counter()
-        execute(plan, ledger=watch)
-        return [at - began for at, _ in watch.done]
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-cores = sorted(os.sched_getaffinity(0))
+def here(shape: tuple[int, int, int]) -> list[float]:
+    """When each chunk was done, run by this process one after another."""
+    plan = digits_plan(*shape)
+    execution.worker_count = lambda _: 1
+    watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
+    began = time.perf_counter()
+    execute(plan, ledger=watch)
+    return [at - began for at, _ in watch.done]
 
 
 def per_chunk(done: list[float]) -> float:
@@ -233,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="of a chunk")
     parser.add_argument("--chunks", type=int, default=6, help="of a sweep, to be even")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--driver-chunks", type=int, default=100_000)
     options = parser.parse_args()
     figures = {}
@@ -241,12 +237,13 @@ def main() -> None:
     for stub, seats, folder in ((Stub, 1000, False), (Short, 1000, False), (Stub, 2, False), (Stub, 1000, True)):
         figures["driver"].append(apart(driver, options.driver_chunks, 4, stub, seats, folder))
         print(figures["driver"][-1], flush=True)
-    look = digits_plan(2 * 64, 2000, 64)
-    steps = round(2000 * options.seconds / per_chunk(here(look)))
-    plan = digits_plan(options.chunks * 64, steps, 64)
+    os.environ["NPROC"] = "1"  # to processes that are started from here on: XLA's threads, as workers have them
+    steps = round(2000 * options.seconds / per_chunk(apart(here, (4 * 64, 2000, 64))))
+    shape = options.chunks * 64, steps, 64
+    plan = digits_plan(*shape)
     rows = []
     for _ in range(options.repeats):  # in turns, so that a slow minute is everybody's
-        local, (one, took), (two, _) = here(plan), on_cluster(plan, 1), on_cluster(plan, 2)
+        local, (one, took), (two, _) = apart(here, shape), on_cluster(plan, 1), on_cluster(plan, 2)
         # Two workers begin at once: from the end of the first two chunks to that of the last two.
         both = (two[-1] + two[-2] - two[0] - two[1]) / 2 / (len(two) - 2)
         idle = 1 - sum(took[1:]) / (one[-1] - one[0])

@@ -58,10 +58,13 @@ class Cluster:
     kind: str
 
     def slots(self) -> int:
-        """How many workers find room now."""
+        """How many workers find room now; ClusterError where not even this process's own node is left."""
         import ray
 
-        return sum(int(node["Resources"].get(self.kind, 0)) for node in ray.nodes() if node["Alive"])
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not alive:
+            raise ClusterError("The Ray cluster has ended: none of its nodes is alive any more.")
+        return sum(int(resources.get(self.kind, 0)) for resources in alive)
 
     def planned(self, plan: Plan, given: bool) -> tuple[Plan, Callable[[Plan, Ledger], Execution]]:
         """The plan for as many workers as there are, and what makes its execution.

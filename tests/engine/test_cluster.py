@@ -165,6 +165,13 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         jl.sweep(jl.sgd, jl.tasks.digits_mlp(width=8), SPACE, steps=2, cluster="auto")
 
 
+def test_a_cluster_that_has_ended_is_not_waited_for(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": False, "Resources": {}}])
+    with pytest.raises(ClusterError, match="none of its nodes is alive"):
+        Cluster("CPU").slots()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two nodes of a core each, on this machine. Their workers find on disk what others of them have compiled."""
