@@ -23,7 +23,7 @@ from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.tasks.task import Task
 
 TOKEN = "token"  # a file by which a worker knows that the folder is the driver's
-SAVING_SHARE = 0.015  # of a worker's time, at the most: what saving where trials stand may take
+SAVING_SHARE = 0.01  # of a worker's time, at the most: what saving where trials stand may take
 
 
 class Settings(NamedTuple):

@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 
+from jaxopt_lab.optimizers._sums import product
 from jaxopt_lab.types import Scalar
 
 
 def norm(x: jax.Array) -> jax.Array:
     """Euclidean norm of all elements, with derivative 0 where all are 0: biases often start there."""
-    square = jnp.sum(x**2)
+    square = product(x, x)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 

@@ -69,12 +69,12 @@ def acprop(
         return ACPropState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype))
 
     def update(grads, state, params=None):
-        first = state.t == 0
-        s_scale = 1 / one_minus_power(b2, jnp.maximum(state.t, 1))  # s starts at 0
+        t, first = next_step(state.t), state.t == 0
+        s_scale = 1 / one_minus_power(b2, jnp.maximum(t - 1, 1))  # s, still the last step's, starts at 0
         root = lambda s: jnp.where(first, 1, jnp.sqrt(s_scale * s) + eps)
         a = jax.tree.map(lambda g, s: g / root(s), grads, state.s)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * (g - m) ** 2 + eps_root, state.s, grads, m)
-        return a, ACPropState(next_step(state.t), m, s)
+        return a, ACPropState(t, m, s)
 
     return decoupled(optimizer(init, update), "acprop", learning_rate, weight_decay, mask)

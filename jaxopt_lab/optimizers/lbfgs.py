@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._linesearch import backtracking, wolfe
+from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 SEARCHES = {"backtracking": backtracking, "wolfe": wolfe}
@@ -19,6 +20,7 @@ class LBFGSState(NamedTuple):
     g: Params  # its gradient
     s: Params  # differences of parameters, one row a step, the row of step i at i modulo memory_size
     y: Params  # differences of gradients, likewise
+    rho: Array  # of each pair, 1 / s'y; 0 where the place is empty
 
 
 @searched(learning_rate=Prior(1e-3, 1.0, "log", "the method's own 1, and less where gradients are noisy"))
@@ -63,36 +65,36 @@ def lbfgs(
 
     def init(params: Params) -> LBFGSState:
         rows = jax.tree.map(lambda w: jnp.zeros((memory_size, *w.shape), w.dtype), params)
-        return LBFGSState(jnp.zeros([], jnp.int32), zeros_like(params), zeros_like(params), rows, rows)
+        rho = jnp.zeros(memory_size, jnp.result_type(*jax.tree.leaves(params)))
+        return LBFGSState(jnp.zeros([], jnp.int32), zeros_like(params), zeros_like(params), rows, rows, rho)
 
     def update(grads, state, params=None):
         needs_params(params, "lbfgs", "remembers")
         rate = 1.0 if learning_rate is None else value_at(learning_rate, state.t)
-        remember = lambda rows, new, old: rows.at[(state.t - 1) % memory_size].set(jnp.where(state.t > 0, new - old, 0))
-        s = jax.tree.map(remember, state.s, params, state.w)
-        y = jax.tree.map(remember, state.y, grads, state.g)
+        newest = (state.t - 1) % memory_size
+        change = lambda new, old: jax.tree.map(lambda new, old: jnp.where(state.t > 0, new - old, 0), new, old)
+        s_new, y_new = change(params, state.w), change(grads, state.g)
+        rho_new = _inverse(inner(s_new, y_new))
+        remember = lambda rows, new: jax.tree.map(lambda rows, new: rows.at[newest].set(new), rows, new)
+        s, y, rho = remember(state.s, s_new), remember(state.y, y_new), remember(state.rho, rho_new)
         row = lambda rows, i: jax.tree.map(lambda rows: rows[i], rows)
-        products = jax.tree.map(lambda s, y: jnp.sum(s * y, axis=range(1, s.ndim)), s, y)
-        rho = _inverse(jnp.asarray(sum(jax.tree.leaves(products))))
 
         def older(q, i):
-            a = rho[i] * _dot(row(s, i), q)
+            a = rho[i] * inner(row(s, i), q)
             return _add(q, -a, row(y, i)), a
 
         def newer(q, i_and_a):
             i, a = i_and_a
-            return _add(q, a - rho[i] * _dot(row(y, i), q), row(s, i)), None
+            return _add(q, a - rho[i] * inner(row(y, i), q), row(s, i)), None
 
         oldest_first = (state.t + jnp.arange(memory_size)) % memory_size
         q, a = jax.lax.scan(older, grads, oldest_first, reverse=True)
         if scale_init_precond:
-            newest = oldest_first[-1]
-            cautious = jnp.minimum(1, _inverse(jnp.sqrt(_dot(grads, grads))))
-            gamma = _inverse(rho[newest] * _dot(row(y, newest), row(y, newest)))
-            scale = jnp.where(rho[newest] > 0, gamma, cautious)
+            cautious = jnp.minimum(1, _inverse(jnp.sqrt(inner(grads, grads))))
+            scale = jnp.where(rho_new > 0, _inverse(rho_new * inner(y_new, y_new)), cautious)
             q = jax.tree.map(lambda q: scale * q, q)
         q, _ = jax.lax.scan(newer, q, (oldest_first, a))
-        return jax.tree.map(lambda q: -rate * q, q), LBFGSState(next_step(state.t), params, grads, s, y)
+        return jax.tree.map(lambda q: -rate * q, q), LBFGSState(next_step(state.t), params, grads, s, y, rho)
 
     if linesearch is None:
         return optimizer(init, update)
@@ -102,15 +104,10 @@ def lbfgs(
         direction, state = update(grads, state, params)
         along = lambda a: value_fn(_add(params, a, direction))
         # The loss at hand may be of a narrower dtype than those that it would be compared with: here, all are of one.
-        length = search(along, value_fn(params), _dot(grads, direction))
+        length = search(along, value_fn(params), inner(grads, direction))
         return jax.tree.map(lambda d: length * d, direction), state
 
     return optimizer(init, update_with_search)
-
-
-def _dot(a: Params, b: Params) -> Array:
-    """Inner product over all leaves; not `vdot`, which some accelerators multiply with ten bits."""
-    return jnp.asarray(sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), a, b))))
 
 
 def _add(a: Params, scale: Array, b: Params) -> Params:

@@ -25,7 +25,7 @@ from jaxopt_lab.store.manifest import Entry, Manifest, Piece, digest
 from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
 
-SHARE = {"commit": 0.015, "view": 0.01}  # of the run's time, at the most: what saving, and showing, may take
+SHARE = {"commit": 0.01, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
 POLL_SECONDS = 0.05
 
 
