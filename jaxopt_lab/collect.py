@@ -82,10 +82,20 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
         "strategies": json.dumps(_strategies(plan, outcome)),
-        **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(outcome.decisions)}),
+        **(
+            {}
+            if plan.stop is None
+            else {"stop": repr(plan.stop), "rungs": json.dumps(_in_order(outcome.decisions, tables))}
+        ),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
     }
+
+
+def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configurations]) -> list[dict[str, Any]]:
+    """Decisions by optimizer, bracket and rung: which race came to its rung first is chance."""
+    names = list(tables)
+    return sorted(decisions, key=lambda made: (names.index(made["optimizer"]), made["bracket"], made["rung"]))
 
 
 def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 import xarray as xr
 
 import jaxopt_lab as jl
+from jaxopt_lab import collect
 
 SPACE = {"learning_rate": jl.log(1e-3, 100, 6), "b1": [0.8, 0.9]}
 
@@ -221,3 +223,10 @@ def test_strangers_are_refused(tmp_path):
     for name in ("file", "folder", "other.zarr"):
         with pytest.raises(ValueError, match="is not a results folder"):
             jl.load(tmp_path / name)
+
+
+def test_decisions_are_recorded_in_an_order_that_does_not_hang_on_which_race_is_faster():
+    made = [(name, bracket, rung) for name in ("sgd", "adam") for bracket in range(2) for rung in range(2)]
+    decisions = [dict(zip(("optimizer", "bracket", "rung"), of, strict=True)) for of in made]
+    tables: Any = {"sgd": None, "adam": None}
+    assert collect._in_order([*decisions[4:], *decisions[1::-1], *decisions[2:4]], tables) == decisions

@@ -45,7 +45,7 @@ class Outcome:
         last_loss: The training loss where the trial was last evaluated.
         evaluations: Losses and metrics on held-out splits by name, by evaluated step.
         params: Final parameters of each group, with leading axes (the group's configurations, seed); None if not kept.
-        decisions: What the stop rule decided, rung by rung.
+        decisions: What the stop rule decided, in the order in which races came to their rungs.
         strategies: How each group ran: see `probe.Choice`.
         notes: See `Progress`.
         compile_seconds: Summed over programs, some of which compile at once.
