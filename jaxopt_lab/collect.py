@@ -60,6 +60,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         name: v if isinstance(v, bool | int | float | str) or v is None else repr(v)
         for name, v in task.arguments.items()
     }
+    rungs = _in_order(outcome.decisions, tables)
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
     return {
         "task": task.name,
@@ -82,11 +83,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
         "strategies": json.dumps(_strategies(plan, outcome)),
-        **(
-            {}
-            if plan.stop is None
-            else {"stop": repr(plan.stop), "rungs": json.dumps(_in_order(outcome.decisions, tables))}
-        ),
+        **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
     }

@@ -8,7 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers._sums import product
+from jaxopt_lab.optimizers._sums import inner, product
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -87,8 +87,7 @@ def dog(
         raise ValueError(f"init_step_kind must be one of {sorted(first_r)}, got {init_step_kind!r}.")
 
     def squared_norm(tree):
-        each = jax.tree.map(lambda x: product(x, x), tree)
-        return each if layerwise else sum(jax.tree.leaves(each), start=0.0)
+        return jax.tree.map(product, tree, tree) if layerwise else inner(tree, tree)
 
     def init(params: Params) -> DoGState:
         if layerwise:

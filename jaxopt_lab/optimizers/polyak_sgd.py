@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
-from jaxopt_lab.optimizers._sums import product
+from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 VARIANTS = ("sps", "sps+")
@@ -61,7 +61,7 @@ def polyak_sgd(
         gap = value - f_min
         if variant == "sps+":
             gap = jnp.maximum(gap, 0)
-        square = sum(product(g, g) for g in jax.tree.leaves(grads)) + eps
+        square = inner(grads, grads) + eps
         size = jnp.minimum(gap / jnp.where(square > 0, square, 1), max_learning_rate)
         rate = value_at(scaling, state.t) * size  # where the square is 0, so is g
         return jax.tree.map(lambda g: -rate * g, grads), PolyakSGDState(next_step(state.t))

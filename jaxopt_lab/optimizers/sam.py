@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer, searched
-from jaxopt_lab.optimizers._sums import product
+from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.optimizers.momentum import momentum
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -52,7 +52,7 @@ def sam(
     def update(grads, state, params=None, *, value_fn):
         needs_params(params, "sam", "looks around")
         scaled = jax.tree.map(lambda g, w: jnp.abs(w) * g, grads, params) if adaptive else grads
-        norm = jnp.sqrt(sum(product(x, x) for x in jax.tree.leaves(scaled)))
+        norm = jnp.sqrt(inner(scaled, scaled))
         size = rho / jnp.where(norm > 0, norm, 1)
         away = lambda w, x: (w + size * (jnp.abs(w) * x if adaptive else x)).astype(w.dtype)
         sharp = jax.grad(value_fn)(jax.tree.map(away, params, scaled))
