@@ -2,7 +2,8 @@
 
 For sweeps of several sizes: the plan's prediction (running chunks, data, and what is kept of all trials), and the peak
 of a fresh process that runs the sweep, less the peak of one that runs the same programs for hardly any trials: what
-Python, JAX and the compiler take is not the sweep's. The digits network, chunks of many trials. Twice: as the C library
+Python, JAX and the compiler take is not the sweep's. (Nor is what the package loads when the results are labelled: it
+is loaded at the start, or it would raise the peak of the small sweep alone.) The digits network, chunks of many trials. Twice: as the C library
 comes, which keeps some of what it is given back, and told to keep nothing, which shows what the sweep itself holds.
 """
 
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--once", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
+        import xarray  # noqa: F401
+
         positional, named = arguments(*options.once)
         jl.sweep(*positional, **named)
         print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE))

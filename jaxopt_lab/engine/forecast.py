@@ -159,9 +159,8 @@ def forecast(plan: Plan) -> Forecast:
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
     kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
     folder = cache_folder() if plan.cache else None
-    on_host = data_bytes + running if used[0].platform == "cpu" else 0
-    # Parameters are kept when a chunk has ended, and all may end at once.
-    meanwhile = 0 if len(groups) == 1 and groups[0].chunks <= at_once else params
+    on_host = data_bytes if used[0].platform == "cpu" else 0
+    meanwhile = _meanwhile(plan, groups, at_once) if used[0].platform == "cpu" else params
     return Forecast(
         groups=tuple(groups),
         device=device_name(used),
@@ -173,12 +172,22 @@ def forecast(plan: Plan) -> Forecast:
         compile_seconds=sum(g.compile_seconds for g in groups),
         device_bytes=data_bytes + running,
         host_bytes=results + held,
-        peak_bytes=max(on_host + results - params + held + meanwhile, results + held),
+        peak_bytes=max(on_host + results - params + meanwhile, results) + held,
         results_bytes=results,
         folder_bytes=2 * results + held + 2 * standing,
         budget=plan.memory,
         kept=f"Kept in memory: {kept} Compiled programs: " + (f"{folder}." if folder else "not kept on disk."),
     )
+
+
+def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
+    """What running chunks take on a CPU, with the parameters of those that have ended, at the worst moment."""
+    kept, worst = kept_params_bytes(plan), 0
+    for group, g in zip(plan.groups, groups, strict=True):
+        unfinished = params_bytes(group.structure.task) * min(at_once * g.strategy.trials, g.trials)
+        ended = kept - unfinished if plan.keep_params else 0
+        worst = max(worst, min(at_once, g.chunks) * g.chunk_bytes + ended)
+    return worst
 
 
 def trial_steps(plan: Plan, number: int) -> int:

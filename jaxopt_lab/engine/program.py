@@ -13,7 +13,7 @@ from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine.axes import Trials, loop_options, one_core_options
 from jaxopt_lab.engine.devices import devices, on_cores
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
-from jaxopt_lab.engine.structure import Structure
+from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import Stop, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 
 SHARED_DRAW_BYTES = 2**16  # of a segment's draws: up to here some are kept
@@ -57,8 +57,9 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     """
     length, precision, used = plan.segment_length, str(jnp.result_type(float)), devices()
     uneven = plan.uneven and not on_cores(used)
+    largest = traced_step(group.structure, group.optimizer).largest_bytes
     return _compiled(
-        group.structure, strategy, length, uneven, plan.tolerance is not None, _Shapes(data), precision, used
+        group.structure, strategy, length, uneven, plan.tolerance is not None, _Shapes(data), precision, used, largest
     )
 
 
@@ -79,7 +80,7 @@ class _Shapes:
 
 @remembered(maxsize=64)
 def _compiled(
-    structure: Structure, strategy: Strategy, length, uneven, converges, data: _Shapes, precision, used
+    structure: Structure, strategy: Strategy, length, uneven, converges, data: _Shapes, precision, used, largest_bytes
 ) -> Program:
     over = Trials(strategy.seeds, strategy.configs, used)
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
@@ -97,6 +98,8 @@ def _compiled(
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
     needs = [_bytes(program, len(used)) for program in (one, evaluate)]
     chunk_bytes = max(needs[0], needs[1] + size(state.optimizer)) - size(data.tree)
+    if strategy.own and on_cores(used):  # XLA's library for products copies a factor beside; measured
+        chunk_bytes += strategy.trials * largest_bytes
     answering = lambda state: state.params
     if answers_elsewhere(state.optimizer):
         answering = over.compile(lambda state: answer(state.optimizer, state.params), "t", (state,))
