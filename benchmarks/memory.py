@@ -2,9 +2,9 @@
 
 For sweeps of several sizes: the plan's prediction (running chunks, data, and what is kept of all trials), and the peak
 of a fresh process that runs the sweep, less the peak of one that runs the same programs for hardly any trials: what
-Python, JAX and the compiler take is not the sweep's. (Nor is what the package loads when the results are labelled: it
-is loaded at the start, or it would raise the peak of the small sweep alone.) The digits network, chunks of many trials. Twice: as the C library
-comes, which keeps some of what it is given back, and told to keep nothing, which shows what the sweep itself holds.
+Python, JAX and the compiler take is not the sweep's. (Nor is what labelling the results imports: both import it first,
+or it would count as the small one's peak.) The digits network, chunks of many trials. Twice: as the C library comes,
+which keeps some of what it is given back, and told to keep nothing, which shows what the sweep itself holds.
 """
 
 import argparse

@@ -14,6 +14,7 @@ from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.validation import check_known, check_number
 
@@ -65,7 +66,20 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
 @remembered(maxsize=256)
 def check_traceable(structure: Structure, name: str) -> None:
     """Trace one step of a trial without running it: raise where the task or the optimizer `name` cannot be trained."""
-    task, key, data = structure.task, jax.random.key(0), structure.task.data
+    _check_task(structure.task)
+    try:
+        traced_step(structure, name)
+    except jax.errors.ConcretizationTypeError as error:
+        raise TypeError(
+            f"{name} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
+            f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
+        ) from None
+
+
+@remembered(maxsize=64)
+def _check_task(task: Task) -> None:
+    """Raise where its parameters, its loss or its metrics are not what can be trained by."""
+    key, data = jax.random.key(0), task.data
     params = jax.eval_shape(task.init, key)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:
@@ -90,13 +104,6 @@ def check_traceable(structure: Structure, name: str) -> None:
                 f"Task {task.name!r}: the {what} must be one floating-point number, got {got}. "
                 "Take the mean over the batch's examples, for example."
             )
-    try:
-        traced_step(structure, name)
-    except jax.errors.ConcretizationTypeError as error:
-        raise TypeError(
-            f"{name} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
-            f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
-        ) from None
 
 
 def check_strategy(strategy: str) -> str:

@@ -244,7 +244,8 @@ def plan_sweep(
     # A rule looks where held-out data are evaluated, and so they are where it looks.
     rungs = [rung for pool in plan.pools for rung in pool.rungs.tolist()]
     eval_steps = np.unique([*plan.eval_steps.tolist(), *rungs]).astype(np.int32)
-    plan = dataclasses.replace(plan, eval_steps=eval_steps, segment_length=segment_length(eval_steps))
+    plan = dataclasses.replace(plan, eval_steps=eval_steps)
+    plan = dataclasses.replace(plan, segment_length=segment_length(plan))
     check_budget(plan)
     return plan, tables
 

@@ -58,11 +58,11 @@ class Trials:
             shapes = tuple(self._placed(s, a, _with_sharding) for s, a in zip(shapes, arguments, strict=True))
         return jax.jit(batched, donate_argnums=0 if donate else ()).lower(*shapes).compile(options)
 
-    def place(self, tree: Any, kind: str) -> Any:
-        """Arrays of the host on the devices, as an argument of that letter is split."""
+    def place(self, trees: tuple[Any, ...], kinds: str) -> Any:
+        """Arrays of the host on the devices, each tree as an argument of its letter is split; all at once."""
         if len(self.devices) == 1:
-            return jax.device_put(tree)
-        return self._placed(tree, kind, jax.device_put)
+            return jax.device_put(trees)
+        return tuple(self._placed(tree, kind, jax.device_put) for tree, kind in zip(trees, kinds, strict=True))
 
     def _placed(self, tree: Any, kind: str, put: Callable) -> Any:
         sharding = NamedSharding(Mesh(np.asarray(self.devices), ("trials",)), self._spec(kind))

@@ -137,11 +137,10 @@ class _Running:
         seeds, configs = shape
         pick = lambda values: _padded(values[chunk.rows], configs).astype(number)
         self.padding = _padding(len(chunk.columns), seeds), _padding(len(chunk.rows), configs)
-        self.values = program.place({name: pick(values) for name, values in group.values.items()}, "v")
-        self.seeds = program.place(_padded(plan.seeds[chunk.columns], seeds).astype(np.int32), "s")
-        self.target, self.tolerance = program.place(
-            (np.asarray(plan.target, number), np.asarray(plan.tolerance or 0.0, number)), "a"
-        )
+        values = {name: pick(values) for name, values in group.values.items()}
+        named = _padded(plan.seeds[chunk.columns], seeds).astype(np.int32)
+        stop = np.asarray(plan.target, number), np.asarray(plan.tolerance or 0.0, number)
+        self.values, self.seeds, (self.target, self.tolerance) = program.place((values, named, stop), "vsa")
 
     def run(self, stage: Stage) -> Chunk:
         chunk, waiting, ended, state = self.chunk, None, False, None
@@ -189,7 +188,7 @@ class _Running:
         if self.chunk.state is not None:
             seeds, configs = self.padding
             padded = lambda x: np.swapaxes(x, 0, 1)[seeds][:, configs]
-            return self.program.place(jax.tree.map(padded, self.chunk.state), "t")
+            return self.program.place((jax.tree.map(padded, self.chunk.state),), "t")[0]
         state = self.program.start(self.program.initial(self.seeds), self.values)
         if self.recorder.outcome.evaluations:  # on held-out data; the training loss comes with the first step
             self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))

@@ -71,7 +71,7 @@ class Cluster:
 
         Its memory holds for where workers are if it is `given`; else they take a share of what is free there.
         """
-        length = segment_length(plan.eval_steps, self.kind.lower())
+        length = segment_length(plan, self.kind.lower())
         plan = dataclasses.replace(plan, workers=self.slots(), segment_length=length)
         return plan, functools.partial(ClusterExecution, self, plan.memory if given else None)
 

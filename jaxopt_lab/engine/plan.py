@@ -12,7 +12,9 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.validation import MOST, check_count
 
-SEGMENT_STEPS = {"cpu": 64, "accelerator": 256}  # at most so many between two looks of the host, which takes time
+MOST_SEGMENT_STEPS = 256  # between two looks of the host, which take time
+LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin
+SEGMENT_SECONDS = 0.05  # of a CPU at the most, as roughly foreseen: who shows progress or stops a sweep is waiting
 CPU_CACHE_BYTES = 2**20  # what a chunk works on at once may fill on a CPU: about what a core has for itself; measured
 STEP_TRIALS = 0.75  # what a chunk's step costs beside its trials, in trials: measured with small networks
 OWN_BYTES = 2**14  # of a trial's parameters: from here on a CPU multiplies faster by copies of the batch; measured
@@ -256,13 +258,15 @@ def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
     return np.append(np.arange(0, steps, stride), steps).astype(np.int32)
 
 
-def segment_length(eval_steps: np.ndarray, platform: str | None = None) -> int:
-    """One length for all segments: the longest way between two evaluations, cut into equal pieces.
+def segment_length(plan: Plan, platform: str | None = None) -> int:
+    """One length for all segments of a plan: the longest way between two evaluations, cut into equal pieces.
 
     As suits the platform, by default that of this process: "cpu", or anything else.
     """
-    longest = int(np.diff(eval_steps).max())
-    most = SEGMENT_STEPS["cpu" if (platform or devices()[0].platform) == "cpu" else "accelerator"]
+    most, longest = MOST_SEGMENT_STEPS, int(np.diff(plan.eval_steps).max())
+    if (platform or devices()[0].platform) == "cpu":  # by what is the same in every process: not by free memory
+        seconds = max(step_seconds(group) for group in plan.groups) * (plan.chunk or 1)
+        most = int(np.clip(SEGMENT_SECONDS / seconds, LEAST_SEGMENT_STEPS, MOST_SEGMENT_STEPS))
     return math.ceil(longest / math.ceil(longest / most))
 
 

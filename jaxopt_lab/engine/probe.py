@@ -155,12 +155,10 @@ class _Candidate:
 
 def _candidate(plan: Plan, group: Group, strategy: Strategy, program: Program, data: Any) -> _Candidate:
     """Warmed up by one turn, and ready to be timed on the group's first trials."""
-    place = program.place
-    seeds = place(np.resize(plan.seeds, strategy.seeds).astype(np.int32), "s")
-    values = {name: np.resize(v, strategy.configs).astype(jnp.result_type(float)) for name, v in group.values.items()}
-    values, zero = place(values, "v"), np.int32(0)
-    number = jnp.result_type(float).type
-    stop = place((number(plan.target), number(plan.tolerance or 0.0)), "a")
+    seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
+    values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
+    stop, zero = (number(plan.target), number(plan.tolerance or 0.0)), np.int32(0)
+    values, seeds, stop = program.place((values, seeds, stop), "vsa")
     arguments = (values, program.draw(seeds, zero), zero, *stop, data)
     state = program.start(program.initial(seeds), values)
     steps = 1 if _any_count(strategy) else plan.segment_length

@@ -16,7 +16,7 @@ from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import Stop, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 
-SHARED_DRAW_BYTES = 2**16  # of a segment's draws: up to here some are kept
+SHARED_BYTES = 2**18  # of initial parameters, and of a segment's draws: up to here some are kept
 
 Losses = jax.Array | list[jax.Array]  # by step along the last axis, or step by step
 
@@ -30,7 +30,7 @@ class Program(NamedTuple):
     advance(state, values, draws, first, last, target, tolerance, data) -> state, losses, status; the state is donated
     evaluate(state, seeds, t, target, data) -> status, losses and metrics by name
     answer(state) -> the parameters that the trials have come to
-    place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind says
+    place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
     chunk_bytes: what a running chunk takes, the data apart
     """
 
@@ -104,7 +104,7 @@ def _compiled(
     if answers_elsewhere(state.optimizer):
         answering = over.compile(lambda state: answer(state.optimizer, state.params), "t", (state,))
     see = lambda state, *others: evaluate(_seen(state), *others)
-    draw = _drawing(drawing, used)
+    initial, draw = _shared(initial, used), _shared(drawing, used)
     return Program(initial, start, draw, advance, see, answering, state, over.place, max(chunk_bytes, 0))
 
 
@@ -185,17 +185,17 @@ def _compiled_draw(task, over: Trials, length, precision):
     return over.compile(draw, "sa", shapes)
 
 
-def _drawing(draw: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
-    """`Program.draw`. On a CPU, chunks of the same seeds take what one of them has drawn, as long as that is little."""
-    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(draw.out_info))
-    if not on_cores(used) or size > SHARED_DRAW_BYTES:
-        return draw
-    return lambda seeds, first: _drawn(draw, np.asarray(seeds).tobytes(), int(first))
+def _shared(make: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
+    """What is made of seeds, of which chunks of the same seeds on a CPU take one, as long as that is little."""
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(make.out_info))
+    if not on_cores(used) or size > SHARED_BYTES:
+        return make
+    return lambda seeds, *at: _made(make, np.asarray(seeds).tobytes(), *(int(step) for step in at))
 
 
-@functools.lru_cache(maxsize=256)
-def _drawn(draw: Any, seeds: bytes, first: int) -> Any:
-    return draw(np.frombuffer(seeds, np.int32), np.int32(first))
+@functools.lru_cache(maxsize=64)
+def _made(make: Any, seeds: bytes, *at: int) -> Any:
+    return make(np.frombuffer(seeds, np.int32), *(np.int32(step) for step in at))
 
 
 @remembered(maxsize=64)

@@ -10,7 +10,8 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine import plan as planning
-from jaxopt_lab.engine.plan import segment_length, steps_at
+from jaxopt_lab.engine.plan import segment_length
+from jaxopt_lab.sweep import plan_sweep
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7), "b1": [0.5, 0.9]}
 
@@ -215,14 +216,21 @@ def test_low_precision_parameters_stay_so():
 
 
 def test_steps_and_segments_cover_every_step_once():
-    for steps, stride in [(1, None), (10, 3), (500, None), (997, 997), (1000, 1), (64, 64), (65, 65)]:
-        points = steps_at(stride, steps, 21)
+    for steps, stride in [(1, None), (10, 3), (500, None), (997, 997), (1000, 1), (256, 256), (257, 257)]:
+        plan, _ = plan_sweep(jl.adam, "quadratic", {"learning_rate": [0.1]}, steps=steps, evaluate=stride)
+        points, length = plan.eval_steps, plan.segment_length
         assert points[0] == 0
         assert points[-1] == steps
-        length = segment_length(points)
-        assert 1 <= length <= max(planning.SEGMENT_STEPS.values())
-        plan = planning.Plan([], np.arange(1), steps, 0.0, None, points, points, length, False)
+        assert 1 <= length <= planning.MOST_SEGMENT_STEPS
         covered = [t for s in plan.segments for t in range(s.first, s.last)]
         assert covered == list(range(steps))
         assert all(s.last - s.first <= length for s in plan.segments)
         assert [s.last for s in plan.segments if s.evaluate] == points[1:].tolist()
+
+
+def test_segments_of_long_steps_are_short():
+    options = {"steps": 8192, "evaluate": 8192}
+    plan = lambda chunk: plan_sweep(jl.adam, "digits_mlp", {"learning_rate": [0.1]}, chunk=chunk, **options)[0]
+    lengths = [segment_length(plan(chunk), "cpu") for chunk in (None, 100, 10**9)]
+    assert planning.MOST_SEGMENT_STEPS == lengths[0] > lengths[1] > lengths[2] == planning.LEAST_SEGMENT_STEPS
+    assert segment_length(plan(10**9), "gpu") == planning.MOST_SEGMENT_STEPS

@@ -3,7 +3,7 @@
 import jaxopt_lab as jl
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 16)}
-OPTIONS = {"steps": 2048, "seeds": 3, "record": 8, "evaluate": 256, "chunk": 12}
+OPTIONS = {"steps": 2048, "seeds": 3, "record": 8, "evaluate": 64, "chunk": 12}
 TASK = {"holdout": True, "batch_size": 8}
 
 
