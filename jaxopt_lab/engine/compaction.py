@@ -23,7 +23,8 @@ def foreseen(plan: Plan, race: Race, number: int, strategy: Strategy) -> Strateg
     if not survivors or strategy.trials == 1:
         return None
     wanted = survivors * len(plan.seeds)
-    smaller = plan.fitted(plan.groups[number], strategy, _power_of_two(math.ceil(wanted / plan.at_once)))
+    most = _power_of_two(math.ceil(wanted / plan.at_once))
+    smaller = plan.fitted(plan.groups[number], strategy, most, {survivors: 1})
     saved = _padded(plan, strategy, survivors) - _padded(plan, smaller, survivors)
     seconds = saved * (race.next_last - race.last) * step_seconds(plan.groups[number])
     return smaller if smaller.trials < strategy.trials and seconds > COMPILE_SECONDS else None

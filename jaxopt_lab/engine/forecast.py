@@ -192,14 +192,8 @@ def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
 
 def trial_steps(plan: Plan, number: int) -> int:
     """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
-    total = 0
-    for pool in plan.pools:
-        rows, everyone = len(pool.rows.get(number, ())), sum(len(r) for r in pool.rows.values())
-        at, left = 0, everyone
-        for rung in (*pool.rungs.tolist(), plan.steps):
-            total += round(rows * left / everyone) * len(plan.seeds) * (rung - at)
-            at, left = rung, plan.stop.kept(left) if plan.stop else left
-    return total
+    stages = plan.stages(plan.groups[number])
+    return sum(configs * steps for configs, steps in stages.items()) * len(plan.seeds)
 
 
 def results_bytes(plan: Plan) -> int:

@@ -1,5 +1,6 @@
 """What will run: groups of equal structure, cut into chunks of one shape, and the steps at which the host looks."""
 
+import collections
 import dataclasses
 import functools
 import math
@@ -199,19 +200,33 @@ class Plan:
         like = Strategy(self.strategy or "scan", 1, 1, own, self._one_core(0))
         return self.fitted(group, like, max(1, trials))
 
-    def fitted(self, group: Group, like: Strategy, most: int) -> Strategy:
+    def stages(self, group: Group) -> Mapping[int, int]:
+        """For how many steps the stop rule leaves how many of the group's configurations, where none ends by itself."""
+        number, found = self.groups.index(group), collections.Counter[int]()
+        for pool in (pool for pool in self.pools if number in pool.rows):
+            rows, everyone = len(pool.rows[number]), sum(map(len, pool.rows.values()))
+            at, left = 0, everyone
+            for rung in (*pool.rungs.tolist(), self.steps):
+                found[round(rows * left / everyone)] += rung - at
+                at, left = rung, self.stop.kept(left) if self.stop else left
+        return found
+
+    def fitted(self, group: Group, like: Strategy, most: int, stages: Mapping[int, int] | None = None) -> Strategy:
         """The strategy with chunks of at most `most` trials, as take the least time, padding and idle cores included.
 
-        Devices share it evenly, for which it may be larger by less than one trial each.
+        Of all stages: what is left of a race pays for chunks that were too large for it. Devices share a chunk evenly,
+        for which it may be larger by less than one trial each.
         """
-        sharing, best = 1 if self.workers else len(devices()), None
-        at_once = self.at_once
-        for configs in _pieces(len(group.configs), most):
-            for seeds in _pieces(len(self.seeds), max(1, most // configs)):
+        sharing, at_once = 1 if self.workers else len(devices()), self.at_once
+        stages, best = self.stages(group) if stages is None else stages, None
+        for configs in _pieces(max(stages), most, 5 if len(stages) == 1 else math.ceil(max(stages) / most)):
+            for seeds in _pieces(len(self.seeds), max(1, most // configs), 5):
                 shape = self._shared(configs, seeds, sharing)
-                count = math.ceil(len(group.configs) / shape[1]) * math.ceil(len(self.seeds) / shape[0])
-                cost = math.ceil(count / at_once) * (shape[0] * shape[1] + STEP_TRIALS)
-                found = cost, shape, like.one_core if self.workers else self._one_core(count)
+                columns = math.ceil(len(self.seeds) / shape[0])
+                turns = (math.ceil(math.ceil(n / shape[1]) * columns / at_once) * steps for n, steps in stages.items())
+                cost = sum(turns) * (shape[0] * shape[1] + STEP_TRIALS)
+                chunks = math.ceil(len(group.configs) / shape[1]) * columns
+                found = cost, shape, like.one_core if self.workers else self._one_core(chunks)
                 best = min(best or found, found)
         assert best is not None
         return Strategy(like.loop, *best[1], own=like.own and best[1][1] > 1, one_core=best[2])
@@ -270,7 +285,7 @@ def segment_length(plan: Plan, platform: str | None = None) -> int:
     return math.ceil(longest / math.ceil(longest / most))
 
 
-def _pieces(n: int, most: int) -> list[int]:
-    """Sizes, at most `most`, that cut n things into few pieces of about one size, the largest first."""
+def _pieces(n: int, most: int, ways: int) -> list[int]:
+    """Sizes, at most `most`, that cut n things into the fewest pieces of about one size, one more, and so on."""
     fewest = math.ceil(n / most)
-    return list(dict.fromkeys(math.ceil(n / count) for count in range(fewest, min(n, fewest + 4) + 1)))
+    return list(dict.fromkeys(math.ceil(n / count) for count in range(fewest, min(n, fewest + ways - 1) + 1)))

@@ -219,6 +219,19 @@ def test_chunks_waste_neither_padding_nor_cores(on_a_cpu, monkeypatch):
     assert not all_at_once.one_core or all_at_once.trials < 160
 
 
+def test_a_race_takes_smaller_chunks(on_a_cpu, monkeypatch):
+    """Its few survivors pay for places in a chunk that nobody fills any more; its first stage hardly minds."""
+    monkeypatch.setattr("jaxopt_lab.engine.plan.worker_count", lambda used: 2)
+    planned = lambda stop: plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": rates}, steps=1600, stop=stop)
+    rates = jl.log(1e-4, 1, 256)
+    plain, race = (planned(stop)[0] for stop in (None, jl.halving(4, min_steps=25)))
+    assert plain.stages(plain.groups[0]) == {256: 1600}
+    assert race.stages(race.groups[0]) == {256: 25, 64: 75, 16: 300, 4: 1200}
+    size = race.first_strategy(race.groups[0]).trials
+    assert plain.first_strategy(plain.groups[0]).trials > size >= 4
+    assert plain.first_strategy(plain.groups[0]).trials <= 2 * size
+
+
 def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder):
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
     task = dataclasses.replace(jl.tasks.quadratic(), factory=None)
