@@ -10,7 +10,7 @@ several fresh compiles in turns, at 10^4 parameters; Python's tracing is apart.
 those of adding in place. XLA on a CPU makes a kernel of every array that is written, so that a method with state reads
 more than that. A thousand leaves take Optax's methods seconds to trace and compile: `AT_1000` stand for all.
 
-`--only` measures some methods again and leaves the others' figures in the file.
+`--only` measures some methods again, `--sizes` and `--leaves` some problems; other figures stay in the file.
 """
 
 import argparse
@@ -50,6 +50,7 @@ def twins() -> dict[str, Pair]:
         "sam": (lambda: jl.sam(RATE), lambda: optax_sam(descent())),
         # How far to go along a direction is the loss's price.
         "lbfgs": (lambda: jl.lbfgs(linesearch=None), lambda: optax.lbfgs(linesearch=None)),
+        "galore": (lambda: jl.galore(RATE, project_longer=True), lambda: optax.contrib.galore(RATE)),  # the same side
     }
     found: dict[str, Pair] = {}
     for name, ours in jl.OPTIMIZERS.items():
@@ -174,7 +175,7 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
             steps["flat"] = Step(ours, tree, flat=True)
         if len(tree) < 1000 or "flat" not in steps:
             steps["tree"] = Step(ours, tree)
-        found[problem] = measure(steps, size, options.repeats, 3 if size <= 10**4 else 1)
+        found[problem] = measure(steps, size, options.repeats, 5 if size <= 10**4 else 1)
     return found
 
 
@@ -203,18 +204,20 @@ def line(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="measure these methods, and leave the others' figures as they are")
-    parser.add_argument("--repeats", type=int, default=9, help="turns at the most")
+    parser.add_argument("--repeats", type=int, default=31, help="turns at the most")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--leaves", type=int, nargs="*", default=LEAVES)
     options = parser.parse_args()
     path, known = _timing.RESULTS / f"update-{jax.default_backend()}.json", twins()
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"no pair of {sorted(unknown)}: give some of {', '.join(known)}")
-    figures = json.loads(path.read_text())["figures"] if options.only and path.exists() else {}
+    figures = json.loads(path.read_text())["figures"] if path.exists() else {}
+    figures = {name: rows for name, rows in figures.items() if name in known}
     print("rate over Optax's (sNN: share of adding in place; cNN: compile time over Optax's)")
     for name in options.only or known:
-        figures[name] = rows(name, known[name], options)
-        print(f"{name}: {line(figures[name])}", flush=True)
+        again = rows(name, known[name], options)
+        figures[name] = figures.get(name, {}) | again
+        print(f"{name}: {line(again)}", flush=True)
         _timing.save("update", figures)
     ratios = {
         (name, problem, form): ratio["median"]
