@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
-from jaxopt_lab.optimizers.nadam import mean_weights
+from jaxopt_lab.optimizers.nadam import corrected
 from jaxopt_lab.optimizers.radam import rectifier
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -71,17 +71,17 @@ def adabelief(
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * (g - m) ** 2 + eps_root, state.s, grads, m)
-        m_weight, g_weight = mean_weights(b1, t, nesterov)
+        mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t)
 
-        def step(m, g, s):
+        def step(mean, s):
             if rectify:
                 factor = jnp.where(rho >= 5, r / (jnp.sqrt(s_scale) * (jnp.sqrt(s) + eps)), 1)
             else:
                 factor = 1 / (jnp.sqrt(s_scale * s) + eps)
-            return -rate * (m_weight * m + g_weight * g) * factor
+            return -rate * mean * factor
 
-        return jax.tree.map(step, m, grads, s), AdaBeliefState(t, m, s)
+        return jax.tree.map(step, mean, s), AdaBeliefState(t, m, s)
 
     return optimizer(init, update)

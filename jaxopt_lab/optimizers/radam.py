@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
-from jaxopt_lab.optimizers.nadam import mean_weights
+from jaxopt_lab.optimizers.nadam import corrected
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -23,7 +23,7 @@ def rectifier(b2: Scalar, t: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = -jnp.log1p(b2 - 1)  # b2^t = e^(-t x)
     # While t x is small, rho_end - rho_t is a difference of two large numbers; 1 / (e^y - 1) = 1 / y - 1 / 2 + h(y),
     # put into both, cancels them by hand. Below 0.2, four terms of h are rho_t to 1e-13.
-    h = lambda y: y / 12 - y**3 / 720 + y**5 / 30240 - y**7 / 1209600
+    h = lambda y: y * (1 / 12 - y**2 * (1 / 720 - y**2 * (1 / 30240 - y**2 / 1209600)))
     rho = jnp.where(t * x < 0.2, t - 2 * (t * h(t * x) - h(x)), rho_end - 2 * t / jnp.expm1(t * x))
     above = jnp.maximum(rho, 4)  # below 4 the variance is infinite, and there is no step to rectify
     return rho, jnp.sqrt((above - 4) * (above - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * above))
@@ -83,17 +83,17 @@ def radam(
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
-        m_weight, g_weight = mean_weights(b1, t, nesterov)
+        mean = corrected(m, grads, b1, t, nesterov)
         v_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t)
 
-        def step(m, g, v):
+        def step(mean, v):
             if eps_before_correction:
                 root = jnp.sqrt(v_scale) * (jnp.sqrt(v + eps_root) + eps)
             else:
                 root = jnp.sqrt(v_scale * v + eps_root) + eps
-            return -rate * (m_weight * m + g_weight * g) * jnp.where(rho >= threshold, r / root, 1)
+            return -rate * mean * jnp.where(rho >= threshold, r / root, 1)
 
-        return jax.tree.map(step, m, grads, v), RAdamState(t, m, v)
+        return jax.tree.map(step, mean, v), RAdamState(t, m, v)
 
     return optimizer(init, update)
