@@ -92,7 +92,7 @@ def sweep(
             kept there while they run. However that ends, the same call goes on from there, and comes to the results of
             an undisturbed run to the last bit; a complete run is loaded. `jl.load` reads it meanwhile.
         checkpoint: Seconds between two saves to `out`; 0 saves every segment before the next one begins. By default as
-            often as costs at most 2.5 % of the time.
+            often as costs at most 1.5 % of the time.
         allow_different_version: Go on with a run folder that other versions of the packages, or another device, began.
         cluster: Run on a Ray cluster, a chunk of trials on each of its cores or accelerators: "auto", or its address.
 

@@ -68,7 +68,7 @@ class Run(Ledger):
             environment: Where and by what.
             allow_different_version: Go on though the environment is another.
             every: Seconds between two saves; 0 saves every segment before the next one begins. By default as often as
-                saving and showing take at most 2.5 % of the time.
+                saving and showing take at most 1.5 % of the time.
 
         Raises:
             RunError: It is in use, damaged, of something else, or cannot be written.
