@@ -212,7 +212,7 @@ def main() -> None:
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"no pair of {sorted(unknown)}: give some of {', '.join(known)}")
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
-    figures = {name: rows for name, rows in figures.items() if name in known}
+    figures = {name: found for name, found in figures.items() if name in known}
     print("rate over Optax's (sNN: share of adding in place; cNN: compile time over Optax's)")
     for name in options.only or known:
         again = rows(name, known[name], options)

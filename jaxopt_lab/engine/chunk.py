@@ -188,7 +188,8 @@ class _Running:
         if self.chunk.state is not None:
             seeds, configs = self.padding
             padded = lambda x: np.swapaxes(x, 0, 1)[seeds][:, configs]
-            return self.program.place((jax.tree.map(padded, self.chunk.state),), "t")[0]
+            (state,) = self.program.place((jax.tree.map(padded, self.chunk.state),), "t")
+            return state
         state = self.program.start(self.program.initial(self.seeds), self.values)
         if self.recorder.outcome.evaluations:  # on held-out data; the training loss comes with the first step
             self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))

@@ -219,7 +219,8 @@ class Plan:
         """
         sharing, at_once = 1 if self.workers else len(devices()), self.at_once
         stages, best = self.stages(group) if stages is None else stages, None
-        for configs in _pieces(max(stages), most, 5 if len(stages) == 1 else math.ceil(max(stages) / most)):
+        ways = 5 if len(stages) == 1 else max(5, math.ceil(max(stages) / most))  # of a race, down to half the size
+        for configs in _pieces(max(stages), most, ways):
             for seeds in _pieces(len(self.seeds), max(1, most // configs), 5):
                 shape = self._shared(configs, seeds, sharing)
                 columns = math.ceil(len(self.seeds) / shape[0])
