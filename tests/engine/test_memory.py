@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import signal
+import time
 
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.chunk import _Running
+from jaxopt_lab.store.run import Run
 from jaxopt_lab.sweep import plan_sweep
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 8)}
@@ -70,6 +73,39 @@ def test_out_of_memory_in_the_middle_of_halving(small, float64):
     np.testing.assert_allclose(found.train_loss, known.train_loss, rtol=1e-9)
 
 
+@pytest.mark.parametrize("after", [0, 30])
+@pytest.mark.parametrize("then", ["as small", "larger"])
+def test_out_of_memory_in_a_folder_that_is_gone_on_with(small, after, then, tmp_path, monkeypatch, float64):
+    """Broken off after chunks were halved: on a device as small to the last bit; on a larger one as ever."""
+    small(3, after)
+    known, saves, save = sweep(chunk=8), [], Run.save
+    with monkeypatch.context() as patch:
+
+        def counting(self, *args):
+            save(self, *args)
+            saves.append(args)
+            if len(saves) == 3:
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(0.3)  # until the main thread has seen it, so that it does not come too late
+
+        patch.setattr(Run, "save", counting)
+        assert sweep(chunk=8, out=tmp_path / "run", checkpoint=0).interrupted
+    if then == "larger":
+        monkeypatch.undo()
+    made = []
+    found = sweep(chunk=8, out=tmp_path / "run", checkpoint=0, progress=lambda p: made.append(p.trial_steps))
+    assert not found.interrupted
+    if then == "as small":
+        assert max(made) < 16 * 60  # what was kept was not done again
+    for name in ("train_loss", "validation_loss"):
+        np.testing.assert_allclose(found[name], known[name], rtol=0 if then == "as small" else 1e-9)
+    np.testing.assert_array_equal(found.status, known.status)
+    made.clear()
+    again = sweep(chunk=8, out=tmp_path / "run", progress=lambda p: made.append(p.trial_steps))
+    assert not any(made)  # all was there
+    np.testing.assert_array_equal(again.train_loss, found.train_loss)
+
+
 def test_one_trial_that_does_not_fit_is_a_clear_error(small):
     small(0)
     with pytest.raises(MemoryError, match=r"1 trials of adam on 'breast_cancer' do not fit into memory"):
@@ -115,7 +151,7 @@ def test_a_share_of_what_is_free(on_a_cpu):
     assert plan.memory == pytest.approx(half.memory / 2, rel=0.2)  # what is free changes meanwhile
 
 
-def test_states_between_rungs_are_part_of_the_budget(on_a_cpu):
+def test_states_between_rungs_are_part_of_the_budget(on_a_cpu, float32):
     task, space = jl.tasks.digits_mlp(), {"learning_rate": jl.log(1e-4, 1, 2000)}
     options = {"steps": 100, "memory": 2**25}
     plan_sweep(jl.adam, task, space, **options)

@@ -34,7 +34,7 @@ def convolution():
         h = jax.lax.conv_general_dilated(batch, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         return jnp.mean(h**2)
 
-    return jl.Task("convolution", lambda key: jax.random.normal(key, (3, 3, 1, 4)), loss, x, batch_size=8)
+    return jl.Task("convolution", lambda key: jax.random.normal(key, (3, 3, 1, 4), x.dtype), loss, x, batch_size=8)
 
 
 def planned(task=None, **changes):

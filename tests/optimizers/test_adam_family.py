@@ -115,7 +115,7 @@ def test_nadam_with_momentum_settled_at_once_is_nadam_without(float64):
     assert without[1].missing is None
 
 
-def test_lion_is_sign_descent_whatever_the_scale():
+def test_lion_is_sign_descent_whatever_the_scale(float32):
     """With b1 = 0 the direction is the sign of g; otherwise still one of -1, 0, 1."""
     g = jnp.asarray([[1e-20, -3.0, 0.0], [-1e15, 2e-7, 0.0]])
     np.testing.assert_array_equal(steps(jl.lion(0.1, b1=0.0, weight_decay=0.0), g)[0], -0.1 * jnp.sign(g))

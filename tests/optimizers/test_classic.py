@@ -197,7 +197,7 @@ def test_noise_is_optaxs_but_for_whose_key_it_is():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, twin_updates)
 
 
-def test_noise_is_the_keys_alone():
+def test_noise_is_the_keys_alone(float32):
     optimizer: Any = jl.noisy_sgd(0.1)
     w = jnp.ones(5)
     state = optimizer.init(w)

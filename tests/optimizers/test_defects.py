@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -45,17 +46,21 @@ def test_optaxs_adadelta_goes_uphill_by_default_and_ours_at_rate_minus_one():
 
 
 def test_optaxs_lbfgs_goes_uphill_after_negative_curvature(float64):
-    """Where ours goes on downhill: on -cos w from 2."""
-    loss = lambda w: -jnp.cos(w[0])
-    slopes = {}
-    for ours, factory in ((True, jl.lbfgs), (False, optax.lbfgs)):
-        optimizer, w = factory(0.1, linesearch=None), jnp.asarray([2.0])
-        state = optimizer.init(w)
-        for _ in range(2):
+    """Where ours goes on downhill, as Optax's does without such pairs: on -cos w from 2, where it curves down."""
+    loss, extras = lambda w: -jnp.cos(w[0]), {"value": 0.0, "value_fn": None, "grad": None}
+    steps, slopes = {}, {}
+    for name, factory in (("ours", jl.lbfgs), ("mended", CASES["lbfgs"].twin), ("optax", optax.lbfgs)):
+        optimizer, w = optax.with_extra_args_support(factory(0.1, linesearch=None)), jnp.asarray([2.0])
+        state, steps[name], slopes[name] = optimizer.init(w), [], []
+        for _ in range(40):
             g = jax.grad(loss)(w)
-            updates, state = optimizer.update(g, state, w)
-            slopes[ours], w = float(jnp.sum(updates * g)), w + updates
-    assert slopes[True] < 0 < slopes[False]
+            updates, state = optimizer.update(g, state, w, **extras)
+            steps[name].append(float(updates[0]))
+            slopes[name].append(float(updates[0] * g[0]))
+            w = w + updates
+    assert slopes["ours"][1] < 0 < slopes["optax"][1]
+    np.testing.assert_allclose(steps["mended"], steps["ours"], rtol=1e-12)
+    assert max(slopes["ours"]) < 0  # all of these steps, the first with curvatures of both signs in memory
 
 
 def test_every_named_defect_is_shown():

@@ -5,6 +5,7 @@ import sys
 import threading
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
@@ -43,7 +44,8 @@ def halved():
     """Of each optimizer's five, two go on after step 6 and one after step 12; two of SGD's have diverged by then."""
     space = {"learning_rate": [0.001, 0.1, 0.4, 1e12, 1e13]}
     rule = jl.halving(2.5, min_steps=6)
-    return jl.sweep(["gradient_descent", "adam"], "quadratic", space, steps=40, seeds=SEEDS, record=1, stop=rule)
+    with jax.enable_x64(False):  # float64 has room for more steps
+        return jl.sweep(["gradient_descent", "adam"], "quadratic", space, steps=40, seeds=SEEDS, record=1, stop=rule)
 
 
 def changed(results, **variables):

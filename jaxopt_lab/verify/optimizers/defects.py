@@ -129,7 +129,7 @@ BESIDE_THEM = {
     "lbfgs": "uses pairs of negative curvature, so that its next step goes uphill",
     "adadelta": "by default has no learning rate, and with it no sign: every step goes uphill",
 }
-"""Others, which no mended twin shows: a test of the method's own does."""
+"""Others, which no row shows: a test of the method's own does."""
 
 
 def sentence(name: str) -> str:
