@@ -192,7 +192,7 @@ def lbfgs_twin(learning_rate=None, *, memory_size=10, scale_init_precond=True, l
 
 
 halved = remembered._replace(
-    free64=0.2,
+    free64=0.1,
     why="near the minimum rounding decides how often a step is halved: Optax's own end moves by 3e-2 to 8e-2 where its "
     "start moves by 1e-15",
 )
