@@ -1,6 +1,7 @@
 """One trial, pure: (optimizer, task, seed) -> curve. The only training loop; nothing here knows of other trials."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -144,11 +145,12 @@ class Trial:
         data: Any,
         length: int,
         offset: Int[Array, ""] | int = 0,
+        loop: Callable[..., Any] = jax.lax.fori_loop,
     ) -> tuple[TrialState, Float[Array, " length"]]:
         """`count` steps from `first` on, at most `length`, and the training loss before each; NaN for those not made.
 
         `draws[offset:]` are `draws(task, key, first, length)`. A `count` that the compiler knows spares an accelerator
-        to ask its host at each turn whether to go on.
+        to ask its host at each turn whether to go on. `loop` is `jax.lax.fori_loop`, or does as it does.
         """
 
         def turn(i, carry):
@@ -157,7 +159,7 @@ class Trial:
             state = self.step(state, first + i, self.task.take(data[0], drawn), key)
             return state, losses.at[i].set(state.loss)
 
-        return jax.lax.fori_loop(0, count, turn, (state, jnp.full((length,), jnp.nan, state.loss.dtype)))
+        return loop(0, count, turn, (state, jnp.full((length,), jnp.nan, state.loss.dtype)))
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> dict[str, Any]:
         """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from jaxopt_lab.caching import remembered
+from jaxopt_lab.engine import layout
 from jaxopt_lab.engine.axes import Trials, loop_options, one_core_options
 from jaxopt_lab.engine.devices import devices, on_cores
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
@@ -120,10 +121,11 @@ def _compile_advance(
     state, values, drawn, number, data = shapes
     integer, platform = jax.ShapeDtypeStruct((), jnp.int32), over.devices[0].platform
     arguments = (state, values, drawn, integer, integer, number, number, data)
+    loop = layout.fori_loop if platform == "cpu" else jax.lax.fori_loop
 
     def segment(state, values, draws, first, last, target, tolerance, data, seed=0, count=None):
         run, count = trial(values, target, tolerance), last - first if count is None else count
-        state, losses = run.advance(state, draws, first, count, data, length, seed * length)
+        state, losses = run.advance(state, draws, first, count, data, length, seed * length, loop)
         return state, losses, state.status
 
     def step(state, values, draws, t, first, target, tolerance, data, seed=0):
