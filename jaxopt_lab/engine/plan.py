@@ -16,9 +16,8 @@ from jaxopt_lab.validation import MOST, check_count
 MOST_SEGMENT_STEPS = 256  # between two looks of the host, which take time
 LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin
 SEGMENT_SECONDS = 0.05  # of a CPU at the most, as roughly foreseen: who shows progress or stops a sweep is waiting
-CPU_CACHE_BYTES = 2**20  # what a chunk works on at once may fill on a CPU: about what a core has for itself; measured
+CPU_CACHE_BYTES = 2**22  # what a chunk works on at once may fill on a CPU: a share of its last cache; measured
 STEP_TRIALS = 0.75  # what a chunk's step costs beside its trials, in trials: measured with small networks
-OWN_BYTES = 2**14  # of a trial's parameters: from here on a CPU multiplies faster by copies of the batch; measured
 WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
 BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # that a step gets through, on one core or on all devices
 MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
@@ -185,19 +184,16 @@ class Plan:
             return self.each_alone(group, self.strategy.removesuffix("_each"))
         traced = traced_step(group.structure, group.optimizer)
         size = max(traced.params_bytes, 1)
-        own = may_own(group) and (not on_cores(used) or size >= OWN_BYTES)
         if self.chunk is not None:
             trials = self.chunk
         else:
             trials = MOST_TRIALS["accelerator"]
             if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
-                in_cache = CPU_CACHE_BYTES / (WORKING_COPIES * (size + traced.largest_bytes))
-                # Two that hardly fit gain by company where they own their batches; a shared one costs them copies.
-                in_cache = round(in_cache) if own else int(in_cache)
+                in_cache = CPU_CACHE_BYTES // (WORKING_COPIES * (size + traced.largest_bytes))
                 trials = min(MOST_TRIALS["cpu"], in_cache)
             trials = min(trials, math.ceil(configs * seeds / self.at_once))
             trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES * (size + traced.largest_bytes)))
-        like = Strategy(self.strategy or "scan", 1, 1, own, self._one_core(0))
+        like = Strategy(self.strategy or "scan", 1, 1, owns(group), self._one_core(0))
         return self.fitted(group, like, max(1, trials))
 
     def stages(self, group: Group) -> Mapping[int, int]:
@@ -265,6 +261,11 @@ def may_own(group: Group) -> bool:
     """Whether trials can have a copy of their batch: of examples, not of what costs to make, nor of all data."""
     task = group.structure.task
     return task.batch_size is not None and not callable(task.train)
+
+
+def owns(group: Group) -> bool:
+    """Whether they do where nothing else was measured: on an accelerator, that multiplies faster so."""
+    return may_own(group) and not on_cores(devices())
 
 
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:

@@ -62,9 +62,8 @@ def test_own_batches_train_the_same_trials(loop, monkeypatch, float64):
     """The same mathematics, compiled to other products."""
     task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
     known, found = [], []
-    monkeypatch.setattr("jaxopt_lab.engine.plan.OWN_BYTES", 1)
     for own, into in ((False, known), (True, found)):
-        monkeypatch.setattr("jaxopt_lab.engine.plan.may_own", lambda group, own=own: own)
+        monkeypatch.setattr("jaxopt_lab.engine.plan.owns", lambda group, own=own: own)
         dataset = jl.sweep(jl.adam, task, SPACE, steps=30, seeds=2, record=1, strategy=loop).dataset
         into += [json.loads(dataset.attrs["strategies"])[0]["own"], dataset.train_loss.values]
     assert (known[0], found[0]) == (False, True)
