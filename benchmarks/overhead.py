@@ -44,7 +44,7 @@ def bare(plan: Plan, draw_before: bool) -> Callable[[], np.ndarray]:
     pieces = lambda n, size: [np.arange(i, min(i + size, n)) for i in range(0, n, size)]
     chunks = list(itertools.product(pieces(len(plan.seeds), shape[0]), pieces(len(group.configs), shape[1])))
     data = jax.tree.map(jnp.asarray, task.data[0])
-    loop = layout.fori_loop if jax.default_backend() == "cpu" else jax.lax.fori_loop
+    loop = layout.loop_on(jax.default_backend())
     threads = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
 
     def train(values, start, key, drawn, data):

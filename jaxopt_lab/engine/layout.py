@@ -31,15 +31,27 @@ ATTEMPTS = 3  # to find orders that a turn of the loop leaves as they are
 
 
 class Laid(NamedTuple):
-    """An array in some order of its axes."""
+    """An array in some order of its axes; or raveled to a row, perhaps in an order that was not its own.
+
+    Attributes:
+        value: `transpose(array, order)`.
+        order: Of the array's axes.
+        depends: On what, as bits.
+        spread: One number or row, many times: in another order at no cost.
+        within: Of a row that was raveled out of its order: what shape the array had, and the order it was in.
+
+    """
 
     value: Any
-    order: Order  # `value` is `transpose(array, order)`
+    order: Order
     depends: int = 0
-    spread: bool = False  # one number or row, many times: in another order at no cost
-    within: "tuple[Order, Order] | None" = (
-        None  # the array is a row: one of this shape, put in this order, then raveled
-    )
+    spread: bool = False
+    within: tuple[Order, Order] | None = None
+
+
+def loop_on(platform: str) -> Callable[..., Any]:
+    """The loop for programs of this platform: that orders of axes help was measured on CPUs alone."""
+    return fori_loop if platform == "cpu" else jax.lax.fori_loop
 
 
 def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
@@ -81,9 +93,8 @@ class _Turn:
 
     def __call__(self, i: jax.Array, *leaves: jax.Array) -> list[jax.Array]:
         carried = [Laid(x, order, CARRIED) for x, order in zip(leaves, self.given, strict=True)]
-        results = [
-            self._unraveled(x) for x in self._run(self.traced.jaxpr, self.traced.consts, [Laid(i, ()), *carried])
-        ]
+        results = self._run(self.traced.jaxpr, self.traced.consts, [Laid(i, ()), *carried])
+        results = [self._unraveled(x) for x in results]
         self.orders = [x.order for x in results]
         return [x.value for x in results]
 

@@ -121,7 +121,7 @@ def _compile_advance(
     state, values, drawn, number, data = shapes
     integer, platform = jax.ShapeDtypeStruct((), jnp.int32), over.devices[0].platform
     arguments = (state, values, drawn, integer, integer, number, number, data)
-    loop = layout.fori_loop if platform == "cpu" else jax.lax.fori_loop
+    loop = layout.loop_on(platform)
 
     def segment(state, values, draws, first, last, target, tolerance, data, seed=0, count=None):
         run, count = trial(values, target, tolerance), last - first if count is None else count
