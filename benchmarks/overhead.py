@@ -22,7 +22,8 @@ from _compare import OURS, Way, compare, ranged, show
 from _handwritten import digits
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import Plan, layout
+from jaxopt_lab.engine import Plan
+from jaxopt_lab.engine.program import loop_on
 from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.trial import batch_key, draws, initial_params
 
@@ -44,7 +45,7 @@ def bare(plan: Plan, draw_before: bool) -> Callable[[], np.ndarray]:
     pieces = lambda n, size: [np.arange(i, min(i + size, n)) for i in range(0, n, size)]
     chunks = list(itertools.product(pieces(len(plan.seeds), shape[0]), pieces(len(group.configs), shape[1])))
     data = jax.tree.map(jnp.asarray, task.data[0])
-    loop = layout.loop_on(jax.default_backend())
+    loop = loop_on(jax.default_backend(), own=False)
     threads = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
 
     def train(values, start, key, drawn, data):

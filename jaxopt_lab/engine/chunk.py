@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.engine.devices import on_host
+from jaxopt_lab.engine.devices import on_host, sent_to_host
 from jaxopt_lab.engine.outcome import Recorder
 from jaxopt_lab.engine.plan import Plan, Segment, Strategy
 from jaxopt_lab.engine.program import Program
@@ -143,7 +143,8 @@ class _Running:
         self.values, self.seeds, (self.target, self.tolerance) = program.place((values, named, stop), "vsa")
 
     def run(self, stage: Stage) -> Chunk:
-        chunk, waiting, ended, state = self.chunk, None, False, None
+        chunk, ended, state = self.chunk, False, None
+        waiting: tuple[Segment, Any, Any, Any] | None = None  # what a segment leaves, not read yet
         at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
         segments = [s for s in self.plan.segments if chunk.first <= s.first < stage.last]
 
@@ -164,13 +165,13 @@ class _Running:
                     stage.keep(dataclasses.replace(chunk, first=reached, state=self.copied(state)))
                 ahead = None
                 if segment is not None and stage.going_on(0):
-                    state, *ahead = self.advance(state, segment)
+                    state, *ahead = self.advance(state, segment)  # losses, status
                     at = segment.last
                 if waiting is not None:  # what the segment before has left is read while this one runs
                     look()
-                waiting = ahead
-                if waiting is None or ended:
+                if segment is None or ahead is None or ended:
                     break
+                waiting = segment, *ahead, self.evaluate(state, at) if segment.evaluate else None
             if ended:
                 self.recorder.evaluation(self.trials, reached, self.evaluated(state, reached))
                 self.recorder.hold(self.trials, reached)
@@ -202,8 +203,7 @@ class _Running:
         state, losses, status = self.program.advance(
             state, self.values, draws, first, last, self.target, self.tolerance, self.data
         )
-        seen = self.evaluate(state, segment.last) if segment.evaluate else None
-        return state, segment, losses, status, seen
+        return state, *sent_to_host((losses, status))
 
     def absorb(self, segment: Segment, losses: Any, status: Any, seen: Any) -> bool:
         """Record what a segment has left; have all its trials ended?"""
@@ -214,7 +214,7 @@ class _Running:
         return bool((self.kept(status) != RUNNING).all())
 
     def evaluate(self, state: TrialState, step: int) -> dict[str, Any]:
-        return self.program.evaluate(state, self.seeds, np.int32(step), self.target, self.data)
+        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.target, self.data))
 
     def evaluated(self, state: Any, step: int) -> dict[str, np.ndarray]:
         return self.kept(self.evaluate(state, step))

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 FREE_SHARE = {"cpu": 0.5, "accelerator": 0.8}  # of free memory: what a sweep takes unless it is told otherwise
+SMALL_BYTES = 2**20  # of an array that is not worth a place in pinned memory
 ASSUMED_FREE_BYTES = 2**32  # where a platform does not say
 
 
@@ -52,7 +53,16 @@ def on_host(tree: Any) -> Any:
     """Arrays where the host reads them: an accelerator's in pinned memory, to which it copies many times faster."""
     if devices()[0].platform == "cpu":
         return tree
-    return jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind("pinned_host")), tree)
+    pinned = lambda x: jax.device_put(x, x.sharding.with_memory_kind("pinned_host"))
+    return jax.tree.map(lambda x: sent_to_host(x) if x.nbytes < SMALL_BYTES else pinned(x), tree)
+
+
+def sent_to_host(tree: Any) -> Any:
+    """The arrays, which an accelerator copies to the host as soon as they are there: who reads them need not wait."""
+    if devices()[0].platform != "cpu":
+        for x in jax.tree.leaves(tree):
+            x.copy_to_host_async()
+    return tree
 
 
 def free_bytes(used: tuple[Any, ...]) -> int:

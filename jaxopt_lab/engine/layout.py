@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend import core
 
 Order = tuple[int, ...]
@@ -49,15 +50,11 @@ class Laid(NamedTuple):
     within: tuple[Order, Order] | None = None
 
 
-def loop_on(platform: str) -> Callable[..., Any]:
-    """The loop for programs of this platform: that orders of axes help was measured on CPUs alone."""
-    return fori_loop if platform == "cpu" else jax.lax.fori_loop
-
-
-def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
+def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any, held: bool = False) -> Any:
     """`jax.lax.fori_loop` with what it carries in the order of axes that suits products; `init` and result as ever.
 
     It is that very function where nothing would change, or where a turn would transpose more than it does as written.
+    `held` holds XLA to these orders: a GPU's compiler may else undo some before the loop, and make them at each turn.
     """
     leaves, tree = jax.tree.flatten(init)
     number = 0 * (lower + upper)  # of the type that the loop counts in
@@ -72,8 +69,10 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
         orders = turn.orders
     if turn.orders != orders or not _pays(turn):
         return jax.lax.fori_loop(lower, upper, body, init)
-    run = core.jaxpr_as_fun(jaxpr)
-    results = jax.lax.fori_loop(lower, upper, lambda i, leaves: run(i, *leaves), list(map(_turned, leaves, orders)))
+    run, carried = core.jaxpr_as_fun(jaxpr), list(map(_turned, leaves, orders))
+    if held:
+        carried = [x if order == _given(x) else _held(x) for x, order in zip(carried, orders, strict=True)]
+    results = jax.lax.fori_loop(lower, upper, lambda i, leaves: run(i, *leaves), carried)
     return tree.unflatten(_turned(x, _inverse(order)) for x, order in zip(results, orders, strict=True))
 
 
@@ -279,6 +278,11 @@ def _count(x: Laid, shape: Sequence[int], permutation: Sequence[int]) -> int:
 
 def _turned(x: Any, order: Sequence[int]) -> Any:
     return jax.lax.transpose(x, order) if _is_turned(order) else x
+
+
+def _held(x: jax.Array) -> jax.Array:
+    """The array, its axes in memory in the order that they are written in."""
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
 def _inverse(order: Order) -> Order:

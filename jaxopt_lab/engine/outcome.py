@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.engine.devices import devices
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.trial import COMPLETED, DIVERGED, FAILED, INTERRUPTED, RUNNING, STOPPED
 
@@ -165,10 +166,11 @@ class Recorder:
     def scattered(self, group: int, into: Any, rows: np.ndarray, columns: np.ndarray, values: Any) -> Any:
         """Arrays for all of a group's trials, made where there are none yet, with these trials' values in them."""
         shape = (len(self.plan.groups[group].configs), len(self.plan.seeds))
-        if (len(rows), len(columns)) == shape:
-            return jax.tree.map(np.array, values)
+        if (len(rows), len(columns)) == shape:  # from an accelerator they came as copies
+            return jax.tree.map(np.array, values) if devices()[0].platform == "cpu" else values
         if into is None:
             into = jax.tree.map(lambda x: np.empty((*shape, *x.shape[2:]), x.dtype), values)
+        into = jax.tree.map(lambda x: x if x.flags.writeable else np.array(x), into)
         jax.tree.map(lambda kept, x: kept.__setitem__(np.ix_(rows, columns), x), into, values)
         return into
 

@@ -17,11 +17,12 @@ MOST_SEGMENT_STEPS = 256  # between two looks of the host, which take time
 LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin
 SEGMENT_SECONDS = 0.05  # of a CPU at the most, as roughly foreseen: who shows progress or stops a sweep is waiting
 CPU_CACHE_BYTES = 2**22  # what a chunk works on at once may fill on a CPU: a share of its last cache; measured
-STEP_TRIALS = 0.75  # what a chunk's step costs beside its trials, in trials: measured with small networks
+OWN_BYTES = 2**23  # up to this, trials of an accelerator's chunk have copies of the batch: where starting work is dear
+STEP_TRIALS = 2.5  # what a chunk's step costs beside its trials, in trials: measured with small networks
 WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
 BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # that a step gets through, on one core or on all devices
 MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
-STATE_COPIES = 16  # of a trial's parameters: a guess at all that a trial takes, before a compiled program tells
+STATE_COPIES = 16  # of the same: a guess at all that a trial takes, before a compiled program tells
 KEPT_CURVE_BYTES = 2**28
 KEPT_PARAMS_BYTES = 2**28
 LOOPS = ("scan", "steps")
@@ -182,19 +183,16 @@ class Plan:
         configs, seeds = len(group.configs), len(self.seeds)
         if self.strategy is not None and self.strategy.endswith("_each"):
             return self.each_alone(group, self.strategy.removesuffix("_each"))
-        traced = traced_step(group.structure, group.optimizer)
-        size = max(traced.params_bytes, 1)
         if self.chunk is not None:
             trials = self.chunk
         else:
-            trials = MOST_TRIALS["accelerator"]
+            trials, each = MOST_TRIALS["accelerator"], working_bytes(group)
             if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
-                in_cache = CPU_CACHE_BYTES // (WORKING_COPIES * (size + traced.largest_bytes))
-                trials = min(MOST_TRIALS["cpu"], in_cache)
+                trials = min(MOST_TRIALS["cpu"], CPU_CACHE_BYTES // each)
             trials = min(trials, math.ceil(configs * seeds / self.at_once))
-            trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES * (size + traced.largest_bytes)))
-        like = Strategy(self.strategy or "scan", 1, 1, owns(group), self._one_core(0))
-        return self.fitted(group, like, max(1, trials))
+            trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES // WORKING_COPIES * each))
+        own = owns(group, trials)
+        return self.fitted(group, Strategy(self.strategy or "scan", 1, 1, own, self._one_core(0)), max(1, trials))
 
     def stages(self, group: Group) -> Mapping[int, int]:
         """For how many steps the stop rule leaves how many of the group's configurations, where none ends by itself."""
@@ -215,7 +213,7 @@ class Plan:
         """
         sharing, at_once = 1 if self.workers else len(devices()), self.at_once
         stages, best = self.stages(group) if stages is None else stages, None
-        ways = 5 if len(stages) == 1 else max(5, math.ceil(max(stages) / most))  # of a race, down to half the size
+        ways = 5 if len(stages) == 1 else max(5, 8 * math.ceil(max(stages) / most))  # of a race, down to an eighth
         for configs in _pieces(max(stages), most, ways):
             for seeds in _pieces(len(self.seeds), max(1, most // configs), 5):
                 shape = self._shared(configs, seeds, sharing)
@@ -250,11 +248,15 @@ class Plan:
         return math.ceil(seeds / count) * count, configs
 
 
+def working_bytes(group: Group) -> int:
+    """Roughly what a step of one trial works on at once."""
+    traced = traced_step(group.structure, group.optimizer)
+    return WORKING_COPIES * (max(traced.params_bytes, 1) + traced.largest_bytes)
+
+
 def step_seconds(group: Group) -> float:
     """Roughly what a trial-step takes, and rather less: what it works on, once through memory or a cache."""
-    traced = traced_step(group.structure, group.optimizer)
-    rate = BYTES_PER_SECOND["cpu" if devices()[0].platform == "cpu" else "accelerator"]
-    return WORKING_COPIES * (traced.params_bytes + traced.largest_bytes) / rate
+    return working_bytes(group) / BYTES_PER_SECOND["cpu" if devices()[0].platform == "cpu" else "accelerator"]
 
 
 def may_own(group: Group) -> bool:
@@ -263,9 +265,10 @@ def may_own(group: Group) -> bool:
     return task.batch_size is not None and not callable(task.train)
 
 
-def owns(group: Group) -> bool:
-    """Whether they do where nothing else was measured: on an accelerator, that multiplies faster so."""
-    return may_own(group) and not on_cores(devices())
+def owns(group: Group, trials: int) -> bool:
+    """Whether so many trials at once do where nothing else was measured: a few on an accelerator."""
+    used = devices()
+    return may_own(group) and not on_cores(used) and trials * working_bytes(group) <= OWN_BYTES * len(used)
 
 
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:

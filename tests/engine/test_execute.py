@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine import plan as planning
+from jaxopt_lab.engine.outcome import Recorder
 from jaxopt_lab.engine.plan import segment_length
 from jaxopt_lab.sweep import plan_sweep
 
@@ -234,3 +236,18 @@ def test_segments_of_long_steps_are_short():
     lengths = [segment_length(plan(chunk), "cpu") for chunk in (None, 100, 10**9)]
     assert planning.MOST_SEGMENT_STEPS == lengths[0] > lengths[1] > lengths[2] == planning.LEAST_SEGMENT_STEPS
     assert segment_length(plan(10**9), "gpu") == planning.MOST_SEGMENT_STEPS
+
+
+def test_what_comes_from_an_accelerator_is_not_copied_again(monkeypatch):
+    """A copy for the host already; where some of its trials go on, theirs are written into one that can be."""
+    plan = plan_sweep(jl.adam, jl.tasks.quadratic(), {"learning_rate": [0.1, 0.2, 0.3]}, steps=2, seeds=2)[0]
+    recorder, came = Recorder(plan), np.arange(6.0).reshape(3, 2)
+    came.flags.writeable = False
+    everyone = np.arange(3), np.arange(2)
+    assert not np.shares_memory(recorder.scattered(0, None, *everyone, came), came)  # a CPU's own memory
+    monkeypatch.setattr("jaxopt_lab.engine.outcome.devices", lambda: [types.SimpleNamespace(platform="gpu")])
+    kept = recorder.scattered(0, None, *everyone, came)
+    assert np.shares_memory(kept, came)
+    later = recorder.scattered(0, kept, np.array([1]), np.array([0]), np.array([[9.0]]))
+    np.testing.assert_array_equal(later, [[0, 1], [9, 3], [4, 5]])
+    np.testing.assert_array_equal(came, np.arange(6.0).reshape(3, 2))

@@ -1,5 +1,7 @@
 """A loop whose arrays are kept in another order of axes makes what `jax.lax.fori_loop` makes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine import layout
+from jaxopt_lab.engine.program import loop_on
 from jaxopt_lab.trial import Trial, draws, initial_params
 
 STEPS = 4
@@ -155,6 +158,25 @@ def test_parameters_and_moments_are_carried_as_their_gradients_come(float64):
     shapes = carried(body, (NETWORK, optimizer.init(NETWORK)))
     assert sorted(shapes) == sorted([(5, 4), (2, 5), (5,)] * 3)
     assert_same(body, (NETWORK, optimizer.init(NETWORK)))
+
+
+def test_a_compiler_is_held_to_the_orders(float64):
+    """Of what is turned, and of nothing else."""
+    body = descent(LOSSES["network"])
+    held = functools.partial(layout.fori_loop, held=True)
+    ours, theirs = (loop_over(loop, body, NETWORK) for loop in (held, jax.lax.fori_loop))
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=ROUNDING, atol=ROUNDING)
+    told = lambda loop: jax.jit(lambda init: loop(0, STEPS, body, init)).lower(NETWORK).as_text()
+    assert (told(held).count("LayoutConstraint"), told(layout.fori_loop).count("LayoutConstraint")) == (2, 0)
+
+
+def test_each_platform_has_the_loop_that_was_measured_there():
+    assert loop_on("cpu", own=True) is loop_on("cpu", own=False) is layout.fori_loop
+    assert loop_on("gpu", own=True) is loop_on("tpu", own=False) is jax.lax.fori_loop
+    shared = loop_on("gpu", own=False)
+    assert isinstance(shared, functools.partial)
+    assert (shared.func, shared.keywords) == (layout.fori_loop, {"held": True})
 
 
 def test_what_is_not_a_product_stays_as_it_is():

@@ -63,7 +63,7 @@ def test_own_batches_train_the_same_trials(loop, monkeypatch, float64):
     task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
     known, found = [], []
     for own, into in ((False, known), (True, found)):
-        monkeypatch.setattr("jaxopt_lab.engine.plan.owns", lambda group, own=own: own)
+        monkeypatch.setattr("jaxopt_lab.engine.plan.owns", lambda group, trials, own=own: own)
         dataset = jl.sweep(jl.adam, task, SPACE, steps=30, seeds=2, record=1, strategy=loop).dataset
         into += [json.loads(dataset.attrs["strategies"])[0]["own"], dataset.train_loss.values]
     assert (known[0], found[0]) == (False, True)
@@ -73,6 +73,19 @@ def test_own_batches_train_the_same_trials(loop, monkeypatch, float64):
     assert {way.own for way in probe.candidates_for(plan, plan.groups[0])} == {False, True}
     plan = planned(jl.tasks.breast_cancer(holdout=True))  # all examples in every batch: nothing to own
     assert not any(way.own for way in probe.candidates_for(plan, plan.groups[0]))
+
+
+def test_few_trials_of_an_accelerator_own_their_batches(on_a_cpu, monkeypatch):
+    """Of the digits network up to about a hundred, as measured; on a CPU none."""
+
+    def owning(rates):
+        space = {"learning_rate": jl.log(1e-4, 1, rates)}
+        plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=30, seeds=4)[0]
+        return plan.first_strategy(plan.groups[0]).own
+
+    assert not owning(4)
+    monkeypatch.setattr("jaxopt_lab.engine.plan.on_cores", lambda used: False)
+    assert [owning(rates) for rates in (4, 16, 64, 1024)] == [True, True, False, False]
 
 
 def test_a_process_glances_once(timed):
@@ -228,7 +241,7 @@ def test_a_race_takes_smaller_chunks(on_a_cpu, monkeypatch):
     assert race.stages(race.groups[0]) == {256: 25, 64: 75, 16: 300, 4: 1200}
     size = race.first_strategy(race.groups[0]).trials
     assert plain.first_strategy(plain.groups[0]).trials > size >= 4
-    assert plain.first_strategy(plain.groups[0]).trials <= 2 * size
+    assert plain.first_strategy(plain.groups[0]).trials <= 8 * size
 
 
 def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder):
