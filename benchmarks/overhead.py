@@ -67,7 +67,12 @@ def bare(plan: Plan, draw_before: bool) -> Callable[[], np.ndarray]:
         drawn = draws(task, key, jnp.int32(0), steps)[0] if draw_before else None
         return jax.vmap(lambda values: train(values, start, key, drawn, data))(values)
 
-    program = jax.jit(jax.vmap(train_seed, (None, 0, None)))
+    def train_all(values, seeds, data):
+        if len(seeds) == 1:  # an axis of one would cost a tenth
+            return train_seed(values, seeds[0], data)[None]
+        return jax.vmap(train_seed, (None, 0, None))(values, seeds, data)
+
+    program = jax.jit(train_all)
 
     def padded(x, length):  # the last chunk may be smaller; one shape, one program
         return np.concatenate([x, np.repeat(x[-1:], length - len(x), axis=0)])

@@ -13,7 +13,7 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.validation import MOST, check_count
 
-MOST_SEGMENT_STEPS = 256  # between two looks of the host, which take time
+MOST_SEGMENT_STEPS = 512  # between two looks of the host, which take time
 LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin
 SEGMENT_SECONDS = 0.05  # of a CPU at the most, as roughly foreseen: who shows progress or stops a sweep is waiting
 CPU_CACHE_BYTES = 2**22  # what a chunk works on at once may fill on a CPU: a share of its last cache; measured

@@ -1,12 +1,17 @@
 """Several devices share a chunk's trials: eight virtual ones of a CPU, in a process of their own."""
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+
+from jaxopt_lab.engine.axes import Trials
 
 CODE = """
 import json, sys
@@ -62,3 +67,18 @@ def test_the_trials_axis_is_split_over_all_of_them(found):
     assert strategy["configs"] == 24  # of 21, padded to a multiple of eight
     (strategy,) = json.loads(found[8]["seeds where"][1])
     assert (strategy["seeds"], strategy["configs"]) == (16, 2)
+
+
+@pytest.mark.parametrize(("seeds", "configs"), [(1, 1), (1, 3), (2, 1), (2, 3)])
+def test_a_single_seed_or_configuration_has_no_axis_inside(seeds, configs):
+    """An axis of length 1 costs XLA's CPU a tenth; arguments and results have both axes all the same."""
+    one = lambda state, value, seed, number: jax.lax.sort(-state * value + seed + number)
+    shapes = [(seeds, configs, 2), (configs,), (seeds,), ()]
+    arguments = [1 + np.arange(math.prod(shape), dtype=np.float32).reshape(shape) for shape in shapes]
+    over = Trials(seeds, configs, tuple(jax.devices()[:1]))
+    program = over.compile(one, "tvsa", tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments))
+    state, value, seed, number = arguments
+    expected = np.sort(-state * value[:, None] + seed[:, None, None] + number, axis=-1)
+    np.testing.assert_array_equal(program(*arguments), expected)
+    (sorted_as,) = re.findall(r"f32\[([\d,]+)\]\S* sort\(", program.as_text())
+    assert [int(n) for n in sorted_as.split(",")] == [n for n in (seeds, configs) if n > 1] + [2]

@@ -1,0 +1,220 @@
+"""What was aimed at and what was found, from the committed figures. Run: python benchmarks/table.py
+
+Writes TABLE.md beside the scripts from results/*.json; `--print` writes to the terminal alone.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).parent
+MET, SHORT = "yes", "**no**"
+
+
+class Row(NamedTuple):
+    """A figure that was aimed at.
+
+    Attributes:
+        what: Was measured.
+        aim: The least, or most, that was wanted; None: nothing was.
+        found: Median, least and most.
+        unit: Written after the figures.
+        most: Whether `aim` is the most that was wanted.
+        near: The figure should be within `aim` of one instead.
+
+    """
+
+    what: str
+    aim: float | None
+    found: Mapping[str, float]
+    unit: str = " x"
+    most: bool = False
+    near: bool = False
+
+    def line(self) -> str:
+        median, unit = self.found["median"], self.unit
+        form = ",.0f" if median >= 100 else ".1f" if median >= 10 else ".2f"
+        found = f"{median:{form}}{unit} ({self.found['least']:{form}} to {self.found['most']:{form}})"
+        if self.aim is None:
+            return f"| {self.what} | | {found} | |"
+        met = abs(median - 1) <= self.aim if self.near else median <= self.aim if self.most else median >= self.aim
+        aim = (
+            f"within {self.aim:g} of 1" if self.near else f"{'at most' if self.most else 'at least'} {self.aim:g}{unit}"
+        )
+        return f"| {self.what} | {aim} | {found} | {MET if met else SHORT} |"
+
+
+class Section(NamedTuple):
+    """Rows of one benchmark, and what there is to say of them."""
+
+    name: str  # of the script and of the figures' file
+    rows: list[Row]
+    said: str = ""
+
+
+def figures(name: str) -> Any:
+    return json.loads((HERE / "results" / f"{name}.json").read_text())["figures"]
+
+
+def one(value: float) -> dict[str, float]:
+    return dict.fromkeys(("median", "least", "most"), value)
+
+
+def on_a_cpu() -> list[Section]:
+    narrow, wide = figures("sweep-cpu")
+    over = lambda row, name: row["ways"][name]["ratio"]
+    peers, conv, growth, halving = (figures(f"{name}-cpu") for name in ("peers", "conv", "growth", "halving"))
+    overhead, startup = figures("overhead-cpu"), figures("startup-cpu")
+    first_look = startup["first_look"]
+    many = growth["trials"][-1]
+    return [
+        Section(
+            "sweep",
+            [
+                Row("256 networks of width 32, over `jit(vmap(scan))`", 2.5, over(narrow, "vmap")),
+                Row("the same, hand-written so that learning rates share batches", None, over(narrow, "shared")),
+                Row("share of what a large matrix product runs at", 0.75, narrow["limits"]["product"]["share"], ""),
+                Row("width 256, over `jit(vmap(scan))`", 1.7, over(wide, "vmap")),
+                Row("the same, sharing batches", 1.7, over(wide, "shared")),
+                Row("share of a large matrix product", None, wide["limits"]["product"]["share"], ""),
+                Row("width 32, over a loop that builds the optimizer anew", 200, over(narrow, "rebuild")),
+                Row("width 32, over a loop of one jitted step", 20, over(narrow, "loop")),
+            ],
+            SHARE_OF_PRODUCT,
+        ),
+        Section(
+            "peers",
+            [
+                Row("over Optuna, in memory, the same jitted step", 20, over(peers, "optuna")),
+                Row("over Optuna whose objective is one compiled scan", None, over(peers, "optuna_scan")),
+                Row("over Ray Tune", 50, over(peers, "ray_tune")),
+                Row("over a PyTorch loop", 20, over(peers, "torch")),
+                Row("over `torch.compile`", None, over(peers, "torch_compiled")),
+                Row("over `torch.func`", 3, over(peers, "torch_func")),
+                Row("over `torch.func`, compiled", None, over(peers, "torch_func_compiled")),
+                Row("over hyperoptax", None, over(peers, "hyperoptax")),
+            ],
+            PEERS,
+        ),
+        Section("conv", [Row(f"over the best of six ({conv['best_peer']})", 0.95, over(conv, conv["best_peer"]))]),
+        Section(
+            "growth",
+            [
+                Row(
+                    f"{many['trials']:,} logistic regressions: rate over the best of fewer",
+                    0.95,
+                    many["ratio_to_best_smaller"],
+                ),
+                Row("memory at the peak", None, one(many["memory"]["peak"]), " MiB"),
+            ],
+            "![Cost by trials, steps and width](results/growth-cpu.png)",
+        ),
+        Section(
+            "halving",
+            [
+                Row("share of the saving that is possible, warm", 0.9, halving["warm"]["saving_over_ideal"], ""),
+                *(
+                    Row(f"cold, {c['steps']} steps, over no halving", 1.0, c["full_over_halved"])
+                    for c in halving["cold"]
+                ),
+            ],
+        ),
+        Section("overhead", [Row("over a bare loop", 0.95, over(overhead, overhead["best_peer"]))]),
+        Section(
+            "memory",
+            [
+                Row(
+                    f"width {row['width']}, {row['trials']:,} trials, {row['at_once']} at once: foreseen over measured",
+                    0.1,
+                    row["predicted_over_measured"],
+                    "",
+                    near=True,
+                )
+                for row in figures("memory-cpu")
+            ],
+        ),
+        Section(
+            "startup",
+            [
+                Row("`jaxopt-lab run` of the first look, cold", 45, first_look["cold"], " s", most=True),
+                Row("its second start", 20, first_look["second"], " s", most=True),
+                Row("`import jaxopt_lab` over `import jax, optax`", 1.1, startup["import"]["ratio"], most=True),
+            ],
+        ),
+    ]
+
+
+def on_a_gpu() -> list[Section]:
+    rows = figures("gpu-mlp-gpu")
+    adam, conv = figures("gpu-adam-gpu"), figures("gpu-conv-gpu")
+    best = lambda row: row["ways"][row["best_peer"]]["ratio"]
+    largest = [row for row in figures("gpu-largest-gpu") if "seconds" in row][-1]
+    loop = next(row for row in rows if row["trials"] == 4096)["ways"]["loop"]["ratio"]
+    return [
+        Section(
+            "gpu",
+            [
+                *(
+                    Row(f"{row['trials']:,} networks of width 32, over `jit(vmap(scan))`", 1.0, best(row))
+                    for row in rows
+                ),
+                Row("4,096 of them, over a loop of one jitted step", 100, loop),
+                Row(
+                    f"{conv['trials']} convolutional networks, over the best of six ({conv['best_peer']})",
+                    None,
+                    best(conv),
+                ),
+                Row("Adam on 10^8 parameters: bandwidth over a copy's", 0.9, adam["ratio_to"]["copy"]),
+                Row("over Optax's Adam", None, adam["ratio_to"]["optax"]),
+                Row(f"{largest['trials']:,} networks, {largest['steps']} steps", None, one(largest["seconds"]), " s"),
+            ],
+            GPU,
+        )
+    ]
+
+
+SHARE_OF_PRODUCT = """"""
+PEERS = """"""
+GPU = """"""
+
+
+def where(name: str) -> str:
+    """The machine of a benchmark's figures, in a line."""
+    files = [f"{name}-cpu"] if name != "gpu" else ["gpu-mlp-gpu"]
+    machine = json.loads((HERE / "results" / f"{files[0]}.json").read_text())["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    device = machine["device"].removeprefix("gpu: ").replace("cpu: cpu", "CPU")
+    return f"{device}, {machine['cores']} cores, Python {machine['python']}, {versions}; commit {machine['commit']}"
+
+
+def table() -> str:
+    lines = ["# What was aimed at, and what was found", ""]
+    lines += [
+        "Made by `python benchmarks/table.py` from [results](results). Medians, least and most of several turns, each",
+        "against its peers in the same turn: machines are shared and noisy, which ratios bear better than seconds.",
+        "`python benchmarks/NAME.py` measures a part again.",
+    ]
+    for section in (*on_a_cpu(), *on_a_gpu()):
+        lines += [
+            "",
+            f"## {section.name}",
+            "",
+            where(section.name),
+            "",
+            "| what | aim | found | met |",
+            "|---|---|---|---|",
+        ]
+        lines += [row.line() for row in section.rows]
+        if section.said:
+            lines += ["", section.said.strip()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    if "--print" in sys.argv[1:]:
+        print(table(), end="")
+    else:
+        (HERE / "TABLE.md").write_text(table())
+        print(HERE / "TABLE.md")
