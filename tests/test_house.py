@@ -59,3 +59,13 @@ def test_nothing_below_knows_what_is_above(path):
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_modules_are_short(path):
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_the_table_of_benchmarks_is_that_of_their_figures():
+    """Else: python benchmarks/table.py."""
+    benchmarks = PACKAGE.parent / "benchmarks"
+    made = subprocess.run(
+        [sys.executable, benchmarks / "table.py", "--print"], capture_output=True, text=True, check=True
+    )
+    assert made.stdout == (benchmarks / "TABLE.md").read_text()
+    assert "| **no** |" in made.stdout  # what fell short is said, and why

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 
 from jaxopt_lab.caching import remembered
-from jaxopt_lab.engine import layout
 from jaxopt_lab.engine.axes import Trials, loop_options, one_core_options
 from jaxopt_lab.engine.devices import devices, on_cores
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
@@ -99,7 +98,7 @@ def _compiled(
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
     needs = [_bytes(program, len(used)) for program in (one, evaluate)]
     chunk_bytes = max(needs[0], needs[1] + size(state.optimizer)) - size(data.tree)
-    if strategy.own and on_cores(used):  # XLA's library for products copies a factor beside; measured
+    if on_cores(used):  # XLA's library for products copies a factor beside; measured
         chunk_bytes += strategy.trials * largest_bytes
     answering = lambda state: state.params
     if answers_elsewhere(state.optimizer):
@@ -156,6 +155,8 @@ def loop_on(platform: str, own: bool) -> Callable[..., Any]:
     On CPUs orders of axes help both. On a GPU (H100, 4,096 and more small networks) they gain a sixth where batches are
     shared, and lose a third of the rate with own ones; other accelerators were not measured.
     """
+    from jaxopt_lab.engine import layout  # whose import of `jax.extend` is not for free
+
     if platform == "cpu":
         return layout.fori_loop
     gpu = platform in ("gpu", "cuda", "rocm")
