@@ -93,7 +93,7 @@ def test_a_task_may_hold_its_parameters_flat():
 
 @pytest.mark.parametrize(("count", "size", "joins"), [(3, 5, 1), (40, 5, 4), (40, 5000, 1)])
 def test_many_short_leaves_are_joined_by_and_by(count, size, joins):
-    """One concatenation of many takes XLA three times as long to compile; of long ones a second copy would cost more."""
+    """One concatenation of many takes XLA three times as long to compile; of long ones a second copy costs more."""
     tree = [np.arange(size, dtype=np.float32) + n for n in range(count)]
     join = lambda tree: jl.flat(tree).vectors[0]
     np.testing.assert_array_equal(jax.jit(join)(tree), np.concatenate(tree))
