@@ -86,7 +86,7 @@ class _Turn:
 
     """
 
-    def __init__(self, traced: core.ClosedJaxpr, given: Sequence[Order]):
+    def __init__(self, traced: Any, given: Sequence[Order]):
         self.traced, self.given, self.orders = traced, given, list(given)
         self.swapped, self.moved, self.moved_before = False, 0, 0
 
