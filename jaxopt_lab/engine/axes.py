@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxopt_lab.engine.devices import GPUS
+
 
 class Trials:
     """The trials' axes of a chunk, and how devices share them; an argument of caches.
@@ -125,9 +127,7 @@ def loop_options(platform: str) -> dict[str, Any]:
         "xla_gpu_enable_while_loop_double_buffering": True,
         "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
     }
-    if platform not in ("gpu", "cuda", "rocm"):
-        return {}
-    return {name: value for name, value in wanted.items() if accepted({name: value})}
+    return {name: value for name, value in wanted.items() if platform in GPUS and accepted({name: value})}
 
 
 def accepted(options: dict[str, Any]) -> bool:

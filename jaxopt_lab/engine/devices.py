@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 FREE_SHARE = {"cpu": 0.5, "accelerator": 0.8}  # of free memory: what a sweep takes unless it is told otherwise
+GPUS = ("gpu", "cuda", "rocm")  # what JAX may call their platform
 SMALL_BYTES = 2**20  # of an array that is not worth a place in pinned memory
 ASSUMED_FREE_BYTES = 2**32  # where a platform does not say
 

@@ -71,7 +71,7 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
         return jax.lax.fori_loop(lower, upper, body, init)
     run, carried = core.jaxpr_as_fun(jaxpr), list(map(_turned, leaves, orders))
     if held:
-        carried = [x if order == _given(x) else _held(x) for x, order in zip(carried, orders, strict=True)]
+        carried = [_held(x) if _is_turned(order) else x for x, order in zip(carried, orders, strict=True)]
     results = jax.lax.fori_loop(lower, upper, lambda i, leaves: run(i, *leaves), carried)
     return tree.unflatten(_turned(x, _inverse(order)) for x, order in zip(results, orders, strict=True))
 

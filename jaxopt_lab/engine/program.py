@@ -11,7 +11,7 @@ import optax
 
 from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine.axes import Trials, loop_options, one_core_options
-from jaxopt_lab.engine.devices import devices, on_cores
+from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import Stop, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
@@ -159,8 +159,7 @@ def loop_on(platform: str, own: bool) -> Callable[..., Any]:
 
     if platform == "cpu":
         return layout.fori_loop
-    gpu = platform in ("gpu", "cuda", "rocm")
-    return functools.partial(layout.fori_loop, held=True) if gpu and not own else jax.lax.fori_loop
+    return functools.partial(layout.fori_loop, held=True) if platform in GPUS and not own else jax.lax.fori_loop
 
 
 def _stepping(step: Callable) -> Callable:
