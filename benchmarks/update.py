@@ -1,10 +1,12 @@
 """How fast is an update alone, against Optax's? Run: python benchmarks/update.py
 
 Every optimizer that both have, float32: the update and its application, jitted, parameters and state donated, at
-10^4, 10^6 and 3.2 10^7 parameters in four matrices, and in trees of 100 and 1,000 leaves of 64; of small leaves also
-ours with parameters held flat (`jl.flat`), the gradients being given leaf by leaf all the same. In turns: ours,
-Optax's, and adding to as many numbers in place, which is what the machine can read and write. Compile times are of
-several fresh compiles in turns, at 10^4 parameters; Python's tracing is apart.
+10^4, 10^6 and 3.2 10^7 parameters in four matrices, and in trees of 100 and 1,000 leaves of 64. In turns, each time in
+another order: Optax's (`optax`) and ours (`tree`), jitted alike; of matrices also both as sweeps compile them, with
+`jl.compiler_options` (`optax told`, `told`), and Optax's once more (`again`), which tells what the machine makes of
+equal programs; of small leaves also ours with parameters held flat (`flat`: `jl.flat`), the gradients being given leaf
+by leaf all the same; and adding to as many numbers in place, which is what the machine can read and write. Compile
+times are of several fresh compiles in turns, at 10^4 parameters; Python's tracing is apart.
 
 `share`: bytes of the parameters, the gradients and the state, each read once, and of what is written, per second, over
 those of adding in place. XLA on a CPU makes a kernel of every array that is written, so that a method with state reads
@@ -17,7 +19,7 @@ import argparse
 import functools
 import inspect
 import json
-import statistics
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +39,9 @@ AT_1000 = ("sgd", "momentum", "rmsprop", "adam", "adamw", "lion", "schedule_free
 CAPPED: dict[str, int] = dict.fromkeys(("muon", "galore", "lbfgs"), 10**6)
 """Beyond, matrix products and decompositions last minutes, and twenty copies of the parameters fill the memory."""
 RATE = 1e-3
-SECONDS = 2.0  # for a row's turns, of which there are three at the least
+SHUFFLE = random.Random(0)
+SECONDS, TURNS = 2.0, 7  # for a row's turns, and how many there are at the least
+OURS = ("flat", "tree", "told")
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
 
@@ -77,7 +81,7 @@ def made(factory: Callable[..., Any]) -> Any:
 class Step:
     """A jitted update with what it is called on: parameters and state move from call to call."""
 
-    def __init__(self, optimizer: Any, tree: Any, flat: bool = False):
+    def __init__(self, optimizer: Any, tree: Any, flat: bool = False, options: Any = None):
         optimizer = optax.with_extra_args_support(optimizer)
         joined: Callable[[Any], Any] = jl.flat if flat else lambda tree: tree
         loss = lambda params, key=None: jnp.asarray(sum(jnp.vdot(w, w) for w in jax.tree.leaves(params)) / 2)
@@ -92,7 +96,8 @@ class Step:
         self.grads, self.key = jax.tree.map(lambda w: 0.01 * jnp.ones_like(w), tree), jax.random.key(0)
         params = joined(jax.tree.map(jnp.copy, tree))
         self.held = (params, jax.jit(optimizer.init)(params))
-        self.jitted = lambda: jax.jit(lambda *args: step(*args), donate_argnums=(0, 1))  # one that nobody has traced
+        # One that nobody has traced.
+        self.jitted = lambda: jax.jit(lambda *args: step(*args), donate_argnums=(0, 1), compiler_options=options)
         size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
         self.state_bytes = size(self.held[1])
         self.bytes = 2 * size(params) + size(self.grads) + 2 * self.state_bytes
@@ -128,17 +133,17 @@ class Addition:
 
 def measure(steps: dict[str, Step], size: int, repeats: int, compiles: int) -> dict[str, Any]:
     """Seconds a call of each, rates over Optax's, trace and compile times, share of adding in place."""
+    shuffled = lambda names: SHUFFLE.sample(list(names), len(names))  # a fixed order would favour who comes after whom
     for _ in range(compiles):
-        for step in steps.values():
-            step.compile()
+        for name in shuffled(steps):
+            steps[name].compile()
     runs = {**steps, "in_place": Addition(size)}
     calls = max(1, min(100, 10**7 // size))
     for run in runs.values():
         _timing.once(lambda run=run: run.run(2))
-    turns, order, began = [], list(runs), time.perf_counter()
-    while len(turns) < 3 or (len(turns) < repeats and time.perf_counter() - began < SECONDS):
-        turns.append({n: _timing.once(lambda n=n: runs[n].run(calls)) / calls for n in order})
-        order = [*order[1:], order[0]]
+    turns, began = [], time.perf_counter()
+    while len(turns) < TURNS or (len(turns) < repeats and time.perf_counter() - began < SECONDS):
+        turns.append({n: _timing.once(lambda n=n: runs[n].run(calls)) / calls for n in shuffled(runs)})
     of = lambda value: {name: value(name) for name in steps}
     over = lambda name: spread(turn["optax"] / turn[name] for turn in turns)
     pairs = lambda name: zip(steps[name].compile_seconds, steps["optax"].compile_seconds, strict=True)
@@ -175,7 +180,11 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
             steps["flat"] = Step(ours, tree, flat=True)
         if len(tree) < 1000 or "flat" not in steps:
             steps["tree"] = Step(ours, tree)
-        found[problem] = measure(steps, size, options.repeats, 5 if size <= 10**4 else 1)
+        if not small:
+            told = jl.compiler_options()
+            steps["told"], steps["optax told"] = Step(ours, tree, options=told), Step(twin, tree, options=told)
+            steps["again"] = Step(twin, tree)
+        found[problem] = measure(steps, size, options.repeats, 3 if small else 9 if size <= 10**4 else 1)
     return found
 
 
@@ -189,16 +198,27 @@ def flattens(optimizer: Any, tree: Any) -> bool:
 
 
 def line(found: dict[str, Any]) -> str:
-    """Of each problem and form: rate over Optax's; share of adding in place or, of leaves, compile over Optax's."""
+    """Of each problem and form of ours: rate over Optax's; share of adding in place, or compile time over Optax's."""
     cells = []
     for problem, row in found.items():
-        for form in (form for form in row["ratio"] if form != "optax"):
-            text = f"{problem}{' flat' * (form == 'flat')} {row['ratio'][form]['median']:.2f}"
+        for form in (form for form in row["ratio"] if form in OURS):
+            text = f"{problem} {form} {row['ratio'][form]['median']:.2f}"
             of_copy, compiling = row["share"][form]["median"], row["compile_ratio"][form]["median"]
-            cells.append(
-                f"{text} c{compiling:.2f}" if "leaves" in problem or problem == "1e+04" else f"{text} s{of_copy:.2f}"
-            )
+            compiled = "leaves" in problem or problem == "1e+04"
+            cells.append(f"{text} c{compiling:.2f}" if compiled else f"{text} s{of_copy:.2f}")
     return " | ".join(cells)
+
+
+def summary(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """By problem and form: `median`, `least` and `most` over all methods of rates over Optax's, and of compiling."""
+    kinds: dict[str, list[float]] = {}
+    for found in figures.values():
+        for problem, row in found.items():
+            for form in (form for form in row["ratio"] if form != "optax"):
+                kinds.setdefault(f"{problem} {form}", []).append(row["ratio"][form]["median"])
+                if problem == "1e+04":
+                    kinds.setdefault(f"compile {form}", []).append(row["compile_ratio"][form]["median"])
+    return {kind: spread(values) for kind, values in kinds.items()}
 
 
 def main() -> None:
@@ -219,15 +239,8 @@ def main() -> None:
         figures[name] = figures.get(name, {}) | again
         print(f"{name}: {line(again)}", flush=True)
         _timing.save("update", figures)
-    ratios = {
-        (name, problem, form): ratio["median"]
-        for name, found in figures.items()
-        for problem, row in found.items()
-        for form, ratio in row["ratio"].items()
-        if form != "optax"
-    }
-    least = min(ratios, key=lambda row: ratios[row])
-    print(f"{len(ratios)} rows, median {statistics.median(ratios.values()):.2f}, least {ratios[least]:.2f}: {least}")
+    for kind, seen in summary(figures).items():
+        print(f"{kind}: {seen['median']:.2f} ({seen['least']:.2f} to {seen['most']:.2f})")
 
 
 if __name__ == "__main__":

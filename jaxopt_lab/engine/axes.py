@@ -1,15 +1,11 @@
 """The trials' axes of a chunk: one trial's functions mapped over them, shared out to devices, compiled."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-from jaxopt_lab.engine.devices import GPUS
 
 
 class Trials:
@@ -103,40 +99,6 @@ def _flat(one: Callable, arguments: str, seeds: int, configs: int) -> Callable:
         return jax.tree.map(lambda x: x.reshape(seeds, configs, *x.shape[1:]), results)
 
     return batched
-
-
-@functools.cache
-def one_core_options() -> dict[str, Any]:
-    """What keeps XLA from spreading a program over cores that have chunks of their own to run.
-
-    XLA's other library for products, YNN, stays on: without it a convolution takes a quarter longer.
-    """
-    options = {"xla_cpu_multi_thread_eigen": False}
-    return options if accepted(options) else {}
-
-
-@functools.cache
-def loop_options(platform: str) -> dict[str, Any]:
-    """What makes XLA's loops of a known length faster on an accelerator.
-
-    Two turns in one, without a copy of the state between them: a tenth less time on an H100 for up to 256 small
-    networks, where launches are what takes time; no difference for many. And kernels that do not wait for each other
-    side by side: a quarter less for 16 small networks, a twentieth for 256.
-    """
-    wanted = {
-        "xla_gpu_enable_while_loop_double_buffering": True,
-        "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
-    }
-    return {name: value for name, value in wanted.items() if platform in GPUS and accepted({name: value})}
-
-
-def accepted(options: dict[str, Any]) -> bool:
-    """Whether this XLA knows these options."""
-    try:
-        jax.jit(lambda x: x).lower(jax.ShapeDtypeStruct((), jnp.float32)).compile(options)
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
 
 
 def _with_sharding(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 
 from jaxopt_lab.caching import remembered
-from jaxopt_lab.engine.axes import Trials, loop_options, one_core_options
+from jaxopt_lab.engine.axes import Trials
 from jaxopt_lab.engine.devices import GPUS, devices, on_cores
+from jaxopt_lab.engine.options import compiler_options, one_core_options
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import Stop, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
@@ -133,17 +134,19 @@ def _compile_advance(
         state = run.step(state, t, run.task.take(data[0], drawn), key)
         return state, state.loss, state.status
 
-    def compile_one(one, **options):
+    options = compiler_options(platform) | (one_core_options() if strategy.one_core else {})
+
+    def compile_one(one):
         return over.compile(one, "tvsaaaaa", arguments, donate=True, flat=strategy.own, options=options)
 
     if strategy.loop == "steps":
-        one = compile_one(step, **(one_core_options() if strategy.one_core else {}))
+        one = compile_one(step)
         return one, _stepping(one)
     if platform == "cpu":
-        one = compile_one(segment, **(one_core_options() if strategy.one_core else {}))
+        one = compile_one(segment)
         return one, one
-    one = compile_one(functools.partial(segment, count=length), **loop_options(platform))
-    rest = compile_one(segment, **loop_options(platform)) if uneven else one
+    one = compile_one(functools.partial(segment, count=length))
+    rest = compile_one(segment) if uneven else one
     return one, lambda state, values, draws, first, last, *others: (one if last - first == length else rest)(
         state, values, draws, first, last, *others
     )

@@ -70,8 +70,8 @@ def adabelief(
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * (g - m) ** 2 + eps_root, state.s, grads, m)
-        mean = corrected(m, grads, b1, t, nesterov)
+        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * (g - m) ** 2, state.s, grads, m)
+        scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t)
 
@@ -80,7 +80,7 @@ def adabelief(
                 factor = jnp.where(rho >= 5, r / (jnp.sqrt(s_scale) * (jnp.sqrt(s) + eps)), 1)
             else:
                 factor = 1 / (jnp.sqrt(s_scale * s) + eps)
-            return -rate * mean * factor
+            return -rate * scale * (mean * factor)
 
         return jax.tree.map(step, mean, s), AdaBeliefState(t, m, s)
 

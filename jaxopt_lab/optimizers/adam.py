@@ -64,7 +64,7 @@ def adam(
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
         m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
-        step = lambda m, v: -rate * (m_scale * m) / (jnp.sqrt(v_scale * v + eps_root) + eps)
+        step = lambda m, v: -rate * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
         return jax.tree.map(step, m, v), AdamState(t, m, v)
 
     return optimizer(init, update)

@@ -60,6 +60,6 @@ def adamax(
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         u = jax.tree.map(lambda u, g: jnp.maximum(b2 * u, jnp.abs(g) + eps), state.u, grads)
         m_scale = 1 / one_minus_power(b1, t)  # the mean starts at 0; a maximum needs no correction
-        return jax.tree.map(lambda m, u: -rate * (m_scale * m) / u, m, u), AdaMaxState(t, m, u)
+        return jax.tree.map(lambda m, u: -rate * m_scale * (m / u), m, u), AdaMaxState(t, m, u)
 
     return optimizer(init, update)

@@ -88,9 +88,10 @@ def adopt(
             return jnp.where(first, 0, n)  # v knows nothing yet
 
         n = jax.tree.map(scaled, grads, state.v)
-        average = lambda m, n: b1 * m + (1 - b1) * n
+        average = lambda m, n: (1 - b1) * n + b1 * m
         m = jax.tree.map(average, state.m, n)
-        v = jax.tree.map(lambda v, g: jnp.where(first, g**2, b2 * v + (1 - b2) * g**2), state.v, grads)
+        b2_now = jnp.where(first, 0, b2)
+        v = jax.tree.map(lambda v, g: b2_now * v + (1 - b2_now) * g**2, state.v, grads)
         ahead = jax.tree.map(average, m, n) if nesterov else m
         if weight_decay is not None:
             needs_params(params, "adopt", "decays")

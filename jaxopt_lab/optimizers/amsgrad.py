@@ -75,7 +75,7 @@ def amsgrad(
         v_scale = 1 / one_minus_power(b2, t) if bias_correction_nu else 1
         before, after = (1, v_scale) if max_before_correction else (v_scale, 1)
         v_max = jax.tree.map(lambda v_max, v: jnp.maximum(v_max, before * v), state.v_max, v)
-        step = lambda m, v_max: -rate * (m_scale * m) / (jnp.sqrt(after * v_max + eps_root) + eps)
+        step = lambda m, v_max: -rate * m_scale * (m / (jnp.sqrt(after * v_max + eps_root) + eps))
         return jax.tree.map(step, m, v_max), AMSGradState(t, m, v, v_max)
 
     return optimizer(init, update)

@@ -17,12 +17,14 @@ class NAdamState(NamedTuple):
     missing: Float[Array, ""] | None  # 1 - mu_1 ... mu_t; None without momentum_decay, where it is 1 - b1**t
 
 
-def corrected(m: Params, grads: Params, b1: Scalar, t: jax.Array, nesterov: bool) -> Params:
-    """The mean of g without the share that t steps leave to its start at 0; with `nesterov`, one step ahead."""
+def corrected(m: Params, grads: Params, b1: Scalar, t: jax.Array, nesterov: bool) -> tuple[Scalar, Params]:
+    """The mean of g without the share that t steps leave to its start at 0, as a scalar and what it multiplies.
+
+    With `nesterov`, one step ahead.
+    """
     if nesterov:
-        return weighted(m, grads, b1 / one_minus_power(b1, t + 1), (1 - b1) / one_minus_power(b1, t))
-    scale = 1 / one_minus_power(b1, t)
-    return jax.tree.map(lambda m: scale * m, m)
+        return 1.0, weighted(m, grads, b1 / one_minus_power(b1, t + 1), (1 - b1) / one_minus_power(b1, t))
+    return 1 / one_minus_power(b1, t), m
 
 
 def weighted(m: Params, grads: Params, m_weight: Scalar, g_weight: Scalar) -> Params:
@@ -87,14 +89,14 @@ def nadam(
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
         if momentum_decay is None:
-            missing, ahead = None, corrected(m, grads, b1, t, nesterov=True)
+            missing, (_, ahead) = None, corrected(m, grads, b1, t, nesterov=True)
         else:
             mu, mu_next = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
             after = lambda missing, mu: missing + (1 - missing) * (1 - mu)  # 1 - product of mu, without cancellation
             missing = after(state.missing, mu)
             ahead = weighted(m, grads, mu_next / after(missing, mu_next), (1 - mu) / missing)
         v_scale = 1 / one_minus_power(b2, t)
-        step = lambda ahead, v: -rate * ahead / (jnp.sqrt(v_scale * v + eps_root) + eps)
+        step = lambda ahead, v: -rate * (ahead / (jnp.sqrt(v_scale * v + eps_root) + eps))
         return jax.tree.map(step, ahead, v), NAdamState(t, m, v, missing)
 
     return optimizer(init, update)

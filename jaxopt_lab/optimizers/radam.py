@@ -83,7 +83,7 @@ def radam(
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
-        mean = corrected(m, grads, b1, t, nesterov)
+        scale, mean = corrected(m, grads, b1, t, nesterov)
         v_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t)
 
@@ -92,7 +92,7 @@ def radam(
                 root = jnp.sqrt(v_scale) * (jnp.sqrt(v + eps_root) + eps)
             else:
                 root = jnp.sqrt(v_scale * v + eps_root) + eps
-            return -rate * mean * jnp.where(rho >= threshold, r / root, 1)
+            return -rate * scale * (mean * jnp.where(rho >= threshold, r / root, 1))
 
         return jax.tree.map(step, mean, v), RAdamState(t, m, v)
 

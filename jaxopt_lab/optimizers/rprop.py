@@ -55,15 +55,14 @@ def rprop(
         return RpropState(size, jax.tree.map(jnp.zeros_like, params))
 
     def update(grads, state, params=None):
-        sign = jax.tree.map(jnp.sign, grads)
-        kept = jax.tree.map(jnp.multiply, sign, state.sign)  # 1: the sign was kept; -1: it turned; 0: neither
+        kept = jax.tree.map(jnp.multiply, grads, state.sign)  # > 0: the sign was kept; < 0: it turned; 0: neither
 
         def resize(size, kept):
             factor = jnp.where(kept > 0, eta_plus, eta_minus)
             return jnp.where(kept == 0, size, jnp.clip(size * factor, min_step_size, max_step_size))
 
         size = jax.tree.map(resize, state.size, kept)
-        sign = jax.tree.map(lambda sign, kept: jnp.where(kept < 0, 0, sign), sign, kept)
+        sign = jax.tree.map(lambda g, kept: jnp.where(kept < 0, 0, jnp.sign(g)), grads, kept)
         return jax.tree.map(lambda size, sign: -size * sign, size, sign), RpropState(size, sign)
 
     return optimizer(init, update)

@@ -67,7 +67,7 @@ def yogi(
         v = jax.tree.map(lambda v, g: v - (1 - b2) * jnp.sign(v - g**2) * g**2, state.v, grads)
         m_scale = 1 / one_minus_power(b1, t) if bias_correction else 1
         v_scale = 1 / one_minus_power(b2, t) if bias_correction else 1
-        step = lambda m, v: -rate * (m_scale * m) / (jnp.sqrt(v_scale * v) + eps)
+        step = lambda m, v: -rate * m_scale * (m / (jnp.sqrt(v_scale * v) + eps))
         return jax.tree.map(step, m, v), YogiState(t, m, v)
 
     return optimizer(init, update)

@@ -1,0 +1,62 @@
+"""What XLA should know of a training step, or of a loop of them, that it does not find out."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_lab.engine.devices import GPUS
+
+
+def compiler_options(platform: str | None = None) -> dict[str, Any]:
+    """XLA's options for a training step, or a loop of them: sweeps are compiled with these.
+
+        step = jax.jit(step, donate_argnums=(0, 1), compiler_options=jl.compiler_options())
+
+    On a CPU: state that is read while its successor is made (Lion's mean, ADOPT's, Adan's) is overwritten in place,
+    where XLA would copy it before. With 3.2 10^7 parameters a step of Lion or ADOPT then takes less than half the time.
+
+    On a GPU: two turns of a loop in one, without a copy of the state between them (a tenth less time on an H100 for up
+    to 256 small networks, where launches are what takes time; no difference for many), and kernels that do not wait
+    for each other side by side (a quarter less for 16 small networks, a twentieth for 256).
+
+    Args:
+        platform: Whose options: "cpu", "gpu", ...; None is JAX's default backend.
+
+    Returns:
+        Names and values for `jax.jit(..., compiler_options=)` or `Lowered.compile`: those that this XLA knows, and none
+        for a platform that needs none.
+
+    """
+    return dict(_known(jax.default_backend() if platform is None else platform))
+
+
+@functools.cache
+def _known(platform: str) -> dict[str, Any]:
+    wanted = {"xla_cpu_copy_insertion_use_region_analysis": True} if platform == "cpu" else {}
+    if platform in GPUS:
+        wanted = {
+            "xla_gpu_enable_while_loop_double_buffering": True,
+            "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+        }
+    return {name: value for name, value in wanted.items() if accepted({name: value})}
+
+
+@functools.cache
+def one_core_options() -> dict[str, Any]:
+    """What keeps XLA from spreading a program over cores that have chunks of their own to run.
+
+    XLA's other library for products, YNN, stays on: without it a convolution takes a quarter longer.
+    """
+    options = {"xla_cpu_multi_thread_eigen": False}
+    return options if accepted(options) else {}
+
+
+def accepted(options: dict[str, Any]) -> bool:
+    """Whether this XLA knows these options."""
+    try:
+        jax.jit(lambda x: x).lower(jax.ShapeDtypeStruct((), jnp.float32)).compile(options)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
