@@ -31,8 +31,8 @@ def optimizers(
     from jaxopt_lab.verify.optimizers import conformance, table
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        under_way = progress.add_task("programs", total=conformance.programs(names))
-        measured = conformance.measure(names, lambda: progress.advance(under_way))
+        under_way = progress.add_task("walks", total=1)
+        measured = conformance.measure(names, lambda share: progress.update(under_way, completed=share))
     rows = [(conformance.describe(name), table.shown(measured[name])) for name in names]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "optax"))
     console = Console()

@@ -24,8 +24,8 @@ def test_mended_it_is_ours_and_as_it_stands_it_is_not(name):
     case = CASES[defect.case]
     assert case.ours is jl.OPTIMIZERS[name]
     assert case.twin is not defect.optax
-    assert walked(case, mixed, "float64").step <= case.bounds.step64
-    assert walked(case._replace(twin=defect.optax), mixed, "float64").step > defect.off
+    assert walked([case], mixed, "float64")[0].step <= case.bounds.step64
+    assert walked([case._replace(twin=defect.optax)], mixed, "float64")[0].step > defect.off
 
 
 @pytest.mark.parametrize("name", with_record)

@@ -61,7 +61,7 @@ def walked(optimizer: Any, w):
     def step(carry, t):
         w, state = carry
         extended = optax.with_extra_args_support(optimizer)
-        updates, state = extended.update(MLP.gradient(w), state, w, **MLP.extras(w, t))
+        updates, state = extended.update(MLP.gradient(w), state, w, **MLP.extras(MLP.loss(w), t))
         w = optax.apply_updates(w, updates)
         return (w, state), w
 

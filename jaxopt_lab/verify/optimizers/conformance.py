@@ -1,12 +1,11 @@
 """A method's row of the conformance table: what is said of it, and what is measured."""
 
-import functools
 import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +17,12 @@ from jaxopt_lab.verify.optimizers.case import Bounds
 from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.conventions import CONVENTIONS, NOT_TRACED, TWINS
 from jaxopt_lab.verify.optimizers.defects import sentence
-from jaxopt_lab.verify.optimizers.golden import ROWS, Row
-from jaxopt_lab.verify.optimizers.golden.replay import difference, sources
-from jaxopt_lab.verify.optimizers.walks import Differences, differences
+from jaxopt_lab.verify.optimizers.golden import ROWS, Row, replay
+from jaxopt_lab.verify.optimizers.walks import Differences, problem, walked
 
 PYTORCH = "PyTorch 2.13.0"
 LIMITS = ("float64 step", "float32 step", "float64 way", "float32 way")
+TOGETHER = 8  # walks in a program: with more, processor cores wait for each other at the end
 SIDE = 1024
 """Rows and columns of the float32 matrix on which a state is weighed."""
 
@@ -67,39 +66,50 @@ def describe(name: str) -> Description:
     )
 
 
-def programs(names: Iterable[str]) -> int:
-    """How many programs `measure` runs."""
-    return sum(2 + sum(row.method == name for row in ROWS.values()) for name in names)
-
-
-def measure(names: Iterable[str], done: Callable[[], None] = lambda: None) -> dict[str, Figures]:
+def measure(names: Collection[str], done: Callable[[float], None] = lambda share: None) -> dict[str, Figures]:
     """Walk the methods beside their twins in both precisions, and along their records.
 
-    `done` is called, from any thread, whenever one of the `programs` has run.
+    Some walk in one program: what they have in common, a problem's gradient, is compiled once for them. `done` is
+    called, from any thread, with the share of the programs that has run.
     """
+    walks = [(name, precision) for name in names for precision in ("float64", "float32")]
+    records = [record for record, row in ROWS.items() if row.method in names]
 
-    def counted(function, *arguments):
-        found = function(*arguments)
-        done()
-        return found
+    def walk(together):
+        cases, (_, precision) = [METHODS[name] for name, _ in together], together[0]
+        return zip(together, walked(cases, problem(*together[0]), precision), strict=True)
 
-    def replayed(record):
-        return difference(record, ROWS[record].make())
+    def replay_all(together):
+        return replay.differences({record: ROWS[record].make() for record in together}).items()
 
+    tasks = [(walk, some) for some in _together(walks, lambda walk: (walk[1], problem(*walk)))]
+    tasks += [(replay_all, some) for some in _together(records, replay.problem)]
+    found: dict[Any, Any] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        submit = functools.partial(pool.submit, counted)
-        walks = {(name, p): submit(differences, name, p) for name in names for p in ("float64", "float32")}
-        records = {record: submit(replayed, record) for record, row in ROWS.items() if row.method in names}
-    found = {record: future.result() for record, future in records.items()}
+        for i, future in enumerate(as_completed([pool.submit(*task) for task in tasks])):
+            found.update(future.result())
+            done((i + 1) / len(tasks))
     return {
         name: _figures(
             name,
-            walks[name, "float64"].result(),
-            walks[name, "float32"].result(),
-            {record: gap for record, gap in found.items() if ROWS[record].method == name},
+            found[name, "float64"],
+            found[name, "float32"],
+            {record: found[record] for record in records if ROWS[record].method == name},
         )
         for name in names
     }
+
+
+def _together(walks: Iterable[Any], place: Callable[[Any], Any]) -> list[list[Any]]:
+    """Walks of one place in groups of about `TOGETHER`, as equal as can be."""
+    by_place: dict[Any, list[Any]] = {}
+    for walk in walks:
+        by_place.setdefault(place(walk), []).append(walk)
+    groups = []
+    for all_there in by_place.values():
+        count = math.ceil(len(all_there) / TOGETHER)
+        groups += [all_there[i::count] for i in range(count)]
+    return groups
 
 
 def _figures(name: str, wide: Differences, narrow: Differences, replayed: dict[str, float]) -> Figures:
@@ -164,7 +174,7 @@ def _recorders(rows: Iterable[str]) -> list[str]:
     """Whose code was recorded, its version or commit, and which of its runs."""
     runs: dict[str, list[str]] = {}
     for record in rows:
-        facts = sources()[record.split("/")[0]]
+        facts = replay.sources()[record.split("/")[0]]
         commit = facts["commit"].split(" ")[0]
         whose = f"{facts['source'].split(' (')[0].removeprefix('PyPI ').removeprefix('repo ')} at {commit[:7]}"
         runs.setdefault(PYTORCH if record.startswith("torch_") else whose, []).append(record)

@@ -1,5 +1,6 @@
-"""Two hundred steps of an optimizer beside its twin."""
+"""Two hundred steps of optimizers beside their twins."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import optax
 from jaxopt_lab.verify.optimizers.case import Bounds, Case
 from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
 from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
-from jaxopt_lab.verify.optimizers.problems import PROBLEMS, TOGETHER, Problem
+from jaxopt_lab.verify.optimizers.problems import HELD_FLAT, PROBLEMS, TOGETHER, Problem, tensors
 
 STEPS = 200
 
@@ -31,70 +32,88 @@ class Differences(NamedTuple):
 
 def differences(case_name: str, precision: str) -> Differences:
     """Walk ours beside the twin of that row of `CASES`, in "float64" or "float32"."""
+    return walked([CASES[case_name]], problem(case_name, precision), precision)[0]
+
+
+def problem(case_name: str, precision: str) -> Problem:
+    """Where that row is walked: on the network or, where more is to be seen, on all problems."""
     case = CASES[case_name]
-    thorough = case.thorough or (case_name in METHODS and precision == "float64")
-    return walked(case, TOGETHER if thorough else PROBLEMS["mlp"], precision)
+    if not case.thorough and (case_name not in METHODS or precision == "float32"):
+        return PROBLEMS["mlp"]
+    try:
+        with TRACING:
+            ours = case.make_ours()
+            jax.eval_shape(lambda w: _extended(ours, HELD_FLAT, 0, w, w, 0.0, ours.init(w)), HELD_FLAT.start())
+    except ValueError:  # it measures each tensor by itself, or masks some
+        return TOGETHER
+    return HELD_FLAT
 
 
-def walked(case: Case, problem: Problem, precision: str) -> Differences:
-    """Walk ours beside the twin of a case.
+def walked(cases: Sequence[Case], problem: Problem, precision: str) -> list[Differences]:
+    """Walk ours beside the twin of each case, all in one program.
 
     `step`: hyperparameters as Python numbers, each step from the twin's point with the twin's gradient.
     `traced`: the same, every numeric hyperparameter traced and under `vmap`.
     `free`: traced and under `vmap` too, each on its own way from the start.
     """
     with TRACING, jax.enable_x64(precision == "float64"):
-        values = {name: jnp.asarray(value) for name, value in case.traceable().items()}
+        values = [{name: jnp.asarray(value) for name, value in case.traceable().items()} for case in cases]
         start = problem.start()
-        lowered = jax.jit(lambda start, values: _walk(case, problem, start, values)).lower(start, values)
-    sizes, ends = jax.device_get(compiled(lowered)(start, values))
+        lowered = jax.jit(lambda start, values: _walk(cases, problem, start, values)).lower(start, values)
+    updates, ends = jax.device_get(compiled(lowered)(start, values))
     start = jax.device_get(start)
+    borders = np.cumsum([tensor.size for tensor in tensors(start)])[:-1]
+    largest = lambda gap: np.stack([abs(tensor).max(1) for tensor in np.split(gap, borders, axis=1)], 1)
     every_step = precision == "float64"
-    return Differences(
-        step=_over_largest(sizes["ours - twin"], sizes["twin"], every_step),
-        traced=_over_largest(sizes["traced - twin"], sizes["twin"], every_step),
-        free=_over_way(ends["traced"], ends["twin"], start),
-    )
+    return [
+        Differences(
+            step=_over_largest(largest(ours - twin), largest(twin), every_step),
+            traced=_over_largest(largest(traced - twin), largest(twin), every_step),
+            free=_over_way(ours_end, twin_end, start),
+        )
+        for (twin, ours, traced), (ours_end, twin_end) in zip(updates, ends, strict=True)
+    ]
 
 
-def _walk(case: Case, problem: Problem, start, values):
-    ours, twin = (optax.with_extra_args_support(o) for o in (case.make_ours(), case.make_twin()))
+def _walk(cases: Sequence[Case], problem: Problem, start, values):
+    """The updates of every step, by case: the twin's, ours, ours traced, each a row; and both ends, ours first."""
     two = lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tree)
-    put_first = lambda tree, leaves: jax.tree.map(lambda leaf, first: leaf.at[0].set(first), tree, leaves)
-    first = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)
+    one = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)
+    row = lambda tree: jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
 
-    def extended(optimizer, g, state, w, t):
-        return optax.with_extra_args_support(optimizer).update(g, state, w, grad=g, **problem.extras(w, t))
-
-    def traced_update(values, g, state, w, t):
-        return extended(case.make_traced(values), g, state, w, t)
+    def advance(case: Case, values, ws, gs, losses, states, t):
+        """`ws[0]`: the twin's parameters; `ws[1]`: of ours, free."""
+        extended = lambda optimizer, w, g, loss, state: _extended(optimizer, problem, t, w, g, loss, state)
+        w, g, loss, (twin_state, ours_state, traced_states) = one(ws, 0), one(gs, 0), losses[0], states
+        twin_update, twin_state = extended(case.make_twin(), w, g, loss, twin_state)
+        ours_update, ours_state = extended(case.make_ours(), w, g, loss, ours_state)
+        traced = lambda values, w, g, loss, state: extended(case.make_traced(values), w, g, loss, state)
+        traced_updates, traced_states = jax.vmap(traced)(two(values), ws, gs, losses, traced_states)
+        moves = jax.tree.map(lambda leaf, first: leaf.at[0].set(first), traced_updates, twin_update)
+        rows = [row(update) for update in (twin_update, ours_update, one(traced_updates, 0))]
+        return optax.apply_updates(ws, moves), (twin_state, ours_state, traced_states), rows
 
     def step(carry, t):
-        ws, (twin_state, ours_state, traced_states) = carry  # ws[0]: the twin's parameters; ws[1]: of ours, free
-        gs = jax.vmap(problem.gradient)(ws)
-        w, g = first(ws), first(gs)
-        twin_update, twin_state = extended(twin, g, twin_state, w, t)
-        ours_update, ours_state = extended(ours, g, ours_state, w, t)
-        traced_updates, traced_states = jax.vmap(traced_update, (0, 0, 0, 0, None))(
-            two(values), gs, traced_states, ws, t
-        )
-        ws = optax.apply_updates(ws, put_first(traced_updates, twin_update))
-        sizes = {
-            "twin": _largest(twin_update),
-            "ours - twin": _largest(jax.tree.map(jnp.subtract, ours_update, twin_update)),
-            "traced - twin": _largest(jax.tree.map(jnp.subtract, first(traced_updates), twin_update)),
-        }
-        return (ws, (twin_state, ours_state, traced_states)), sizes
+        ws, states = carry
+        losses, gs = jax.vmap(jax.vmap(jax.value_and_grad(problem.loss)))(ws)
+        moved = [
+            advance(case, values[i], one(ws, i), one(gs, i), losses[i], states[i], t) for i, case in enumerate(cases)
+        ]
+        ws = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(w for w, _, _ in moved))
+        return (ws, [states for _, states, _ in moved]), [rows for _, _, rows in moved]
 
-    traced_states = jax.vmap(lambda values: case.make_traced(values).init(start), axis_size=2)(two(values))
-    states = (twin.init(start), ours.init(start), traced_states)
-    (ws, _), sizes = jax.lax.scan(step, (two(start), states), jnp.arange(STEPS))
-    return sizes, {"twin": first(ws), "traced": jax.tree.map(lambda leaf: leaf[1], ws)}
+    def first_states(case: Case, values):
+        traced = jax.vmap(lambda values: case.make_traced(values).init(start), axis_size=2)(two(values))
+        return case.make_twin().init(start), case.make_ours().init(start), traced
+
+    states = [first_states(case, v) for case, v in zip(cases, values, strict=True)]
+    ws = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(cases), 2, *leaf.shape)), start)
+    (ws, _), updates = jax.lax.scan(step, (ws, states), jnp.arange(STEPS))
+    return updates, [(one(one(ws, i), 1), one(one(ws, i), 0)) for i in range(len(cases))]
 
 
-def _largest(tree):
-    """The largest element of every leaf: one vector."""
-    return jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)])
+def _extended(optimizer, problem: Problem, t, w, g, loss, state):
+    return optax.with_extra_args_support(optimizer).update(g, state, w, grad=g, **problem.extras(loss, t))
 
 
 def _over_largest(gap, largest, every_step: bool) -> float:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -39,38 +40,54 @@ def sources() -> dict[str, Any]:
 
 
 def difference(name: str, optimizer: Any) -> float:
-    """How far the optimizer is from the record at the worst of its steps, in float64.
+    """How far the optimizer is from that record at the worst of its steps; see `differences`."""
+    return differences({name: optimizer})[name]
+
+
+def problem(name: str) -> tuple[Any, Any]:
+    """Where a record starts, and the loss that it descends."""
+    return (matrix_start, matrix_loss) if name.split("/")[0] in MATRIX else (start, loss)
+
+
+def differences(optimizers: Mapping[str, Any]) -> dict[str, float]:
+    """How far optimizers are from the records of these names, on one problem, at the worst of their steps, in float64.
 
     The largest difference of a parameter, over the largest way of one from the start.
     """
     arrays = recorded()
-    steps = arrays["steps"]
+    (begin, objective), steps = problem(next(iter(optimizers))), arrays["steps"]
     with TRACING, jax.enable_x64(True):
-        matrix = name.split("/")[0] in MATRIX
-        origin, objective = (matrix_start(), matrix_loss) if matrix else (start(), loss)
-        lowered = jax.jit(lambda w: _walk(optimizer, objective, w, steps[-1])).lower(origin)
-    seen, origin = jax.device_get((compiled(lowered)(origin), origin))
-    origin = np.concatenate([origin[part].ravel() for part in ("W1", "b1", "W2", "b2")])
-    worst = 0.0
-    for kind, ours in zip(("", " eval"), seen, strict=True):
-        for t, there in zip(steps, arrays.get(name + kind, []), strict=False):
-            of = WEIGHTS if len(there) == len(WEIGHTS) else slice(None)
-            gap, way = abs(ours[t - 1][of] - there).max(), abs(there - origin[of]).max()
-            if gap != 0:  # some do not move in their first step
-                worst = max(worst, float(gap / way) if np.isfinite(gap) and way > 0 else np.inf)
+        origin = begin()
+        lowered = jax.jit(lambda w: _walk(list(optimizers.values()), objective, w, steps[-1])).lower(origin)
+    seen, origin = jax.device_get((compiled(lowered)(origin), flat(origin)))
+    worst = dict.fromkeys(optimizers, 0.0)
+    for name, rows in zip(optimizers, seen, strict=True):
+        for kind, ours in zip(("", " eval"), rows, strict=True):
+            for t, there in zip(steps, arrays.get(name + kind, []), strict=False):
+                of = WEIGHTS if len(there) == len(WEIGHTS) else slice(None)
+                gap, way = abs(ours[t - 1][of] - there).max(), abs(there - origin[of]).max()
+                if gap != 0:  # some do not move in their first step
+                    worst[name] = max(worst[name], float(gap / way) if np.isfinite(gap) and way > 0 else np.inf)
     return worst
 
 
-def _walk(optimizer, objective, w, steps):
-    """Parameters and answers after every step."""
-    optimizer = optax.with_extra_args_support(optimizer)
+def _walk(optimizers, objective, w, steps):
+    """By optimizer, parameters and answers after every step."""
+    optimizers = [optax.with_extra_args_support(optimizer) for optimizer in optimizers]
 
     def step(carry, t):
-        w, state = carry
-        value, grad = jax.value_and_grad(objective)(w)
-        key = jax.random.fold_in(jax.random.key(0), t)
-        updates, state = optimizer.update(grad, state, w, value=value, grad=grad, value_fn=objective, key=key)
-        w = optax.apply_updates(w, updates)
-        return (w, state), (flat(w), flat(answer(state, w)))
+        ws, states = carry
+        values, grads = jax.vmap(jax.value_and_grad(objective))(ws)
+        key, moved, rows = jax.random.fold_in(jax.random.key(0), t), [], []
+        for i, optimizer in enumerate(optimizers):
+            w, grad = jax.tree.map(lambda leaf: leaf[i], (ws, grads))  # noqa: B023
+            extras = {"value": values[i], "grad": grad, "value_fn": objective, "key": key}
+            updates, state = optimizer.update(grad, states[i], w, **extras)
+            w = optax.apply_updates(w, updates)
+            moved.append((w, state))
+            rows.append((flat(w), flat(answer(state, w))))
+        ws = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(w for w, _ in moved))
+        return (ws, [state for _, state in moved]), rows
 
-    return jax.lax.scan(step, (w, optimizer.init(w)), jnp.arange(steps))[1]
+    ws = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(optimizers), *leaf.shape)), w)
+    return jax.lax.scan(step, (ws, [optimizer.init(w) for optimizer in optimizers]), jnp.arange(steps))[1]
