@@ -51,7 +51,10 @@ def sm3(
     def init(params: Params) -> SM3State:
         needs_leaves(params, "sm3")
         zeros = zeros_like(params, moment_dtype)
-        return SM3State(step_count(learning_rate), jax.tree.map(maxima, zeros), zeros)
+        # Of the shapes of `maxima`, whose value XLA would look for while it compiles: seconds for a million zeros.
+        along = lambda m, i: jnp.zeros_like(m, shape=[n if j == i else 1 for j, n in enumerate(m.shape)])
+        mu = jax.tree.map(lambda m: tuple(along(m, i) for i in range(max(m.ndim, 1))), zeros)
+        return SM3State(step_count(learning_rate), mu, zeros)
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
