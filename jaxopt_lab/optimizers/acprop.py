@@ -71,7 +71,8 @@ def acprop(
     def update(grads, state, params=None):
         t, first = next_step(state.t), state.t == 0
         s_scale = 1 / one_minus_power(b2, jnp.maximum(t - 1, 1))  # s, still the last step's, starts at 0
-        root = lambda s: jnp.where(first, 1, jnp.sqrt(s_scale * s) + eps)
+        # Chosen before the root too, whose derivative at 0 is infinite.
+        root = lambda s: jnp.where(first, 1, jnp.sqrt(jnp.where(first, 1, s_scale * s)) + eps)
         a = jax.tree.map(lambda g, s: g / root(s), grads, state.s)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * (g - m) ** 2, state.s, grads, m)

@@ -25,8 +25,11 @@ def rectifier(b2: Scalar, t: jax.Array) -> tuple[jax.Array, jax.Array]:
     # put into both, cancels them by hand. Below 0.2, four terms of h are rho_t to 1e-13.
     h = lambda y: y * (1 / 12 - y**2 * (1 / 720 - y**2 * (1 / 30240 - y**2 / 1209600)))
     rho = jnp.where(t * x < 0.2, t - 2 * (t * h(t * x) - h(x)), rho_end - 2 * t / jnp.expm1(t * x))
-    above = jnp.maximum(rho, 4)  # below 4 the variance is infinite, and there is no step to rectify
-    return rho, jnp.sqrt((above - 4) * (above - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * above))
+    free = rho > 4  # until then the variance is infinite, and there is no step to rectify
+    above = jnp.where(free, rho, 5)
+    square = (above - 4) * (above - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * above)
+    # Chosen before the root too, whose derivative at 0 is infinite.
+    return rho, jnp.where(free, jnp.sqrt(jnp.where(free, square, 1)), 0)
 
 
 @searched(

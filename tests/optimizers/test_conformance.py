@@ -84,6 +84,23 @@ def test_vmapped_row_is_the_solo_run(case, float64):
 
 
 @each_first_row
+def test_steps_can_be_differentiated_by_every_hyperparameter(case, float64):
+    """Backwards too, where a root of 0 that nobody looks at has an infinite derivative."""
+    start = {"weights": wave(2, 2), "biases": wave(2)}
+
+    def end(values):
+        optimizer = case.make_traced(values)
+        w, state = start, optimizer.init(start)
+        for t in range(3):
+            updates, state = extended(optimizer, gradients(t, w), state, w, t)
+            w = optax.apply_updates(w, updates)
+        return sum(jnp.sum(jnp.cosh(leaf)) for leaf in jax.tree.leaves(w))
+
+    slopes = jax.grad(end)({name: jnp.asarray(value) for name, value in case.traceable().items()})
+    assert {name: slope for name, slope in slopes.items() if not np.isfinite(slope)} == {}
+
+
+@each_first_row
 def test_second_call_is_not_retraced(case):
     """What a step gives back has the types of what it was given, weak ones and all."""
     start, traces = {"weights": wave(2, 2), "biases": wave(2)}, []
