@@ -178,6 +178,7 @@ def on_a_gpu() -> list[Section]:
 
 
 UPDATES = {"1e+04": "10^4", "1e+06": "10^6", "3e+07": "3.2 10^7", "100 leaves": "100 x 64", "1000 leaves": "1,000 x 64"}
+TIMED = ("1e+04", "100 leaves", "1000 leaves")  # compiled several times
 FORMS = {
     "again": "Optax's beside itself",
     "tree": "ours",
@@ -189,28 +190,25 @@ FORMS = {
 
 def updates() -> list[str]:
     """Of every optimizer's update alone, by size and form: rate over Optax's, and compile time over Optax's."""
-    found = figures("update-cpu")
-    wanted = "| parameters | form | methods | rate | at 1 or more | as itself or more | compile time |"
-    lines, short = [wanted, "|" + "---|" * 7], []
+    found, slow = figures("update-cpu"), []
+    lines = ["| parameters | form | methods | rate | at 1 or more | at .95 or more | compile time |", "|" + "---|" * 7]
     for problem, size in UPDATES.items():
         rows = {name: row[problem] for name, row in found.items() if problem in row}
-        control = [row["ratio"]["again"]["median"] for row in rows.values() if "again" in row["ratio"]]
         for form, called in FORMS.items():
             rates = {name: row["ratio"][form]["median"] for name, row in rows.items() if form in row["ratio"]}
             if not rates:
                 continue
+            level, near = (sum(rate >= least for rate in rates.values()) for least in (1, 0.95))
             compiling = [rows[name]["compile_ratio"][form]["median"] for name in rates]
-            level = sum(rate >= 1 for rate in rates.values())
-            alike = sum(rate >= min(control) for rate in rates.values()) if control else ""
-            timed = across(compiling) if problem in ("1e+04", "100 leaves", "1000 leaves") else ""
-            lines.append(
-                f"| {size} | {called} | {len(rates)} | {across(rates.values())} | {level} | {alike} | {timed} |"
-            )
-            if control and form == "tree":
-                below = {name: rate for name, rate in rates.items() if rate < min(control)}
-                short += [f"{name} at {size} ({rate:.2f})" for name, rate in below.items()]
-    lines += ["", f"Slower than Optax's ever was beside itself: {', '.join(short) or 'none'}."]
-    return lines
+            timed = across(compiling) if problem in TIMED else ""
+            cells = (size, called, len(rates), across(rates.values()), level, near, timed)
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+            if form in ("tree", "told"):
+                slow += [f"{name} at {size} ({rate:.2f})" for name, rate in rates.items() if rate < 0.9]
+    lines += ["", f"Ours below .9 in either form: {', '.join(slow) or 'none'}."]
+    compiling = {name: row["1e+04"]["compile_ratio"]["tree"]["median"] for name, row in found.items()}
+    late = [f"{name} ({ratio:.2f})" for name, ratio in compiling.items() if ratio > 1.1]
+    return [*lines, "", f"Compiled in more than 1.1 times Optax's time: {', '.join(late) or 'none'}."]
 
 
 def across(values: Iterable[float]) -> str:
@@ -236,11 +234,12 @@ What is left of the import are our own files, a fifth of a millisecond each, and
 """
 UPDATE = """
 Rates are medians over all methods (least to most), each of which is a median of several turns. Optax's beside itself is
-the same program twice, so it tells what is noise. XLA's CPU makes a kernel of every array that is written, and each
-reads what it needs: Adam's three kernels make ten passes through memory where seven would do, so that no method with
-state comes to what adding in place moves (see `share` in the figures). Tried, and left: a loop over blocks that fit the cache (XLA
-copies whole arrays each turn), the same parameters in 60 to 490 tensors (XLA makes all means first, then all steps), the
-scheduler that saves memory instead of waiting (no difference beyond noise).
+the same program twice: it tells what is noise. XLA's CPU makes a kernel of every array that is written, and each reads
+what it needs: Adam's three kernels make ten passes through memory where seven would do, so that no method with state
+comes to what adding in place moves (see `share` in the figures). Tried, and left: a loop over blocks that fit the cache
+(XLA copies whole arrays each turn), the same parameters in 60 to 490 tensors (XLA makes all means first, then all
+steps), the scheduler that saves memory instead of waiting (no difference beyond noise). Rectified Adam's exact rho_t,
+and the count of steps in optimistic gradient descent's state, are what those two compile longer for.
 """
 GPU = """
 A sweep takes 5 to 9 ms on the host that a bare loop does not: checks, threads, labels, final parameters. Of 16
