@@ -93,6 +93,7 @@ def adan(
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         z = jax.tree.map(lambda g, before: jnp.where(t == 1, 0, g - before), grads, state.g)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        # z first: so XLA's kernels of all leaves are equal, and compiled once.
         d = jax.tree.map(lambda d, z: (1 - b2) * z + b2 * d, state.d, z)
         n = jax.tree.map(lambda n, g, z: b3 * n + (1 - b3) * (g + b2 * z) ** 2, state.n, grads, z)
         m_scale, d_scale, n_scale = (1 / one_minus_power(b, t) for b in (b1, b2, b3))

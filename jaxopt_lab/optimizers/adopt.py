@@ -88,6 +88,7 @@ def adopt(
             return jnp.where(first, 0, n)  # v knows nothing yet
 
         n = jax.tree.map(scaled, grads, state.v)
+        # n first: so XLA's kernels of all leaves are equal, and compiled once.
         average = lambda m, n: (1 - b1) * n + b1 * m
         m = jax.tree.map(average, state.m, n)
         b2_now = jnp.where(first, 0, b2)

@@ -89,7 +89,8 @@ def nadam(
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
         if momentum_decay is None:
-            missing, (_, ahead) = None, corrected(m, grads, b1, t, nesterov=True)
+            missing = None
+            _, ahead = corrected(m, grads, b1, t, nesterov=True)
         else:
             mu, mu_next = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
             after = lambda missing, mu: missing + (1 - missing) * (1 - mu)  # 1 - product of mu, without cancellation

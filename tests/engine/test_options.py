@@ -10,6 +10,7 @@ import jaxopt_lab as jl
 from jaxopt_lab.engine.options import accepted
 
 SIZE = 2**16
+on_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA copies is another matter elsewhere")
 
 
 def compiled(optimizer, options):
@@ -24,7 +25,7 @@ def compiled(optimizer, options):
     return jax.jit(step, donate_argnums=(0, 1), compiler_options=options).lower(*arguments).compile(), arguments
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA copies is another matter elsewhere")
+@on_a_cpu
 @pytest.mark.parametrize("name", ["lion", "adopt", "acprop", "adan", "rprop"])
 def test_state_that_is_read_beside_its_successor_is_not_copied(name):
     plain, arguments = compiled(jl.OPTIMIZERS[name](0.01), None)
@@ -34,7 +35,7 @@ def test_state_that_is_read_beside_its_successor_is_not_copied(name):
     jax.tree.map(np.testing.assert_array_equal, plain(*arguments), told(*again))
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA copies is another matter elsewhere")
+@on_a_cpu
 def test_adabelief_is_not_copied_without_being_told():
     """Its s is read as it is written, since its last operation takes two arrays: XLA makes it but once."""
     program, _ = compiled(jl.adabelief(0.01), None)

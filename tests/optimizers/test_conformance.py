@@ -62,40 +62,30 @@ def test_a_wide_bound_says_why(case):
 # What a sweep asks of an optimizer
 
 
+def after_three_steps(case, values):
+    """The parameters to which ours comes with these hyperparameters."""
+    optimizer, w = case.make_traced(values), {"weights": wave(2, 2), "biases": wave(2)}
+    state = optimizer.init(w)
+    for t in range(3):
+        updates, state = extended(optimizer, gradients(t, w), state, w, t)
+        w = optax.apply_updates(w, updates)
+    return w
+
+
 @pytest.mark.thorough
 @each_first_row
 def test_vmapped_row_is_the_solo_run(case, float64):
-    start = {"weights": wave(2, 2), "biases": wave(2)}
-    names = case.traceable()
-    rows = {name: value * jnp.asarray([1.0, 0.9, 0.8]) for name, value in names.items()}
-
-    def run(values):
-        optimizer = case.make_traced(values)
-        w, state = start, optimizer.init(start)
-        for t in range(3):
-            updates, state = extended(optimizer, gradients(t, w), state, w, t)
-            w = optax.apply_updates(w, updates)
-        return w
-
-    together = jax.vmap(run, axis_size=3)(rows)
+    rows = {name: value * jnp.asarray([1.0, 0.9, 0.8]) for name, value in case.traceable().items()}
+    together = jax.vmap(lambda values: after_three_steps(case, values), axis_size=3)(rows)
     for row in range(3):
-        solo = run({name: values[row] for name, values in rows.items()})
+        solo = after_three_steps(case, {name: values[row] for name, values in rows.items()})
         assert_same(jax.tree.map(lambda leaf, row=row: leaf[row], together), solo, 1e-15)
 
 
 @each_first_row
 def test_steps_can_be_differentiated_by_every_hyperparameter(case, float64):
     """Backwards too, where a root of 0 that nobody looks at has an infinite derivative."""
-    start = {"weights": wave(2, 2), "biases": wave(2)}
-
-    def end(values):
-        optimizer = case.make_traced(values)
-        w, state = start, optimizer.init(start)
-        for t in range(3):
-            updates, state = extended(optimizer, gradients(t, w), state, w, t)
-            w = optax.apply_updates(w, updates)
-        return sum(jnp.sum(jnp.cosh(leaf)) for leaf in jax.tree.leaves(w))
-
+    end = lambda values: sum(jnp.sum(jnp.cosh(leaf)) for leaf in jax.tree.leaves(after_three_steps(case, values)))
     slopes = jax.grad(end)({name: jnp.asarray(value) for name, value in case.traceable().items()})
     assert {name: slope for name, slope in slopes.items() if not np.isfinite(slope)} == {}
 

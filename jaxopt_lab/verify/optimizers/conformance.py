@@ -75,15 +75,15 @@ def measure(names: Collection[str], done: Callable[[float], None] = lambda share
     walks = [(name, precision) for name in names for precision in ("float64", "float32")]
     records = [record for record, row in ROWS.items() if row.method in names]
 
-    def walk(together):
-        cases, (_, precision) = [METHODS[name] for name, _ in together], together[0]
-        return zip(together, walked(cases, problem(*together[0]), precision), strict=True)
+    def walk(place, together):
+        where, precision = place
+        return zip(together, walked([METHODS[name] for name, _ in together], where, precision), strict=True)
 
-    def replay_all(together):
+    def replay_all(_, together):
         return replay.differences({record: ROWS[record].make() for record in together}).items()
 
-    tasks = [(walk, some) for some in _together(walks, lambda walk: (walk[1], problem(*walk)))]
-    tasks += [(replay_all, some) for some in _together(records, replay.problem)]
+    tasks: list[tuple[Any, ...]] = [(walk, *some) for some in _together(walks, lambda walk: (problem(*walk), walk[1]))]
+    tasks += [(replay_all, *some) for some in _together(records, replay.problem)]
     found: dict[Any, Any] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         for i, future in enumerate(as_completed([pool.submit(*task) for task in tasks])):
@@ -100,15 +100,15 @@ def measure(names: Collection[str], done: Callable[[float], None] = lambda share
     }
 
 
-def _together(walks: Iterable[Any], place: Callable[[Any], Any]) -> list[list[Any]]:
-    """Walks of one place in groups of about `TOGETHER`, as equal as can be."""
+def _together(walks: Iterable[Any], place: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
+    """A place and walks that are walked there, up to `TOGETHER` of them, in groups as equal as can be."""
     by_place: dict[Any, list[Any]] = {}
     for walk in walks:
         by_place.setdefault(place(walk), []).append(walk)
     groups = []
-    for all_there in by_place.values():
+    for there, all_there in by_place.items():
         count = math.ceil(len(all_there) / TOGETHER)
-        groups += [all_there[i::count] for i in range(count)]
+        groups += [(there, all_there[i::count]) for i in range(count)]
     return groups
 
 
