@@ -5,12 +5,14 @@ Every optimizer that both have, float32: the update and its application, jitted,
 another order: Optax's (`optax`) and ours (`tree`), jitted alike; of matrices also both as sweeps compile them, with
 `jl.compiler_options` (`optax told`, `told`), and Optax's once more (`again`), which tells what the machine makes of
 equal programs; of small leaves also ours with parameters held flat (`flat`: `jl.flat`), the gradients being given leaf
-by leaf all the same; and adding to as many numbers in place, which is what the machine can read and write. Compile
-times are of several fresh compiles in turns, at 10^4 parameters; Python's tracing is apart.
+by leaf all the same; and adding in place to as many bytes as the method holds, which is what the machine can read and
+write: fewer would stay in a cache that these leave. Compile times are of several fresh compiles in turns, at 10^4
+parameters; Python's tracing is apart.
 
 `share`: bytes of the parameters, the gradients and the state, each read once, and of what is written, per second, over
 those of adding in place. XLA on a CPU makes a kernel of every array that is written, so that a method with state reads
-more than that. A thousand leaves take Optax's methods seconds to trace and compile: `AT_1000` stand for all.
+more than that; fused.py has them in one. A thousand leaves take Optax's methods seconds to trace and compile: `AT_1000`
+stand for all.
 
 `--only` measures some methods again, `--sizes` and `--leaves` some problems; other figures stay in the file.
 """
@@ -42,7 +44,7 @@ RATE = 1e-3
 MOVED = 10**6  # parameters at the most that each turn begins with at other places: copying more takes minutes
 SHUFFLE = random.Random(0)
 SECONDS, TURNS = 2.0, 7  # for a row's turns, and how many there are at the least
-OURS = ("flat", "tree", "told")
+OURS = ("flat", "tree", "told", "fused")
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
 
@@ -79,6 +81,11 @@ def made(factory: Callable[..., Any]) -> Any:
     return factory(RATE) if rate is not None and rate.default in (rate.empty, None) else factory()
 
 
+def size_of(tree: Any) -> int:
+    """Bytes of a tree of arrays."""
+    return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
 class Step:
     """A jitted update with what it is called on: parameters and state move from call to call."""
 
@@ -100,9 +107,9 @@ class Step:
         self.held = jax.tree.map(jnp.copy, self.first)
         # One that nobody has traced.
         self.jitted = lambda: jax.jit(lambda *args: step(*args), donate_argnums=(0, 1), compiler_options=options)
-        size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
-        self.state_bytes = size(self.held[1])
-        self.bytes = 2 * size(params) + size(self.grads) + 2 * self.state_bytes
+        self.size = sum(w.size for w in jax.tree.leaves(params))
+        self.state_bytes = size_of(self.held[1])
+        self.bytes = 2 * size_of(params) + size_of(self.grads) + 2 * self.state_bytes
         self.compiled: Any = None
         self.trace_seconds: list[float] = []
         self.compile_seconds: list[float] = []
@@ -127,10 +134,12 @@ class Step:
 
 
 class Addition:
-    """Adding in place to as many numbers: two passes through memory."""
+    """Adding in place to as many bytes as a step's parameters, gradients and state: two passes through memory."""
 
-    def __init__(self, size: int):
-        self.add, self.held = jax.jit(lambda x: x + 1, donate_argnums=0), jnp.ones(size)
+    def __init__(self, step: Step):
+        self.held = jnp.ones(size_of((step.held, step.grads)) // 4)
+        self.add = jax.jit(lambda x: x + 1, donate_argnums=0)
+        self.bytes = 2 * self.held.nbytes
 
     def run(self, calls: int) -> Any:
         for _ in range(calls):
@@ -138,13 +147,14 @@ class Addition:
         return self.held
 
 
-def measure(steps: dict[str, Step], size: int, repeats: int, compiles: int) -> dict[str, Any]:
+def measure(steps: dict[str, Step], repeats: int, compiles: int) -> dict[str, Any]:
     """Seconds a call of each, rates over Optax's, trace and compile times, share of adding in place."""
     shuffled = lambda names: SHUFFLE.sample(list(names), len(names))  # a fixed order would favour who comes after whom
     for _ in range(compiles):
         for name in shuffled(steps):
             steps[name].compile()
-    runs = {**steps, "in_place": Addition(size)}
+    size, adding = steps["optax"].size, Addition(steps["optax"])
+    runs = {**steps, "in_place": adding}
     calls = max(1, min(100, 10**7 // size))
     for run in runs.values():
         _timing.once(lambda run=run: run.run(2))
@@ -170,8 +180,8 @@ def measure(steps: dict[str, Step], size: int, repeats: int, compiles: int) -> d
         "turns": len(turns),
         "seconds": of(lambda name: spread(turn[name] for turn in turns)),
         "ratio": of(over),
-        "share": of(lambda n: spread(steps[n].bytes / 8 / size * turn["in_place"] / turn[n] for turn in turns)),
-        "in_place": spread(8 * size / turn["in_place"] for turn in turns),
+        "share": of(lambda n: spread(steps[n].bytes / adding.bytes * turn["in_place"] / turn[n] for turn in turns)),
+        "in_place": spread(adding.bytes / turn["in_place"] for turn in turns),
         "trace_seconds": of(lambda name: spread(steps[name].trace_seconds)),
         "compile_seconds": of(lambda name: spread(steps[name].compile_seconds)),
         "compile_ratio": of(lambda name: spread(ours / optax for ours, optax in pairs(name))),
@@ -192,7 +202,6 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
     problems = {f"{size:.0e}": matrices(size) for size in options.sizes if size <= CAPPED.get(name, size)}
     problems |= {f"{n} leaves": [0.1 * jnp.ones(64)] * n for n in options.leaves if n < 1000 or name in AT_1000}
     for problem, tree in problems.items():
-        size = sum(w.size for w in tree)
         steps = {"optax": Step(twin, tree)}
         small = "leaves" in problem
         if small and flattens(ours, tree):
@@ -203,7 +212,7 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
             told = jl.compiler_options()
             steps["told"], steps["optax told"] = Step(ours, tree, options=told), Step(twin, tree, options=told)
             steps["again"] = Step(twin, tree)
-        found[problem] = measure(steps, size, options.repeats, 3 if small else 9 if size <= 10**4 else 1)
+        found[problem] = measure(steps, options.repeats, 3 if small else 9 if steps["optax"].size <= 10**4 else 1)
     return found
 
 

@@ -3,6 +3,7 @@
 from jaxopt_lab import tasks as tasks
 from jaxopt_lab.engine import Progress as Progress
 from jaxopt_lab.engine.forecast import Forecast as Forecast
+from jaxopt_lab.engine.fused import fused as fused
 from jaxopt_lab.engine.options import compiler_options as compiler_options
 from jaxopt_lab.engine.stopping import halving as halving
 from jaxopt_lab.engine.stopping import hyperband as hyperband

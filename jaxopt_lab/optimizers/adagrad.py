@@ -53,8 +53,8 @@ def adagrad(
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
         s = jax.tree.map(lambda s, g: s + g**2, state.s, grads)
-        scale = lambda s: jax.lax.rsqrt(s + eps) if eps_in_sqrt else 1 / (jnp.sqrt(s) + eps)
-        step = lambda g, s: -rate * g * jnp.where(s > 0, scale(s), 0)
+        root = lambda s: jnp.sqrt(s + eps) if eps_in_sqrt else jnp.sqrt(s) + eps
+        step = lambda g, s: -rate * g / jnp.where(s == 0, jnp.inf, root(s))
         return jax.tree.map(step, grads, s), AdagradState(next_step(state.t), s)
 
     return optimizer(init, update)

@@ -4,14 +4,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class OptimisticGradientDescentState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
+    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    first: Bool[Array, ""]  # whether there was no step before
     previous: Params  # g of the step before
 
 
@@ -39,12 +40,14 @@ def optimistic_gradient_descent(learning_rate: ScalarOrSchedule, alpha: Scalar =
     """
 
     def init(params: Params) -> OptimisticGradientDescentState:
-        return OptimisticGradientDescentState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params))
+        previous = jax.tree.map(jnp.zeros_like, params)
+        return OptimisticGradientDescentState(step_count(learning_rate), jnp.ones([], bool), previous)
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
-        previous = jax.tree.map(lambda p, g: jnp.where(state.t == 0, g, p), state.previous, grads)
+        previous = jax.tree.map(lambda p, g: jnp.where(state.first, g, p), state.previous, grads)
         step = lambda g, previous: -rate * ((alpha + beta) * g - beta * previous)
-        return jax.tree.map(step, grads, previous), OptimisticGradientDescentState(next_step(state.t), grads)
+        state = OptimisticGradientDescentState(next_step(state.t), jnp.zeros([], bool), grads)
+        return jax.tree.map(step, grads, previous), state
 
     return optimizer(init, update)

@@ -89,8 +89,9 @@ def rmsprop(
 
         def step(g, v, m=None):
             # A variance is never negative; its difference of rounded means can be.
-            v = scale * v if m is None else jnp.maximum(scale * v - (scale * m) ** 2, 0)
-            return rate * g * (jax.lax.rsqrt(v + eps) if eps_in_sqrt else 1 / (jnp.sqrt(v) + eps))
+            variance = scale * v if m is None else jnp.maximum(scale * v - (scale * m) ** 2, 0)
+            root = jnp.sqrt(variance + eps) if eps_in_sqrt else jnp.sqrt(variance) + eps
+            return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, without eps too
 
         v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g**2, state.v, grads)
         if centered:
