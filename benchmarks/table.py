@@ -188,6 +188,9 @@ FORMS = {
 }
 
 
+FUSED = {"again": "Optax's beside itself", "tree": "ours", "fused": "ours, `jl.fused`"}
+
+
 def updates() -> list[str]:
     """Of every optimizer's update alone, by size and form: rate over Optax's, and compile time over Optax's."""
     found, slow = figures("update-cpu"), []
@@ -209,6 +212,23 @@ def updates() -> list[str]:
     compiling = {name: row["1e+04"]["compile_ratio"]["tree"]["median"] for name, row in found.items()}
     late = [f"{name} ({ratio:.2f})" for name, ratio in compiling.items() if ratio > 1.1]
     return [*lines, "", f"Compiled in more than 1.1 times Optax's time: {', '.join(late) or 'none'}."]
+
+
+def fused() -> list[str]:
+    """Of updates out of one kernel, by size and form: rate over Optax's, and share of what the machine can move."""
+    found, short = figures("fused-cpu"), []
+    lines = ["| parameters | form | methods | rate | share of adding in place | at .85 or more |", "|" + "---|" * 6]
+    for problem in ("1e+06", "3e+07"):
+        rows = {name: row[problem] for name, row in found.items() if problem in row}
+        for form, called in FUSED.items():
+            of = lambda kind, form=form, rows=rows: [row[kind][form]["median"] for row in rows.values()]
+            enough = sum(share >= 0.85 for share in of("share"))
+            cells = (UPDATES[problem], called, len(rows), across(of("ratio")), across(of("share")), enough)
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+        if problem == "3e+07":
+            shares = {name: row["share"]["fused"]["median"] for name, row in rows.items()}
+            short = [f"{name} ({share:.2f})" for name, share in shares.items() if share < 0.85]
+    return [*lines, "", f"Fused at 3.2 10^7 below .85: {', '.join(short) or 'none'}."]
 
 
 def across(values: Iterable[float]) -> str:
@@ -234,12 +254,18 @@ What is left of the import are our own files, a fifth of a millisecond each, and
 """
 UPDATE = """
 Rates are medians over all methods (least to most), each of which is a median of several turns. Optax's beside itself is
-the same program twice: it tells what is noise. XLA's CPU makes a kernel of every array that is written, and each reads
-what it needs: Adam's three kernels make ten passes through memory where seven would do, so that no method with state
-comes to what adding in place moves (see `share` in the figures). Tried, and left: a loop over blocks that fit the cache
-(XLA copies whole arrays each turn), the same parameters in 60 to 490 tensors (XLA makes all means first, then all
-steps), the scheduler that saves memory instead of waiting (no difference beyond noise). Rectified Adam's exact rho_t,
-and the count of steps in optimistic gradient descent's state, are what those two compile longer for.
+the same program twice: it tells what is noise. Rectified Adam's exact rho_t is what that compiles longer for.
+"""
+ONE_KERNEL = """
+All in a process where XLA may give a kernel several results, Optax's too, and compiled with `jl.compiler_options`.
+Adding in place is to as many bytes as the method holds. Below: methods that measure tensors, draw random numbers or
+estimate curvature do more than pass through memory. Adan and optimistic gradient descent keep the gradient, which
+was given here, so that it must be copied; in training it was just made and is kept where it is. Adadelta's two roots and
+MADGRAD's cube root take longer than their memory. Plain steps without state are the same program with and without.
+
+Tried instead, and left: a loop over blocks that fit the cache (XLA copies whole arrays each turn), the same parameters
+in 60 to 490 tensors (XLA makes all means first, then all steps), the scheduler that saves memory instead of waiting (no
+difference beyond noise); a barrier before each result, which JAX 0.12 drops too late for kernels to be joined.
 """
 GPU = """
 A sweep takes 5 to 9 ms on the host that a bare loop does not: checks, threads, labels, final parameters. Of 16
@@ -290,6 +316,7 @@ def table() -> str:
         if section.said:
             lines += ["", section.said.strip()]
     lines += ["", "## update", "", where("update"), "", *updates(), "", UPDATE.strip()]
+    lines += ["", "## fused", "", where("fused"), "", *fused(), "", ONE_KERNEL.strip()]
     return "\n".join(lines) + "\n"
 
 

@@ -72,6 +72,9 @@ def _apart(program: Any, given: list[Any]) -> list[Any]:
         known.update(_made(equation, known))
         if _cheap(equation):
             makers.update((v, place) for v in equation.outvars if _is_array(v))
+        else:  # what this reads is in memory for it
+            for variable in filter(_is_array, equation.invars):
+                makers.pop(variable, None)
     results, times = [], collections.Counter()
     for variable in jaxpr.outvars:
         if not _is_array(variable) or variable not in makers:

@@ -74,7 +74,7 @@ def adabelief(
         s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * (g - m) ** 2, state.s, grads, m)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
-        rho, r = rectifier(b2, t)
+        rho, r = rectifier(b2, t, s_scale)
 
         def step(mean, s):
             if rectify:

@@ -17,14 +17,17 @@ class RAdamState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-def rectifier(b2: Scalar, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How many gradients the mean of g^2 is worth after t steps, rho_t, and the factor r_t on the step."""
+def rectifier(b2: Scalar, t: jax.Array, v_scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How many gradients the mean of g^2 is worth after t steps, rho_t, and the factor r_t on the step.
+
+    Of b2 and t, and of v_scale = 1 / (1 - b2^t), which who asks needs too: so XLA compiles one power.
+    """
     rho_end = 2 / (1 - b2) - 1
     x = -jnp.log1p(b2 - 1)  # b2^t = e^(-t x)
     # While t x is small, rho_end - rho_t is a difference of two large numbers; 1 / (e^y - 1) = 1 / y - 1 / 2 + h(y),
     # put into both, cancels them by hand. Below 0.2, four terms of h are rho_t to 1e-13.
     h = lambda y: y * (1 / 12 - y**2 * (1 / 720 - y**2 * (1 / 30240 - y**2 / 1209600)))
-    rho = jnp.where(t * x < 0.2, t - 2 * (t * h(t * x) - h(x)), rho_end - 2 * t / jnp.expm1(t * x))
+    rho = jnp.where(t * x < 0.2, t - 2 * (t * h(t * x) - h(x)), rho_end - 2 * t * (v_scale - 1))
     free = rho > 4  # until then the variance is infinite, and there is no step to rectify
     above = jnp.where(free, rho, 5)
     square = (above - 4) * (above - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * above)
@@ -88,14 +91,16 @@ def radam(
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         v_scale = 1 / one_minus_power(b2, t)
-        rho, r = rectifier(b2, t)
+        rho, r = rectifier(b2, t, v_scale)
+        # Scalars: a choice for each element makes two loops of one, which takes XLA a fifth longer.
+        r, free = jnp.where(rho >= threshold, r, 1), jnp.where(rho >= threshold, 1, 0)
 
         def step(mean, v):
             if eps_before_correction:
                 root = jnp.sqrt(v_scale) * (jnp.sqrt(v + eps_root) + eps)
             else:
                 root = jnp.sqrt(v_scale * v + eps_root) + eps
-            return -rate * scale * (mean * jnp.where(rho >= threshold, r / root, 1))
+            return -rate * scale * (mean * (r / (free * root + (1 - free))))
 
         return jax.tree.map(step, mean, v), RAdamState(t, m, v)
 
