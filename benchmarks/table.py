@@ -3,14 +3,13 @@
 Writes TABLE.md beside the scripts from results/*.json; `--print` writes to the terminal alone.
 """
 
-import json
-import statistics
 import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-HERE = Path(__file__).parent
+from _figures import HERE, figures, where
+from _update_tables import ONE_KERNEL, UPDATE, fused, updates
+
 MET, SHORT = "yes", "**no**"
 
 
@@ -53,10 +52,6 @@ class Section(NamedTuple):
     name: str  # of the script and of the figures' file
     rows: list[Row]
     said: str = ""
-
-
-def figures(name: str) -> Any:
-    return json.loads((HERE / "results" / f"{name}.json").read_text())["figures"]
 
 
 def one(value: float) -> dict[str, float]:
@@ -177,65 +172,6 @@ def on_a_gpu() -> list[Section]:
     ]
 
 
-UPDATES = {"1e+04": "10^4", "1e+06": "10^6", "3e+07": "3.2 10^7", "100 leaves": "100 x 64", "1000 leaves": "1,000 x 64"}
-TIMED = ("1e+04", "100 leaves", "1000 leaves")  # compiled several times
-FORMS = {
-    "again": "Optax's beside itself",
-    "tree": "ours",
-    "told": "ours, `jl.compiler_options`",
-    "optax told": "Optax's, `jl.compiler_options`",
-    "flat": "ours, held flat",
-}
-
-
-FUSED = {"again": "Optax's beside itself", "tree": "ours", "fused": "ours, `jl.fused`"}
-
-
-def updates() -> list[str]:
-    """Of every optimizer's update alone, by size and form: rate over Optax's, and compile time over Optax's."""
-    found, slow = figures("update-cpu"), []
-    lines = ["| parameters | form | methods | rate | at 1 or more | at .95 or more | compile time |", "|" + "---|" * 7]
-    for problem, size in UPDATES.items():
-        rows = {name: row[problem] for name, row in found.items() if problem in row}
-        for form, called in FORMS.items():
-            rates = {name: row["ratio"][form]["median"] for name, row in rows.items() if form in row["ratio"]}
-            if not rates:
-                continue
-            level, near = (sum(rate >= least for rate in rates.values()) for least in (1, 0.95))
-            compiling = [rows[name]["compile_ratio"][form]["median"] for name in rates]
-            timed = across(compiling) if problem in TIMED else ""
-            cells = (size, called, len(rates), across(rates.values()), level, near, timed)
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-            if form in ("tree", "told"):
-                slow += [f"{name} at {size} ({rate:.2f})" for name, rate in rates.items() if rate < 0.9]
-    lines += ["", f"Ours below .9 in either form: {', '.join(slow) or 'none'}."]
-    compiling = {name: row["1e+04"]["compile_ratio"]["tree"]["median"] for name, row in found.items()}
-    late = [f"{name} ({ratio:.2f})" for name, ratio in compiling.items() if ratio > 1.1]
-    return [*lines, "", f"Compiled in more than 1.1 times Optax's time: {', '.join(late) or 'none'}."]
-
-
-def fused() -> list[str]:
-    """Of updates out of one kernel, by size and form: rate over Optax's, and share of what the machine can move."""
-    found, short = figures("fused-cpu"), []
-    lines = ["| parameters | form | methods | rate | share of adding in place | at .85 or more |", "|" + "---|" * 6]
-    for problem in ("1e+06", "3e+07"):
-        rows = {name: row[problem] for name, row in found.items() if problem in row}
-        for form, called in FUSED.items():
-            of = lambda kind, form=form, rows=rows: [row[kind][form]["median"] for row in rows.values()]
-            enough = sum(share >= 0.85 for share in of("share"))
-            cells = (UPDATES[problem], called, len(rows), across(of("ratio")), across(of("share")), enough)
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-        if problem == "3e+07":
-            shares = {name: row["share"]["fused"]["median"] for name, row in rows.items()}
-            short = [f"{name} ({share:.2f})" for name, share in shares.items() if share < 0.85]
-    return [*lines, "", f"Fused at 3.2 10^7 below .85: {', '.join(short) or 'none'}."]
-
-
-def across(values: Iterable[float]) -> str:
-    values = sorted(values)
-    return f"{statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})"
-
-
 SHARE_OF_PRODUCT = """
 Where a step's time goes at width 32 (JAX's profiler, one core, 32 networks): the first layer's two products run as
 fast as a large one and take a quarter of it; the second layer's three, of 10 outputs, take another quarter, two of them
@@ -251,21 +187,6 @@ processes at .6 of it, its own work included: a sweep gains over them what it ga
 IMPORT = """
 What is left of the import are our own files, a fifth of a millisecond each, and `jaxtyping`; nothing heavy is in it
 (`-X importtime`; `jax.extend`, which brings Pallas along, is now imported with the first program).
-"""
-UPDATE = """
-Rates are medians over all methods (least to most), each of which is a median of several turns. Optax's beside itself is
-the same program twice: it tells what is noise. Rectified Adam's exact rho_t is what that compiles longer for.
-"""
-ONE_KERNEL = """
-All in a process where XLA may give a kernel several results, Optax's too, and compiled with `jl.compiler_options`.
-Adding in place is to as many bytes as the method holds. Below: methods that measure tensors, draw random numbers or
-estimate curvature do more than pass through memory. Adan and optimistic gradient descent keep the gradient, which
-was given here, so that it must be copied; in training it was just made and is kept where it is. Adadelta's two roots and
-MADGRAD's cube root take longer than their memory. Plain steps without state are the same program with and without.
-
-Tried instead, and left: a loop over blocks that fit the cache (XLA copies whole arrays each turn), the same parameters
-in 60 to 490 tensors (XLA makes all means first, then all steps), the scheduler that saves memory instead of waiting (no
-difference beyond noise); a barrier before each result, which JAX 0.12 drops too late for kernels to be joined.
 """
 GPU = """
 A sweep takes 5 to 9 ms on the host that a bare loop does not: checks, threads, labels, final parameters. Of 16
@@ -284,15 +205,6 @@ networks that is more than what its faster steps gain in 1,000 of them. On the d
 Dependent launch (PDL), more streams and kernels of several results made no difference; parameters raveled into one
 vector cost a fifth and more.
 """
-
-
-def where(name: str) -> str:
-    """The machine of a benchmark's figures, in a line."""
-    files = [f"{name}-cpu"] if name != "gpu" else ["gpu-mlp-gpu"]
-    machine = json.loads((HERE / "results" / f"{files[0]}.json").read_text())["machine"]
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    device = machine["device"].removeprefix("gpu: ").replace("cpu: cpu", "CPU")
-    return f"{device}, {machine['cores']} cores, Python {machine['python']}, {versions}; commit {machine['commit']}"
 
 
 def table() -> str:

@@ -67,14 +67,18 @@ def _apart(program: Any, given: list[Any]) -> list[Any]:
     """
     jaxpr = program.jaxpr
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *given), strict=True))
-    makers = {}  # of arrays that are cheap to make again; all others, and scalars, are made once
-    for place, equation in enumerate(jaxpr.eqns):
+    for equation in jaxpr.eqns:
         known.update(_made(equation, known))
-        if _cheap(equation):
-            makers.update((v, place) for v in equation.outvars if _is_array(v))
-        else:  # what this reads is in memory for it
-            for variable in filter(_is_array, equation.invars):
-                makers.pop(variable, None)
+    once = set()  # arrays of which more than an array is made, a norm say, are in memory for that
+    for equation in reversed(jaxpr.eqns):
+        if not _cheap(equation) or once.intersection(equation.outvars):
+            once.update(filter(_is_array, equation.invars))
+    makers = {
+        variable: place
+        for place, equation in enumerate(jaxpr.eqns)
+        for variable in filter(_is_array, equation.outvars)
+        if _cheap(equation) and variable not in once
+    }
     results, times = [], collections.Counter()
     for variable in jaxpr.outvars:
         if not _is_array(variable) or variable not in makers:

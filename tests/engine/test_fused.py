@@ -73,9 +73,19 @@ def test_steps_are_the_same(case, wanted, float64):
     assert_close(trained(jl.fused(optimizer)), plain, 1e-12)  # sums and products may be rounded in another order
 
 
-def test_chains_schedules_and_other_transformations_too(wanted, float64):
-    chain = optax.chain(optax.clip_by_global_norm(0.1), jl.adamw(optax.cosine_decay_schedule(0.1, 9)), optax.ema(0.9))
-    assert_close(trained(jl.fused(chain)), trained(optax.with_extra_args_support(chain)), 1e-12)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.chain(optax.clip_by_global_norm(0.1), jl.adamw(optax.cosine_decay_schedule(0.1, 9)), optax.ema(0.9)),
+        optax.chain(optax.stateless_with_tree_map(lambda g, _: jax.nn.silu(jax.nn.relu(g))), jl.adam(0.1)),
+        optax.MultiSteps(jl.adam(0.1), 2).gradient_transformation(),
+        optax.masked(optax.adam(0.1), {"weights": True, "biases": False}),
+        optax.inject_hyperparams(optax.adam)(learning_rate=optax.linear_schedule(0.1, 0, 9)),
+    ],
+    ids=["clipped", "custom derivatives", "every second step", "masked", "injected"],
+)
+def test_other_transformations_and_what_wraps_ours(optimizer, wanted, float64):
+    assert_close(trained(jl.fused(optimizer)), trained(optax.with_extra_args_support(optimizer)), 1e-12)
 
 
 def test_parameters_and_moments_keep_their_dtypes(wanted):
