@@ -91,7 +91,7 @@ def dadapt_adamw(
         t = next_step(state.t)
         rate = state.d * value_at(learning_rate, state.t)
         if bias_correction:
-            rate = rate * jnp.sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)
+            rate = rate * (jnp.sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t))
         scaled = jax.tree.map(lambda s, v: s / (jnp.sqrt(v) + eps), state.s, state.v)
         numerator = q * state.numerator + (1 - q) * rate * inner(grads, scaled)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * rate * g, state.m, grads)

@@ -111,7 +111,7 @@ def prodigy(
         t, d, g = next_step(state.t), state.d, sliced(grads)
         rate = d * value_at(learning_rate, state.t)
         if bias_correction:
-            rate = rate * jnp.sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)
+            rate = rate * (jnp.sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t))
         growth = d / estim_lr0
         way_back = jax.tree.map(jnp.subtract, state.start, sliced(params))
         numerator = beta3 * state.numerator + growth * rate * inner(g, way_back)
