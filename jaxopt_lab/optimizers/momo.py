@@ -112,7 +112,7 @@ def momo(
         tau, bound = truncated_step(
             rate, f, dot, inner(m, params), inner(m, m), shrink, weight, state.bound, lower_bound, adapt_lower_bound
         )
-        updates = jax.tree.map(lambda m, w: -(tau * m + decay * w) / shrink, m, params)
+        updates = jax.tree.map(lambda m, w: -(tau / shrink) * m - (decay / shrink) * w, m, params)
         return updates, MomoState(t, m, f, dot, bound)
 
     return optimizer(init, update)

@@ -103,7 +103,7 @@ def momo_adam(
             rate, f, dot, inner(m, params), inner(m, step), shrink, weight, state.bound, lower_bound, adapt_lower_bound
         )
         divisor = shrink if divide else 1
-        updates = jax.tree.map(lambda step, w: -(tau * step + decay * w) / divisor, step, params)
+        updates = jax.tree.map(lambda step, w: -(tau / divisor) * step - (decay / divisor) * w, step, params)
         return updates, MomoAdamState(t, m, v, f, dot, bound)
 
     return optimizer(init, update)
