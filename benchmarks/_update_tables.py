@@ -62,12 +62,12 @@ Prodigy, MoMo; Optax's as well) run in .8 to 1.1 of the same time, as two thread
 step, which is what makes its steps two to three times as fast.
 """
 ONE_KERNEL = """
-All in a process where XLA may give a kernel several results, Optax's too, and compiled with `jl.compiler_options`;
+All in a process where XLA may give a kernel several results, Optax's too; ours compiled with `jl.compiler_options`;
 adding in place is to as many bytes as the method holds. What stays below .85 there does more than pass through memory
 (measures tensors, draws random numbers, estimates curvature, takes cube roots), or keeps the gradient (Adan, optimistic
 gradient descent), which was given here and so must be copied (in training it was just made, and stays where it is), or
 holds little (plain descent, RMSProp, schedule-free SGD): beside it adding in place runs partly in this machine's cache
-of 480 MB, at 50 to 53 GB/s, where Adam's 512 MB are added to at 46.
+of 480 MB, at 51 to 54 GB/s, where Adam's 512 MB are added to at 44.
 
 Tried instead, and left: a loop over blocks that fit the cache (XLA copies whole arrays each turn), the same parameters
 in 60 to 490 tensors (XLA makes all means first, then all steps), the scheduler that saves memory instead of waiting (no

@@ -1,7 +1,7 @@
 """How much of the machine's memory bandwidth does an update reach in one kernel? Run: python benchmarks/fused.py
 
 Every optimizer that both have, float32, in a process where XLA may give a kernel several results: Optax's, and ours
-plain (`tree`) and as `jl.fused` makes it, both compiled with `jl.compiler_options`; parameters and state donated, 10^6
+plain (`tree`) and as `jl.fused` makes it, ours compiled with `jl.compiler_options`; parameters and state donated, 10^6
 and 3.2 10^7 parameters in four matrices. In turns, each time in another order, beside Optax's once more (`again`) and
 adding in place to as many bytes as the method holds: fewer would stay in a cache that these leave. Optax's gains by the
 flag itself, so its rate here is above that of `update.py`.
@@ -41,11 +41,11 @@ def rows(pair: Pair, options: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", help="measure these methods, and leave the others' figures as they are")
+    known = {name: pair for name, pair in twins().items() if name not in APART}
+    parser.add_argument("--only", nargs="+", choices=known, help="measure these methods, and leave the others' figures")
     parser.add_argument("--repeats", type=int, default=15, help="turns at the most")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     options = parser.parse_args()
-    known = {name: pair for name, pair in twins().items() if name not in APART}
     path = _timing.RESULTS / "fused-cpu.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     for name in options.only or known:

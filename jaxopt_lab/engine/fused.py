@@ -34,7 +34,7 @@ def fused(optimizer: Optimizer) -> ExtraArgsOptimizer:
 
         XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true
 
-    With 3.2 10^7 parameters Adam then takes two thirds of the time, AdaBelief half, Rprop a quarter. It pays in a loop
+    With 3.2 10^7 parameters Adam then takes two thirds of the time, AdaBelief and Rprop half. It pays in a loop
     of your own over parameters that no cache holds (a million and more), where parameters and state are donated. Small
     ones, and the trials of a sweep, stay in the cache and gain nothing. Steps are the same but for rounding. What is
     more than elementwise (norms, products of matrices) is computed once, as before.

@@ -10,7 +10,6 @@ import jaxopt_lab as jl
 from jaxopt_lab.engine.options import accepted
 
 SIZE = 2**16
-on_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA copies is another matter elsewhere")
 
 
 def compiled(optimizer, options):
@@ -25,9 +24,8 @@ def compiled(optimizer, options):
     return jax.jit(step, donate_argnums=(0, 1), compiler_options=options).lower(*arguments).compile(), arguments
 
 
-@on_a_cpu
 @pytest.mark.parametrize("name", ["lion", "adopt", "acprop", "adan", "rprop"])
-def test_state_that_is_read_beside_its_successor_is_not_copied(name):
+def test_state_that_is_read_beside_its_successor_is_not_copied(name, on_a_cpu):
     plain, arguments = compiled(jl.OPTIMIZERS[name](0.01), None)
     told, again = compiled(jl.OPTIMIZERS[name](0.01), jl.compiler_options("cpu"))
     assert plain.memory_analysis().temp_size_in_bytes >= 4 * SIZE, "XLA has learnt it: the option is of no use any more"
@@ -35,8 +33,7 @@ def test_state_that_is_read_beside_its_successor_is_not_copied(name):
     jax.tree.map(np.testing.assert_array_equal, plain(*arguments), told(*again))
 
 
-@on_a_cpu
-def test_adabelief_is_not_copied_without_being_told():
+def test_adabelief_is_not_copied_without_being_told(on_a_cpu):
     """Its s is read as it is written, since its last operation takes two arrays: XLA makes it but once."""
     program, _ = compiled(jl.adabelief(0.01), None)
     assert program.memory_analysis().temp_size_in_bytes < SIZE

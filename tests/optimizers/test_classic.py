@@ -1,5 +1,6 @@
 """What the methods of `cases_classic` promise beyond their twins."""
 
+import importlib
 from typing import Any
 
 import jax
@@ -208,3 +209,23 @@ def test_noise_is_the_keys_alone(float32):
     np.testing.assert_array_equal(still.update(w, state, w, key=jax.random.key(1))[0], -jnp.float32(0.1) * w)
     with pytest.raises(ValueError, match="a random key of this step"):
         optimizer.update(w, state, w)
+
+
+def test_madgrads_cube_root_is_exact_to_rounding(precision):
+    """Also of 0, of what has overflowed and of what is no number: as the library's."""
+    kind = jnp.finfo(precision)
+    v = jnp.asarray([0, *np.geomspace(4 * kind.tiny, kind.max / 4, 999), np.inf, np.nan], precision)
+    seen = jax.jit(importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root)(v)
+    np.testing.assert_allclose(seen, np.cbrt(np.asarray(v, np.longdouble)), rtol=2 * kind.eps)
+
+
+@pytest.mark.parametrize("factory", [jl.rmsprop, jl.adagrad])
+@pytest.mark.parametrize("eps_in_sqrt", [True, False])
+def test_no_step_where_no_gradient_has_been(factory, eps_in_sqrt):
+    """Without eps, too, where Optax's RMSProp takes 0 / 0."""
+    start = {} if factory is jl.rmsprop else {"initial_accumulator_value": 0.0}
+    optimizer = factory(0.1, eps=0.0, eps_in_sqrt=eps_in_sqrt, **start)
+    g = jnp.asarray([0.0, 1.0])
+    updates, _ = optimizer.update(g, optimizer.init(g))
+    assert updates[0] == 0
+    assert updates[1] < 0
