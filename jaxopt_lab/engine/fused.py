@@ -14,9 +14,9 @@ from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer
 
 FLAGS = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
 ELEMENTWISE = """
-abs add and broadcast_in_dim cbrt ceil clamp convert_element_type copy cos div eq erf exp exp2 expm1 floor ge gt
-integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem reshape round rsqrt
-select_n sign sin sqrt square squeeze stop_gradient sub tanh xor
+abs add and bitcast_convert_type broadcast_in_dim cbrt ceil clamp convert_element_type copy cos div eq erf exp exp2
+expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem
+reshape round rsqrt select_n sign sin sqrt square squeeze stop_gradient sub tanh xor
 """
 """Primitives that cost less to repeat than their result to read; the results of others are made once."""
 
@@ -55,15 +55,18 @@ def fused(optimizer: Optimizer) -> ExtraArgsOptimizer:
         given, structure = jax.tree.flatten((grads, state, params))
         of_leaves = lambda *leaves: inner.update(*jax.tree.unflatten(structure, leaves), **extra)
         program, made = jax.make_jaxpr(of_leaves, return_shape=True)(*given)
-        return jax.tree.unflatten(jax.tree.structure(made), _apart(program, given))
+        first, last = len(jax.tree.leaves(grads)), len(given) - len(jax.tree.leaves(params))
+        copied = {*program.jaxpr.invars[:first], *program.jaxpr.invars[last:]}
+        return jax.tree.unflatten(jax.tree.structure(made), _apart(program, given, copied))
 
     return ExtraArgsOptimizer(inner.init, cast(Any, update))
 
 
-def _apart(program: Any, given: list[Any]) -> list[Any]:
+def _apart(program: Any, given: list[Any], copied: set[Any]) -> list[Any]:
     """The program's results, each array made from the inputs again, as if these were others each time.
 
-    Else XLA would find that the same is computed several times, and do it once, first, for all to wait for.
+    Else XLA would find that the same is computed several times, and do it once, first, for all to wait for. Inputs that
+    are `copied` where they are results (state that keeps the gradient), which would be a pass of its own, are made too.
     """
     jaxpr = program.jaxpr
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *given), strict=True))
@@ -81,7 +84,7 @@ def _apart(program: Any, given: list[Any]) -> list[Any]:
     }
     results, times = [], collections.Counter()
     for variable in jaxpr.outvars:
-        if not _is_array(variable) or variable not in makers:
+        if not _is_array(variable) or not (variable in makers or variable in copied):
             results.append(_value(variable, known))
             continue
         places, kept = _needed(variable, jaxpr.eqns, makers)

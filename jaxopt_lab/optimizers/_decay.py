@@ -13,14 +13,15 @@ Mask = Any | Callable[[Params], Any] | None
 """Which parameters decay: a tree of bools with their structure (or a prefix), or a function to one; None: all."""
 
 
-def decayed(ascent: Params, params: Params, decay: Any, mask: Mask) -> Params:
-    """Ascent + decay * w, where `mask` says so."""
+def decayed(ascent: Params, params: Params, decay: Any, mask: Mask = None, rate: Any = 1) -> Params:
+    """Ascent + rate * decay * w, where `mask` says so."""
     if isinstance(decay, int | float) and decay == 0:
         return ascent  # many methods' default, which XLA must not drop (0 times infinity): it would cost a pass over w
     if mask is not None:
         needs_leaves(params, "A mask of weight decay")
     chosen = True if mask is None else mask(params) if callable(mask) else mask
-    add = lambda a, w, chosen: a + decay * w if chosen else a
+    share = rate * decay
+    add = lambda a, w, chosen: a + share * w if chosen else a
     return jax.tree.map(add, ascent, params, jax.tree.broadcast(chosen, params))
 
 

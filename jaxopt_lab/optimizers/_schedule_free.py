@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, value_at
+from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 
@@ -57,8 +58,7 @@ def schedule_free(
             rate = rate * jnp.minimum(t.astype(float) / warmup_steps, 1)
         a, ascent_state = ascent.update(grads, state.ascent, params)
         if weight_decay is not None:
-            decay = value_at(weight_decay, state.t)
-            a = jax.tree.map(lambda a, y: a + decay * y, a, params)
+            a = decayed(a, params, value_at(weight_decay, state.t))
 
         largest_rate = jnp.maximum(state.largest_rate, rate)
         weight = t.astype(float) ** weight_step_power * largest_rate**weight_lr_power

@@ -15,6 +15,7 @@ from jaxopt_lab.optimizers._base import (
     value_at,
     zeros_like,
 )
+from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._sums import inner, l1_norm, ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -99,8 +100,8 @@ def dadapt_adamw(
         s = jax.tree.map(lambda s, g: q * s + (1 - q) * rate * g, state.s, grads)
         d = ratio(numerator, (1 - q) * l1_norm(s))
         d = jnp.maximum(state.d, d if growth_rate is None else jnp.minimum(d, growth_rate * state.d))
-        decay = rate * value_at(weight_decay, state.t)
-        updates = jax.tree.map(lambda m, v, w: -decay * w - m / (jnp.sqrt(v) + eps), m, v, params)
-        return updates, DAdaptAdamWState(t, m, v, s, d, numerator)
+        steps = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), m, v)
+        steps = decayed(steps, params, value_at(weight_decay, state.t), rate=rate)
+        return jax.tree.map(jnp.negative, steps), DAdaptAdamWState(t, m, v, s, d, numerator)
 
     return optimizer(init, update)

@@ -15,6 +15,7 @@ from jaxopt_lab.optimizers._base import (
     value_at,
     zeros_like,
 )
+from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._sums import inner, ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -106,13 +107,12 @@ def momo(
         f = b * state.f + (1 - b) * value
         dot = b * state.dot + (1 - b) * inner(grads, params)
 
-        rate = value_at(learning_rate, state.t)
-        decay = rate * value_at(weight_decay, state.t)
-        shrink = 1 + decay
+        rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
+        shrink = 1 + rate * decay
         tau, bound = truncated_step(
             rate, f, dot, inner(m, params), inner(m, m), shrink, weight, state.bound, lower_bound, adapt_lower_bound
         )
-        updates = jax.tree.map(lambda m, w: -(tau / shrink) * m - (decay / shrink) * w, m, params)
-        return updates, MomoState(t, m, f, dot, bound)
+        steps = decayed(jax.tree.map(lambda m: tau / shrink * m, m), params, decay, rate=rate / shrink)
+        return jax.tree.map(jnp.negative, steps), MomoState(t, m, f, dot, bound)
 
     return optimizer(init, update)

@@ -15,6 +15,7 @@ from jaxopt_lab.optimizers._base import (
     value_at,
     zeros_like,
 )
+from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.optimizers.momo import truncated_step
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -96,14 +97,13 @@ def momo_adam(
         weight, v_scale = one_minus_power(b1, t), 1 / one_minus_power(b2, t)
         step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v_scale * v) + eps), m, v)
 
-        rate = value_at(learning_rate, state.t)
-        decay = rate * value_at(weight_decay, state.t)
-        shrink = 1 + decay  # of the model also where the step is not divided by it, as in the authors' code
+        rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
+        shrink = 1 + rate * decay  # of the model also where the step is not divided by it, as in the authors' code
         tau, bound = truncated_step(
             rate, f, dot, inner(m, params), inner(m, step), shrink, weight, state.bound, lower_bound, adapt_lower_bound
         )
         divisor = shrink if divide else 1
-        updates = jax.tree.map(lambda step, w: -(tau / divisor) * step - (decay / divisor) * w, step, params)
-        return updates, MomoAdamState(t, m, v, f, dot, bound)
+        steps = decayed(jax.tree.map(lambda step: tau / divisor * step, step), params, decay, rate=rate / divisor)
+        return jax.tree.map(jnp.negative, steps), MomoAdamState(t, m, v, f, dot, bound)
 
     return optimizer(init, update)

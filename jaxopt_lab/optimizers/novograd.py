@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._sums import product
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -70,8 +71,8 @@ def novograd(
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         kept = jnp.where(state.t == 0, 0, b2)  # the first square is taken whole
         v = jax.tree.map(lambda v, g: kept * v + (1 - kept) * product(g, g), state.v, grads)
-        direction = lambda g, v, w: g / (jnp.sqrt(v + eps_root) + eps) + decay * w
-        m = jax.tree.map(lambda m, g, v, w: b1 * m + direction(g, v, w), state.m, grads, v, params)
+        a = jax.tree.map(lambda g, v: g / (jnp.sqrt(v + eps_root) + eps), grads, v)
+        m = jax.tree.map(lambda m, a: b1 * m + a, state.m, decayed(a, params, decay))
         return jax.tree.map(lambda m: -rate * m, m), NovoGradState(next_step(state.t), m, v)
 
     return optimizer(init, update)

@@ -15,6 +15,7 @@ from jaxopt_lab.optimizers._base import (
     value_at,
     zeros_like,
 )
+from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._sums import inner, l1_norm, ratio
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -124,8 +125,9 @@ def prodigy(
         if growth_rate is not None:
             grown = jnp.where(d == estim_lr0, jnp.maximum(d, estimate), d)
             new_d = jnp.minimum(largest, growth_rate * grown)
-        decay = rate * value_at(weight_decay, state.t)
-        step = lambda m, v, w: -decay * w - rate * m / (jnp.sqrt(v) + new_d * eps)
-        return jax.tree.map(step, m, v, params), ProdigyState(t, state.start, m, v, s, new_d, largest, numerator)
+        steps = jax.tree.map(lambda m, v: rate * m / (jnp.sqrt(v) + new_d * eps), m, v)
+        steps = decayed(steps, params, value_at(weight_decay, state.t), rate=rate)
+        new_state = ProdigyState(t, state.start, m, v, s, new_d, largest, numerator)
+        return jax.tree.map(jnp.negative, steps), new_state
 
     return optimizer(init, update)
