@@ -3,8 +3,7 @@
 Every optimizer that both have, float32, in a process where XLA may give a kernel several results: Optax's, and ours
 plain (`tree`) and as `jl.fused` makes it, ours compiled with `jl.compiler_options`; parameters and state donated, 10^6
 and 3.2 10^7 parameters in four matrices. In turns, each time in another order, beside Optax's once more (`again`) and
-adding in place to as many bytes as the method holds: fewer would stay in a cache that these leave. Optax's gains by the
-flag itself, so its rate here is above that of `update.py`.
+adding in place, as in `update.py`. Optax's gains by the flag itself, so its rate here is above that of `update.py`.
 
 `share`: bytes of the parameters, the gradients and the state, each read once, and of what is written, per second, over
 those of adding in place. `--only` measures some methods again; other figures stay in the file.

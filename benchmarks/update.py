@@ -5,9 +5,14 @@ Every optimizer that both have, float32: the update and its application, jitted,
 another order: Optax's (`optax`) and ours (`tree`), jitted alike; of matrices also both as sweeps compile them, with
 `jl.compiler_options` (`optax told`, `told`), and Optax's once more (`again`), which tells what the machine makes of
 equal programs; of small leaves also ours with parameters held flat (`flat`: `jl.flat`), the gradients being given leaf
-by leaf all the same; and adding in place to as many bytes as the method holds, which is what the machine can read and
-write: fewer would stay in a cache that these leave. Compile times are of several fresh compiles in turns, at 10^4
-parameters; Python's tracing is apart.
+by leaf all the same; and adding in place to as many bytes as the method holds, and at 3.2 10^7 to a GiB at the least,
+which is what the machine's memory can read and write: fewer would stay in a cache that these leave. Every turn begins
+with all arrays at other places in memory, which decide a tenth of the time. Compile times are of several fresh compiles
+in turns, at 10^4 parameters; Python's tracing is apart.
+
+Of rates and compile times over Optax's: medians over the turns, with the interval that holds the true median in 95 of
+100 cases (`low`, `high`: order statistics, nothing assumed of how times scatter). Equal programs are above 1 half the
+time; `high` under 1 is slower.
 
 `share`: bytes of the parameters, the gradients and the state, each read once, and of what is written, per second, over
 those of adding in place. XLA on a CPU makes a kernel of every array that is written, so that a method with state reads
@@ -23,14 +28,16 @@ import inspect
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import _timing
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
+import scipy.stats
 from _compare import spread
 
 import jaxopt_lab as jl
@@ -41,9 +48,10 @@ AT_1000 = ("sgd", "momentum", "rmsprop", "adam", "adamw", "lion", "schedule_free
 CAPPED: dict[str, int] = dict.fromkeys(("muon", "galore", "lbfgs"), 10**6)
 """Beyond, matrix products and decompositions last minutes, and twenty copies of the parameters fill the memory."""
 RATE = 1e-3
-MOVED = 10**6  # parameters at the most that each turn begins with at other places: copying more takes minutes
+LARGE = 10**7  # parameters that no cache holds
 SHUFFLE = random.Random(0)
-SECONDS, TURNS = 2.0, 7  # for a row's turns, and how many there are at the least
+SECONDS, TURNS = 3.0, 9  # for a row's turns, and how many there are at the least
+MEMORY = 2**30  # bytes that no cache holds
 OURS = ("flat", "tree", "told", "fused")
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
@@ -105,6 +113,8 @@ class Step:
         params = joined(jax.tree.map(jnp.copy, tree))
         self.first = (params, jax.jit(optimizer.init)(params))
         self.held = jax.tree.map(jnp.copy, self.first)
+        if size_of(params) >= 4 * LARGE:
+            self.first = None  # a third set would not fit
         # One that nobody has traced.
         self.jitted = lambda: jax.jit(lambda *args: step(*args), donate_argnums=(0, 1), compiler_options=options)
         self.size = sum(w.size for w in jax.tree.leaves(params))
@@ -123,8 +133,8 @@ class Step:
         self.compile_seconds.append(time.perf_counter() - traced)
 
     def start_elsewhere(self) -> Any:
-        """From the start, with all arrays at other places in memory, which of small ones decide a tenth of the time."""
-        self.held, self.grads = jax.tree.map(jnp.copy, (self.first, self.grads))
+        """From the start (large ones from where they are), with all arrays at other places in memory."""
+        self.held, self.grads = jax.tree.map(jnp.copy, (self.first or self.held, self.grads))
         return self.held, self.grads
 
     def run(self, calls: int) -> Any:
@@ -134,10 +144,14 @@ class Step:
 
 
 class Addition:
-    """Adding in place to as many bytes as a step's parameters, gradients and state: two passes through memory."""
+    """Adding in place to as many bytes as a step's parameters, gradients and state: two passes through memory.
+
+    Beside large parameters, to more than a cache holds.
+    """
 
     def __init__(self, step: Step):
-        self.held = jnp.ones(size_of((step.held, step.grads)) // 4)
+        size = size_of((step.held, step.grads))
+        self.held = jnp.ones((max(size, MEMORY) if step.size >= LARGE else size) // 4)
         self.add = jax.jit(lambda x: x + 1, donate_argnums=0)
         self.bytes = 2 * self.held.nbytes
 
@@ -162,8 +176,8 @@ def measure(steps: dict[str, Step], repeats: int, compiles: int) -> dict[str, An
     def turn() -> dict[str, float]:
         seconds = {}
         for name in shuffled(runs):
-            between = [jnp.zeros(SHUFFLE.randrange(1, 2**14)) for _ in range(3)]  # so that places differ
-            if name in steps and size <= MOVED:
+            between = [jax.device_put(np.zeros(SHUFFLE.randrange(1, 2**14))) for _ in range(3)]  # so that places differ
+            if name in steps:
                 jax.block_until_ready(steps[name].start_elsewhere())
             _timing.once(lambda name=name: runs[name].run(2))  # so that each begins with its own arrays in the cache
             seconds[name] = _timing.once(lambda name=name: runs[name].run(calls)) / calls
@@ -174,7 +188,7 @@ def measure(steps: dict[str, Step], repeats: int, compiles: int) -> dict[str, An
     while len(turns) < TURNS or (len(turns) < repeats and time.perf_counter() - began < SECONDS):
         turns.append(turn())
     of = lambda value: {name: value(name) for name in steps}
-    over = lambda name: spread(turn["optax"] / turn[name] for turn in turns)
+    over = lambda name: sure(turn["optax"] / turn[name] for turn in turns)
     pairs = lambda name: zip(steps[name].compile_seconds, steps["optax"].compile_seconds, strict=True)
     return {
         "turns": len(turns),
@@ -184,9 +198,18 @@ def measure(steps: dict[str, Step], repeats: int, compiles: int) -> dict[str, An
         "in_place": spread(adding.bytes / turn["in_place"] for turn in turns),
         "trace_seconds": of(lambda name: spread(steps[name].trace_seconds)),
         "compile_seconds": of(lambda name: spread(steps[name].compile_seconds)),
-        "compile_ratio": of(lambda name: spread(ours / optax for ours, optax in pairs(name))),
+        "compile_ratio": of(lambda name: sure(ours / optax for ours, optax in pairs(name))),
         "state_bytes_per_parameter": of(lambda name: steps[name].state_bytes / size),
     }
+
+
+def sure(values: Iterable[float]) -> dict[str, float]:
+    """A spread, and where the median of all such values lies, at 95 %: `low` to `high`."""
+    values = list(values)
+    if len(values) < 6:
+        return spread(values)  # no interval of so few is that sure
+    within = scipy.stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    return spread(values) | {"low": float(f"{within.low:.5g}"), "high": float(f"{within.high:.5g}")}
 
 
 def matrices(size: int) -> Any:
@@ -210,9 +233,11 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
             steps["tree"] = Step(ours, tree)
         if not small:
             told = jl.compiler_options()
-            steps["told"], steps["optax told"] = Step(ours, tree, options=told), Step(twin, tree, options=told)
-            steps["again"] = Step(twin, tree)
-        found[problem] = measure(steps, options.repeats, 3 if small else 9 if steps["optax"].size <= 10**4 else 1)
+            steps["told"], steps["again"] = Step(ours, tree, options=told), Step(twin, tree)
+            if size_of(tree) < 4 * LARGE:
+                steps["optax told"] = Step(twin, tree, options=told)
+        compiles = 3 if small else 15 if steps["optax"].size <= 10**4 else 1
+        found[problem] = measure(steps, options.repeats, compiles)
     return found
 
 
@@ -252,7 +277,7 @@ def summary(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="measure these methods, and leave the others' figures as they are")
-    parser.add_argument("--repeats", type=int, default=31, help="turns at the most")
+    parser.add_argument("--repeats", type=int, default=61, help="turns at the most")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--leaves", type=int, nargs="*", default=LEAVES)
     options = parser.parse_args()
