@@ -18,7 +18,8 @@ from jaxopt_lab.engine.fused import FLAGS
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"  # before anything compiles
 
 import _timing
-from update import Pair, Step, line, matrices, measure, twins
+from _pairs import Pair, twins
+from update import Step, line, matrices, measure
 
 import jaxopt_lab as jl
 

@@ -7,7 +7,8 @@ another order: Optax's (`optax`) and ours (`tree`), jitted alike; of matrices al
 equal programs; of small leaves also ours with parameters held flat (`flat`: `jl.flat`), the gradients being given leaf
 by leaf all the same; and adding in place to as many bytes as the method holds, and at 3.2 10^7 to a GiB at the least,
 which is what the machine's memory can read and write: fewer would stay in a cache that these leave. Every turn begins
-with all arrays at other places in memory, which decide a tenth of the time. Compile times are of several fresh compiles
+with another of several compiled programs, and with all arrays at other places: where either is in memory decides a
+tenth of the time and more. Compile times are of several fresh compiles
 in turns, at 10^4 parameters; Python's tracing is apart.
 
 Of rates and compile times over Optax's: medians over the turns, with the interval that holds the true median in 95 of
@@ -19,13 +20,14 @@ those of adding in place. XLA on a CPU makes a kernel of every array that is wri
 more than that; fused.py has them in one. A thousand leaves take Optax's methods seconds to trace and compile: `AT_1000`
 stand for all.
 
-`--only` measures some methods again, `--sizes` and `--leaves` some problems; other figures stay in the file.
+With kernels of microseconds, what XLA's two threads make of them (hand over, wait, sleep) outweighs the work: 10^4
+parameters are measured with `--one-core` as well. `--only` measures some methods again, `--sizes` and `--leaves` some
+problems; other figures stay in the file.
 """
 
 import argparse
-import functools
-import inspect
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -36,9 +38,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
 import scipy.stats
 from _compare import spread
+from _pairs import Pair, twins
 
 import jaxopt_lab as jl
 
@@ -47,46 +49,11 @@ LEAVES = (100, 1000)
 AT_1000 = ("sgd", "momentum", "rmsprop", "adam", "adamw", "lion", "schedule_free_adamw", "lamb")
 CAPPED: dict[str, int] = dict.fromkeys(("muon", "galore", "lbfgs"), 10**6)
 """Beyond, matrix products and decompositions last minutes, and twenty copies of the parameters fill the memory."""
-RATE = 1e-3
 LARGE = 10**7  # parameters that no cache holds
 SHUFFLE = random.Random(0)
 SECONDS, TURNS = 3.0, 9  # for a row's turns, and how many there are at the least
 MEMORY = 2**30  # bytes that no cache holds
 OURS = ("flat", "tree", "told", "fused")
-Pair = tuple[Callable[[], Any], Callable[[], Any]]
-
-
-def twins() -> dict[str, Pair]:
-    """Ours and Optax's at their defaults, by name; a learning rate where they want one."""
-    descent = functools.partial(optax.sgd, RATE, momentum=0.9)
-    apart: dict[str, Pair] = {
-        "gradient_descent": (lambda: jl.gradient_descent(RATE), lambda: optax.sgd(RATE)),
-        "momentum": (lambda: jl.momentum(RATE), descent),
-        "sam": (lambda: jl.sam(RATE), lambda: optax_sam(descent())),
-        # How far to go along a direction is the loss's price.
-        "lbfgs": (lambda: jl.lbfgs(linesearch=None), lambda: optax.lbfgs(linesearch=None)),
-        "galore": (lambda: jl.galore(RATE, project_longer=True), lambda: optax.contrib.galore(RATE)),  # the same side
-    }
-    found: dict[str, Pair] = {}
-    for name, ours in jl.OPTIMIZERS.items():
-        twin = getattr(optax, name, None) or getattr(optax.contrib, name, None)
-        if name in apart:
-            found[name] = apart[name]
-        elif twin is not None:
-            found[name] = functools.partial(made, ours), functools.partial(made, twin)
-    return found
-
-
-def optax_sam(base: Any) -> Any:
-    """Both of its gradients in one step, as ours; it takes no argument beside `grad_fn`."""
-    sam = optax.contrib.sam(base, optax.chain(optax.contrib.normalize(), optax.sgd(0.05)), opaque_mode=True)
-    update: Any = lambda grads, state, params=None, *, grad_fn, **_: sam.update(grads, state, params, grad_fn=grad_fn)
-    return optax.GradientTransformationExtraArgs(sam.init, update)
-
-
-def made(factory: Callable[..., Any]) -> Any:
-    rate = inspect.signature(factory).parameters.get("learning_rate")
-    return factory(RATE) if rate is not None and rate.default in (rate.empty, None) else factory()
 
 
 def size_of(tree: Any) -> int:
@@ -120,7 +87,7 @@ class Step:
         self.size = sum(w.size for w in jax.tree.leaves(params))
         self.state_bytes = size_of(self.held[1])
         self.bytes = 2 * size_of(params) + size_of(self.grads) + 2 * self.state_bytes
-        self.compiled: Any = None
+        self.programs: list[Any] = []  # as often as it was compiled
         self.trace_seconds: list[float] = []
         self.compile_seconds: list[float] = []
 
@@ -128,18 +95,19 @@ class Step:
         began = time.perf_counter()
         lowered = self.jitted().lower(*self.held, self.grads, self.key)
         traced = time.perf_counter()
-        self.compiled = lowered.compile()
+        self.programs.append(lowered.compile())
         self.trace_seconds.append(traced - began)
         self.compile_seconds.append(time.perf_counter() - traced)
 
     def start_elsewhere(self) -> Any:
-        """From the start (large ones from where they are), with all arrays at other places in memory."""
+        """From the start (large ones from where they are), program and arrays being at other places in memory."""
+        self.program = SHUFFLE.choice(self.programs)
         self.held, self.grads = jax.tree.map(jnp.copy, (self.first or self.held, self.grads))
         return self.held, self.grads
 
     def run(self, calls: int) -> Any:
         for _ in range(calls):
-            self.held = self.compiled(*self.held, self.grads, self.key)
+            self.held = self.program(*self.held, self.grads, self.key)
         return self.held
 
 
@@ -170,8 +138,7 @@ def measure(steps: dict[str, Step], repeats: int, compiles: int) -> dict[str, An
     size, adding = steps["optax"].size, Addition(steps["optax"])
     runs = {**steps, "in_place": adding}
     calls = max(3, min(100, 10**7 // size))
-    for run in runs.values():
-        _timing.once(lambda run=run: run.run(2))
+    adding.run(2)
 
     def turn() -> dict[str, float]:
         seconds = {}
@@ -222,12 +189,13 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
     """All measurements of a method, by problem."""
     ours, twin = (factory() for factory in pair)
     found = {}
-    problems = {f"{size:.0e}": matrices(size) for size in options.sizes if size <= CAPPED.get(name, size)}
+    where = " one core" if options.one_core else ""
+    problems = {f"{size:.0e}{where}": matrices(size) for size in options.sizes if size <= CAPPED.get(name, size)}
     problems |= {f"{n} leaves": [0.1 * jnp.ones(64)] * n for n in options.leaves if n < 1000 or name in AT_1000}
     for problem, tree in problems.items():
         steps = {"optax": Step(twin, tree)}
         small = "leaves" in problem
-        if small and flattens(ours, tree):
+        if steps["optax"].size <= 10**5 and flattens(ours, tree):
             steps["flat"] = Step(ours, tree, flat=True)
         if len(tree) < 1000 or "flat" not in steps:
             steps["tree"] = Step(ours, tree)
@@ -236,7 +204,7 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
             steps["told"], steps["again"] = Step(ours, tree, options=told), Step(twin, tree)
             if size_of(tree) < 4 * LARGE:
                 steps["optax told"] = Step(twin, tree, options=told)
-        compiles = 3 if small else 15 if steps["optax"].size <= 10**4 else 1
+        compiles = 15 if problem == "1e+04" else 3
         found[problem] = measure(steps, options.repeats, compiles)
     return found
 
@@ -257,7 +225,7 @@ def line(found: dict[str, Any]) -> str:
         for form in (form for form in row["ratio"] if form in OURS):
             text = f"{problem} {form} {row['ratio'][form]['median']:.2f}"
             of_copy, compiling = row["share"][form]["median"], row["compile_ratio"][form]["median"]
-            compiled = "leaves" in problem or problem == "1e+04"
+            compiled = "leaves" in problem or "1e+04" in problem
             cells.append(f"{text} c{compiling:.2f}" if compiled else f"{text} s{of_copy:.2f}")
     return " | ".join(cells)
 
@@ -280,7 +248,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=61, help="turns at the most")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--leaves", type=int, nargs="*", default=LEAVES)
+    parser.add_argument("--one-core", action="store_true", help="on one core, as problems of their own")
     options = parser.parse_args()
+    if options.one_core:  # before JAX looks how many there are
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     path, known = _timing.RESULTS / f"update-{jax.default_backend()}.json", twins()
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"no pair of {sorted(unknown)}: give some of {', '.join(known)}")
