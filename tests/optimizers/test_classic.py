@@ -219,6 +219,22 @@ def test_madgrads_cube_root_is_exact_to_rounding(precision):
     np.testing.assert_allclose(seen, np.cbrt(np.asarray(v, np.longdouble)), rtol=2 * kind.eps)
 
 
+def test_madgrads_cube_root_has_the_roots_slope(float64):
+    """Also where the root is not taken, at 0, it has one."""
+    root = importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root
+    v = jnp.geomspace(1e-30, 1e30, 61)
+    np.testing.assert_allclose(jax.vmap(jax.grad(root))(v), v ** (-2 / 3) / 3, rtol=1e-7)  # as near as its last step
+    assert jnp.isfinite(jax.grad(root)(0.0))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_madgrads_cube_root_of_half_numbers(dtype):
+    root = importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root
+    v = jnp.asarray([0, 1, 8, 27, 1000], dtype)
+    assert root(v).dtype == v.dtype
+    np.testing.assert_array_equal(root(v), jnp.asarray([0, 1, 2, 3, 10], dtype))
+
+
 @pytest.mark.parametrize("factory", [jl.rmsprop, jl.adagrad])
 @pytest.mark.parametrize("eps_in_sqrt", [True, False])
 def test_no_step_where_no_gradient_has_been(factory, eps_in_sqrt):
