@@ -8,8 +8,8 @@ equal programs; of small leaves also ours with parameters held flat (`flat`: `jl
 by leaf all the same; and adding in place to as many bytes as the method holds, and at 3.2 10^7 to a GiB at the least,
 which is what the machine's memory can read and write: fewer would stay in a cache that these leave. Every turn begins
 with another of several compiled programs, and with all arrays at other places: where either is in memory decides a
-tenth of the time and more. Compile times are of several fresh compiles
-in turns, at 10^4 parameters; Python's tracing is apart.
+tenth of the time and more. Compile times are of several fresh compiles in turns, at 10^4 parameters; Python's tracing
+is apart.
 
 Of rates and compile times over Optax's: medians over the turns, with the interval that holds the true median in 95 of
 100 cases (`low`, `high`: order statistics, nothing assumed of how times scatter). Equal programs are above 1 half the
@@ -20,8 +20,8 @@ those of adding in place. XLA on a CPU makes a kernel of every array that is wri
 more than that; fused.py has them in one. A thousand leaves take Optax's methods seconds to trace and compile: `AT_1000`
 stand for all.
 
-With kernels of microseconds, what XLA's two threads make of them (hand over, wait, sleep) outweighs the work: 10^4
-parameters are measured with `--one-core` as well. `--only` measures some methods again, `--sizes` and `--leaves` some
+With kernels of microseconds, what XLA's threads make of them outweighs the work: 10^4 parameters are measured with
+`--one-core` as well. `--only` measures some methods again, `--sizes` and `--leaves` some
 problems; other figures stay in the file.
 """
 
@@ -78,13 +78,11 @@ class Step:
 
         self.grads, self.key = jax.tree.map(lambda w: 0.01 * jnp.ones_like(w), tree), jax.random.key(0)
         params = joined(jax.tree.map(jnp.copy, tree))
-        self.first = (params, jax.jit(optimizer.init)(params))
-        self.held = jax.tree.map(jnp.copy, self.first)
-        if size_of(params) >= 4 * LARGE:
-            self.first = None  # a third set would not fit
+        self.size = sum(w.size for w in jax.tree.leaves(params))
+        self.held = (params, jax.jit(optimizer.init)(params))
+        self.first = jax.tree.map(jnp.copy, self.held) if self.size < LARGE else None  # a second set would not fit
         # One that nobody has traced.
         self.jitted = lambda: jax.jit(lambda *args: step(*args), donate_argnums=(0, 1), compiler_options=options)
-        self.size = sum(w.size for w in jax.tree.leaves(params))
         self.state_bytes = size_of(self.held[1])
         self.bytes = 2 * size_of(params) + size_of(self.grads) + 2 * self.state_bytes
         self.programs: list[Any] = []  # as often as it was compiled
@@ -205,7 +203,7 @@ def rows(name: str, pair: Pair, options: argparse.Namespace) -> dict[str, Any]:
         if not small:
             told = jl.compiler_options()
             steps["told"], steps["again"] = Step(ours, tree, options=told), Step(twin, tree)
-            if size_of(tree) < 4 * LARGE:
+            if steps["optax"].size < LARGE:
                 steps["optax told"] = Step(twin, tree, options=told)
         compiles = 15 if problem == "1e+04" else 3
         found[problem] = measure(steps, options.repeats, compiles)

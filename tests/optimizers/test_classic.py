@@ -11,6 +11,8 @@ import pytest
 
 import jaxopt_lab as jl
 
+cube_root = importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root  # the package's name is the method's
+
 
 def walk(optimizer, gradients, w=0.0):
     """The updates of a walk whose gradients are given, the parameters standing still."""
@@ -215,24 +217,24 @@ def test_madgrads_cube_root_is_exact_to_rounding(precision):
     """Also of 0, of what has overflowed and of what is no number: as the library's."""
     kind = jnp.finfo(precision)
     v = jnp.asarray([0, *np.geomspace(4 * kind.tiny, kind.max / 4, 999), np.inf, np.nan], precision)
-    seen = jax.jit(importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root)(v)
+    seen = jax.jit(cube_root)(v)
     np.testing.assert_allclose(seen, np.cbrt(np.asarray(v, np.longdouble)), rtol=2 * kind.eps)
 
 
 def test_madgrads_cube_root_has_the_roots_slope(float64):
     """Also where the root is not taken, at 0, it has one."""
-    root = importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root
     v = jnp.geomspace(1e-30, 1e30, 61)
-    np.testing.assert_allclose(jax.vmap(jax.grad(root))(v), v ** (-2 / 3) / 3, rtol=1e-7)  # as near as its last step
-    assert jnp.isfinite(jax.grad(root)(0.0))
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(cube_root))(v), v ** (-2 / 3) / 3, rtol=1e-7
+    )  # as near as its last step
+    assert jnp.isfinite(jax.grad(cube_root)(0.0))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_madgrads_cube_root_of_half_numbers(dtype):
-    root = importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root
     v = jnp.asarray([0, 1, 8, 27, 1000], dtype)
-    assert root(v).dtype == v.dtype
-    np.testing.assert_array_equal(root(v), jnp.asarray([0, 1, 2, 3, 10], dtype))
+    assert cube_root(v).dtype == v.dtype
+    np.testing.assert_array_equal(cube_root(v), jnp.asarray([0, 1, 2, 3, 10], dtype))
 
 
 @pytest.mark.parametrize("factory", [jl.rmsprop, jl.adagrad])
