@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxopt_lab.optimizers import filled
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
+from jaxopt_lab.updating import updated
 
 ENDINGS = ("completed", "reached", "converged", "diverged", "interrupted", "stopped", "plateau", "failed")
 STATUSES = ("running", *ENDINGS)
@@ -113,14 +115,11 @@ class Trial:
 
         A loss that ends the trial leaves the parameters alone, as does every step after.
         """
-        objective = lambda params, key=None: self.task.loss(
-            params, batch
-        )  # Optax's line searches hand on what they get
+        # Optax's line searches hand on what they get; within optax.partition a method sees some parameters only.
+        objective = filled(lambda params, key=None: self.task.loss(params, batch), state.params)
         loss, grads = jax.value_and_grad(objective)(state.params)
-        update = optax.with_extra_args_support(self.optimizer).update
-        updates, optimizer_state = update(
-            grads, state.optimizer, state.params, value=loss, grad=grads, value_fn=objective, key=key
-        )
+        extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
+        updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
         status, loss = self._judge(state.status, state.loss, loss)
         running = status == RUNNING

@@ -90,5 +90,7 @@ NOT_TRACED = {
     ("prodigy", "slice_p"): "it decides the state's shapes",
     ("lbfgs", "memory_size"): "it is a shape of the state",
     ("galore", "rank"): "it is a shape of the state",
+    ("noisy_sgd", "seed"): "it is a number of the program",
+    ("sophia", "seed"): "it is a number of the program",
 }
 """Numbers that a compiled program is made for, and why."""

@@ -1,0 +1,73 @@
+"""What a method may ask for beside the gradient, and how it is handed over."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from jaxopt_lab.types import MaskedNode, Params
+
+EXTRAS = {
+    "value": "the loss at params",
+    "value_fn": "the loss as a function of the parameters",
+    "key": "a random key of this step",
+}
+"""What a method may need beside the gradient. The training loop passes all of it."""
+
+ALIASES = {"obj_fn": "value_fn"}
+"""Optax's names for the same: its Sophia asks for `obj_fn`."""
+
+
+def accepted(update: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The extra arguments that `update` accepts: all where it ends in `**extra`, else those that it names."""
+    parameters = list(inspect.signature(update).parameters.values())
+    positional, others = {p.name for p in parameters[:3]}, {p.name for p in parameters[3:]}  # whatever it calls these
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return {n: value for n, value in extra.items() if n in others or (takes_all and n not in positional)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Filled:
+    """The loss, and the parameters to take where its argument has holes; see `filled`."""
+
+    loss: Callable[..., Any]
+    params: Params
+
+    def __call__(self, params: Params, *args: Any, **kwargs: Any) -> Any:
+        """The loss of the parameters, completed."""
+        if has_holes(params):
+            params = jax.tree.map(
+                lambda part, whole: whole if _is_hole(part) else part, params, self.params, is_leaf=_is_hole
+            )
+        return self.loss(params, *args, **kwargs)
+
+
+def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
+    """Make the loss callable with some of the parameters: those missing are taken from `params`.
+
+    `optax.partition` and `optax.masked` show a method only the parameters that it trains, with `optax.MaskedNode` in
+    place of the others. A method that evaluates the loss by itself (`sam`, `sophia`, `lbfgs`) calls it with such a
+    tree. In a sweep this works as it is; a loop of your own passes
+
+        updates, state = optimizer.update(grads, state, params, value_fn=jl.filled(loss, params))
+
+    Args:
+        loss: The loss, a function of all parameters. Further arguments are passed on to it.
+        params: All parameters, as they are before the step.
+
+    Returns:
+        The loss, as a function of a tree of parameters with or without holes.
+
+    """
+    return Filled(loss, params)
+
+
+def has_holes(params: Params) -> bool:
+    """Whether `optax.masked` has left out some of the parameters."""
+    return any(map(_is_hole, jax.tree.leaves(params, is_leaf=_is_hole)))
+
+
+def _is_hole(x: Any) -> bool:
+    return isinstance(x, MaskedNode)
