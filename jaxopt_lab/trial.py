@@ -116,7 +116,7 @@ class Trial:
         A loss that ends the trial leaves the parameters alone, as does every step after.
         """
         # Optax's line searches hand on what they get; within optax.partition a method sees some parameters only.
-        objective = filled(lambda params, key=None: self.task.loss(params, batch), state.params)
+        objective = filled(lambda params, key=None, obj_fn=None: self.task.loss(params, batch), state.params)
         loss, grads = jax.value_and_grad(objective)(state.params)
         extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)

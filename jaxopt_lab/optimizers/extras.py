@@ -1,11 +1,13 @@
 """What a method may ask for beside the gradient, and how it is handed over."""
 
-import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jaxopt_lab.types import MaskedNode, Params
 
@@ -28,28 +30,34 @@ def accepted(update: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, 
     return {n: value for n, value in extra.items() if n in others or (takes_all and n not in positional)}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Filled:
-    """The loss, and the parameters to take where its argument has holes; see `filled`."""
+    """The loss of parameters of which some are missing; see `filled`."""
 
-    loss: Callable[..., Any]
-    params: Params
+    def __init__(self, loss: Callable[..., Any], params: Params) -> None:
+        functools.update_wrapper(self, loss)  # Optax's line searches read which arguments it takes
+        self.loss, self.params = loss, params
 
     def __call__(self, params: Params, *args: Any, **kwargs: Any) -> Any:
         """The loss of the parameters, completed."""
+        return self.loss(self._completed(params), *args, **kwargs)
+
+    def _completed(self, params: Params) -> Params:
         if has_holes(params):
-            params = jax.tree.map(
-                lambda part, whole: whole if _is_hole(part) else part, params, self.params, is_leaf=_is_hole
-            )
-        return self.loss(params, *args, **kwargs)
+            complete = lambda part, whole: whole if _is_hole(part) else part
+            return jax.tree.map(complete, params, self.params, is_leaf=_is_hole)
+        size = sum(map(jnp.size, jax.tree.leaves(self.params)))
+        if isinstance(params, jax.Array) and params.shape == (size,) != jnp.shape(self.params):
+            return ravel_pytree(self.params)[1](params)
+        return params
 
 
 def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
-    """Make the loss callable with some of the parameters: those missing are taken from `params`.
+    """Make the loss callable with what Optax's wrappers make of the parameters.
 
     `optax.partition` and `optax.masked` show a method only the parameters that it trains, with `optax.MaskedNode` in
-    place of the others. A method that evaluates the loss by itself (`sam`, `sophia`, `lbfgs`) calls it with such a
-    tree. In a sweep this works as it is; a loop of your own passes
+    place of the others; `optax.flatten` shows it one vector. A method that evaluates the loss by itself (`sam`,
+    `sophia`, `lbfgs`) calls it with those. Missing parameters are taken from `params`, and a vector is cut into their
+    shapes. A sweep does so by itself; a loop of your own passes
 
         updates, state = optimizer.update(grads, state, params, value_fn=jl.filled(loss, params))
 
@@ -58,7 +66,7 @@ def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
         params: All parameters, as they are before the step.
 
     Returns:
-        The loss, as a function of a tree of parameters with or without holes.
+        The loss, as a function of the parameters, whole, with holes, or as one vector.
 
     """
     return Filled(loss, params)
