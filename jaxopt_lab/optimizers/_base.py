@@ -52,7 +52,7 @@ def static_count(name: str, value: Any, least: int = 1) -> int:
     """The structural whole number `name`. Raises ValueError where it is traced, no whole number, or too small."""
     try:
         count = operator.index(value)
-    except jax.errors.ConcretizationTypeError:
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError):
         raise ValueError(
             f"{name} decides about shapes or a program's length, so it cannot be traced: give a Python int, and where "
             f"optax.inject_hyperparams makes an array of it, tell that static_args=[{name!r}]."

@@ -45,8 +45,8 @@ class Filled:
         if has_holes(params):
             complete = lambda part, whole: whole if _is_hole(part) else part
             return jax.tree.map(complete, params, self.params, is_leaf=_is_hole)
-        size = sum(map(jnp.size, jax.tree.leaves(self.params)))
-        if isinstance(params, jax.Array) and params.shape == (size,) != jnp.shape(self.params):
+        shape = lambda tree: (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
+        if getattr(params, "ndim", 0) == 1 and shape(params) != shape(self.params):
             return ravel_pytree(self.params)[1](params)
         return params
 

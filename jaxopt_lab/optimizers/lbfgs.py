@@ -64,7 +64,7 @@ def lbfgs(
 
     def init(params: Params) -> LBFGSState:
         rows = jax.tree.map(lambda w: jnp.zeros((memory_size, *w.shape), w.dtype), params)
-        rho = jnp.zeros(memory_size, jnp.result_type(*jax.tree.leaves(params)))
+        rho = jnp.zeros(memory_size, jnp.result_type(*jax.tree.leaves(params) or [float]))
         return LBFGSState(jnp.zeros([], jnp.int32), zeros_like(params), zeros_like(params), rows, rows, rho)
 
     def update(grads, state, params=None):
