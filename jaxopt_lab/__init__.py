@@ -27,6 +27,7 @@ from jaxopt_lab.optimizers import cocob as cocob
 from jaxopt_lab.optimizers import dadapt_adamw as dadapt_adamw
 from jaxopt_lab.optimizers import dog as dog
 from jaxopt_lab.optimizers import dowg as dowg
+from jaxopt_lab.optimizers import filled as filled
 from jaxopt_lab.optimizers import flat as flat
 from jaxopt_lab.optimizers import fromage as fromage
 from jaxopt_lab.optimizers import galore as galore

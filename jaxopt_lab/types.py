@@ -27,7 +27,10 @@ Optimizer: TypeAlias = optax.GradientTransformation
 """`init(params) -> state` and `update(grads, state, params) -> (updates, state)`; updates are added to params."""
 
 ExtraArgsOptimizer: TypeAlias = optax.GradientTransformationExtraArgs
-"""An `Optimizer` whose `update` takes more by name: of `value`, `grad`, `value_fn` and `key`, what it needs."""
+"""An `Optimizer` whose `update` takes more by name, and ignores what it does not need."""
+
+MaskedNode: TypeAlias = optax.MaskedNode
+"""What `optax.masked` puts in place of parameters that a method does not train."""
 
 OptimizerFactory: TypeAlias = Callable[..., optax.GradientTransformation]
 """Hyperparameters -> `Optimizer`."""
