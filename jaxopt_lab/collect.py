@@ -98,7 +98,7 @@ def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configuratio
 def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     """How each group of equal structure ran."""
     return [
-        {"optimizer": group.optimizer, "static": {n: label(v) for n, _, v in group.structure.static}} | strategy
+        {"optimizer": group.optimizer, "static": {n: label(v) for n, v in group.structure.static}} | strategy
         for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
     ]
 

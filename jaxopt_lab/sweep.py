@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporting, spaces_by_optimizer
+from jaxopt_lab.caching import exact
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
@@ -251,22 +252,26 @@ def plan_sweep(
 
 
 def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
-    """The configurations of one table by structure, in order of appearance."""
+    """The configurations of one table by structure, in order of appearance.
+
+    Structural values are of one structure where they are `exact`ly equal.
+    """
     numeric = tuple(column for column in table.columns if column not in table.static)
-    found: list[tuple[dict[str, Any], list[int]]] = []
+    found: list[tuple[Any, dict[str, Any], list[int]]] = []
     for row in range(len(table)):
         static = {column: table.columns[column][row] for column in table.columns if column in table.static}
-        for known, rows in found:
-            if all(type(known[c]) is type(static[c]) and known[c] == static[c] for c in static):
+        key = exact(static)
+        for known, _, rows in found:
+            if known == key:
                 rows.append(row)
                 break
         else:
-            found.append((static, [row]))
+            found.append((key, static, [row]))
     groups = []
-    for static, rows in found:
+    for _, static, rows in found:
         arguments = {c.removeprefix(TASK_PREFIX): v for c, v in static.items() if c.startswith(TASK_PREFIX)}
         task = base.replace(**arguments) if arguments else base
-        structural = tuple((c, type(v), v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
+        structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
     return groups
