@@ -25,7 +25,7 @@ def remembered(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.lru_cache(maxsize)
         def cached(call: Any) -> R:
-            return function(*call.args, **call.kwargs)
+            return function(*call.args, **call.kwargs)  # pyright: ignore[reportCallIssue]
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

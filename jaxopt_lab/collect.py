@@ -12,7 +12,7 @@ from jaxopt_lab.engine import Outcome, Plan
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, label
-from jaxopt_lab.store.identity import versions
+from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.trial import DIVERGED, STATUSES
 
@@ -69,6 +69,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         **({} if task.minimum is None else {"minimum": task.minimum}),
         "space": json.dumps(spaces),
         "structural": json.dumps(_structural(tables)),
+        "problem": json.dumps(problem(plan)),
         "steps": plan.steps,
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),

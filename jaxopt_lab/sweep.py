@@ -19,6 +19,7 @@ from jaxopt_lab.checks import (
     check_strategy,
     check_traceable,
 )
+from jaxopt_lab.checks_random import check_random, warn_of_equal_seeds
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.forecast import Forecast, forecast
@@ -217,6 +218,8 @@ def plan_sweep(
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     for group in groups:
         check_traceable(group.structure, group.optimizer)
+        check_random(group.structure.task)
+    warn_of_equal_seeds(groups, named)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])

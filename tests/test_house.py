@@ -25,7 +25,7 @@ LAYERS = [
         "store",
         "statistics",
     ),
-    *("verify", "results", "checks", "arguments", "collect", "durable", "sweep", "rerun"),
+    *("verify", "results", "checks", "checks_random", "arguments", "collect", "durable", "sweep", "rerun"),
     *("spec_values", "spec", "runs", "cli"),
 ]
 HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich")
