@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxopt_lab.arguments import made_task
 from jaxopt_lab.engine import Plan
+from jaxopt_lab.engine.structure import shapes
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import static
@@ -20,7 +21,7 @@ from jaxopt_lab.store import load
 from jaxopt_lab.store.identity import of_another_problem, problem, versions
 from jaxopt_lab.sweep import plan_sweep, sweep
 from jaxopt_lab.tasks.task import Task
-from jaxopt_lab.types import OptimizerFactory, random_key
+from jaxopt_lab.types import OptimizerFactory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -138,8 +139,7 @@ def _refuse_another(dataset: "xr.Dataset", plan: Plan) -> None:
 
 def _tolerance(task: Task) -> float:
     """Half of the digits of the lowest precision among the parameters and the loss."""
-    params = jax.eval_shape(task.init, random_key(0))
-    batch = jax.eval_shape(lambda d: task.batch(d, random_key(0), jnp.int32(0)), task.data[0])
+    params, batch = shapes(task)
     found = [x.dtype for x in jax.tree.leaves((params, jax.eval_shape(task.loss, params, batch)))]
     found += [jnp.result_type(float)]
     return float(np.sqrt(max(float(jnp.finfo(x).eps) for x in found if jnp.issubdtype(x, jnp.inexact))))

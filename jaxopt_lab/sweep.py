@@ -19,7 +19,7 @@ from jaxopt_lab.checks import (
     check_strategy,
     check_traceable,
 )
-from jaxopt_lab.checks_random import check_random, warn_of_equal_seeds
+from jaxopt_lab.checks_random import check_random
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.forecast import Forecast, forecast
@@ -218,8 +218,7 @@ def plan_sweep(
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     for group in groups:
         check_traceable(group.structure, group.optimizer)
-        check_random(group.structure.task)
-    warn_of_equal_seeds(groups, named)
+    check_random(groups, named)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
@@ -264,12 +263,10 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
     for row in range(len(table)):
         static = {column: table.columns[column][row] for column in table.columns if column in table.static}
         key = exact(static)
-        for known, _, rows in found:
-            if known == key:
-                rows.append(row)
-                break
-        else:
-            found.append((key, static, [row]))
+        rows = next((rows for known, _, rows in found if known == key), None)
+        if rows is None:
+            found.append((key, static, rows := []))
+        rows.append(row)
     groups = []
     for _, static, rows in found:
         arguments = {c.removeprefix(TASK_PREFIX): v for c, v in static.items() if c.startswith(TASK_PREFIX)}

@@ -67,9 +67,7 @@ def traced_step(structure: Structure, name: str) -> Traced:
 
     Raises what the task or the optimizer raises, and TypeError where the latter is no optimizer.
     """
-    task, key = structure.task, random_key(0)
-    params = jax.eval_shape(task.init, key)
-    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), task.data[0])
+    task, (params, batch) = structure.task, shapes(structure.task)
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def one_step(values, params, batch, key):
@@ -79,17 +77,23 @@ def traced_step(structure: Structure, name: str) -> Traced:
         trial = Trial(optimizer, task)
         return trial.step(trial.start(params), jnp.int32(0), batch, key)
 
-    traced = jax.make_jaxpr(one_step)(values, params, batch, key)
+    traced = jax.make_jaxpr(one_step)(values, params, batch, random_key(0))
     results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]
     largest = max((_bytes(x) for x in results), default=0)
     return Traced(fingerprint(traced), params_bytes(task), largest, uses(traced, len(traced.jaxpr.invars) - 1))
 
 
 @remembered(maxsize=256)
+def shapes(task: Task) -> tuple[Any, Any]:
+    """A trial's parameters and batch as shapes and types."""
+    key = random_key(0)
+    batch = lambda train: task.batch(train, key, jnp.int32(0))
+    return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
+
+
 def params_bytes(task: Task) -> int:
     """Size of one trial's parameters."""
-    shapes = jax.eval_shape(task.init, random_key(0))
-    return sum(_bytes(x) for x in jax.tree.leaves(shapes))
+    return sum(_bytes(x) for x in jax.tree.leaves(shapes(task)[0]))
 
 
 def _bytes(x: Any) -> int:

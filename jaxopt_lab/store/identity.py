@@ -17,7 +17,7 @@ import numpy as np
 from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.devices import device_name, devices
-from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.structure import shapes, traced_step
 from jaxopt_lab.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint
 from jaxopt_lab.settings import described
 from jaxopt_lab.space import Configurations, label
@@ -142,16 +142,12 @@ def _tasks(plan: Plan) -> list[Task]:
 @remembered(maxsize=64)
 def _task(task: Task) -> dict[str, Any]:
     """All that a task says: its data, and what its functions compute on them."""
-    key, (train, *held_out) = random_key(0), task.data
-    params = jax.eval_shape(task.init, key)
-    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), train)
-    held_out = [split for split in held_out if split is not None]
+    key, (params, batch) = random_key(0), shapes(task)
+    held_out = [split for split in task.data[1:] if split is not None]
     functions = {
         "init(key)": [_traced(task.init, key)],
         "train(key)": [_traced(task.train, key)] if callable(task.train) else [],
-        # With its gradient, and so with derivatives of its own; elsewhere its value alone is asked for.
-        "loss": [_traced(jax.value_and_grad(task.loss), params, batch)]
-        + [_traced(task.loss, params, split) for split in held_out],
+        "loss": [_traced(task.loss, params, x) for x in (batch, *held_out)],  # derivatives of its own: see the step
     }
     metrics = {name: [_traced(metric, params, x) for x in held_out] for name, metric in task.metrics.items()}
     all_of_them = [one for traced in (*functions.values(), *metrics.values()) for one in traced]
