@@ -15,7 +15,7 @@ from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.tasks.task import Task
-from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.types import OptimizerFactory, random_key
 from jaxopt_lab.validation import check_known, check_number
 
 TASK_PREFIX = "task."
@@ -79,7 +79,7 @@ def check_traceable(structure: Structure, name: str) -> None:
 @remembered(maxsize=64)
 def _check_task(task: Task) -> None:
     """Raise where its parameters, its loss or its metrics are not what can be trained by."""
-    key, data = jax.random.key(0), task.data
+    key, data = random_key(0), task.data
     params = jax.eval_shape(task.init, key)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:

@@ -12,7 +12,7 @@ from jaxopt_lab.engine import Outcome, Plan
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, label
-from jaxopt_lab.store.identity import versions
+from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.trial import DIVERGED, STATUSES
 
@@ -70,6 +70,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         **({} if task.minimum is None else {"minimum": task.minimum}),
         "space": json.dumps(spaces),
         "structural": json.dumps(_structural(tables)),
+        "problem": json.dumps(problem(plan)),
         "steps": plan.steps,
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),
@@ -101,7 +102,7 @@ def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configuratio
 def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     """How each group of equal structure ran."""
     return [
-        {"optimizer": group.optimizer, "static": {n: label(v) for n, _, v in group.structure.static}} | strategy
+        {"optimizer": group.optimizer, "static": {n: label(v) for n, v in group.structure.static}} | strategy
         for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from jaxopt_lab.types import Key
+from jaxopt_lab.types import Key, random_key
 from jaxopt_lab.validation import MOST, check_count
 
 
@@ -144,7 +144,7 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
 
     """
     n = check_count("n of jl.random", n, most=MOST)
-    key = key if isinstance(key, jax.Array) else jax.random.key(check_count("key of jl.random", key, least=0))
+    key = key if isinstance(key, jax.Array) else random_key(check_count("key of jl.random", key, least=0))
     return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
 
 

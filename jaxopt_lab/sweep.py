@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporting, spaces_by_optimizer
+from jaxopt_lab.caching import exact
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
@@ -19,6 +20,7 @@ from jaxopt_lab.checks import (
     check_strategy,
     check_traceable,
 )
+from jaxopt_lab.checks_random import check_random
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.forecast import Forecast, forecast
@@ -230,6 +232,7 @@ def plan_sweep(
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     for group in groups:
         check_traceable(group.structure, group.optimizer)
+    check_random(groups, named)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
@@ -267,22 +270,24 @@ def plan_sweep(
 
 
 def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
-    """The configurations of one table by structure, in order of appearance."""
+    """The configurations of one table by structure, in order of appearance.
+
+    Structural values are of one structure where they are `exact`ly equal.
+    """
     numeric = tuple(column for column in table.columns if column not in table.static)
-    found: list[tuple[dict[str, Any], list[int]]] = []
+    found: list[tuple[Any, dict[str, Any], list[int]]] = []
     for row in range(len(table)):
         static = {column: table.columns[column][row] for column in table.columns if column in table.static}
-        for known, rows in found:
-            if all(type(known[c]) is type(static[c]) and known[c] == static[c] for c in static):
-                rows.append(row)
-                break
-        else:
-            found.append((static, [row]))
+        key = exact(static)
+        rows = next((rows for known, _, rows in found if known == key), None)
+        if rows is None:
+            found.append((key, static, rows := []))
+        rows.append(row)
     groups = []
-    for static, rows in found:
+    for _, static, rows in found:
         arguments = {c.removeprefix(TASK_PREFIX): v for c, v in static.items() if c.startswith(TASK_PREFIX)}
         task = base.replace(**arguments) if arguments else base
-        structural = tuple((c, type(v), v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
+        structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
     return groups

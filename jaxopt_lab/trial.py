@@ -121,7 +121,7 @@ def _of_optax(state: Any, params: Params) -> Params:
 class Trial:
     """One training run as pure functions of its state.
 
-    `data` is `task.data`; `key` is the trial's, `jax.random.key(seed)`: initial parameters and batches are folded from
+    `data` is `task.data`; `key` is the trial's, `random_key(seed)`: initial parameters and batches are folded from
     it, so that all configurations of a seed share both.
     """
 

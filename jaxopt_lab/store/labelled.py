@@ -15,6 +15,7 @@ from jaxopt_lab.store.manifest import damaged_files
 from jaxopt_lab.store.pack import KINDS
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.types import random_key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -173,7 +174,7 @@ def _entry(entry: Any) -> str | int:
 def _tree(paths: list[list[str | int]], leaves: list[np.ndarray], task: Task | None) -> Any:
     """The parameters' own tree where the task is at hand; else dicts for names and lists for positions."""
     if task is not None:
-        structure = jax.tree.structure(jax.eval_shape(task.init, jax.random.key(0)))
+        structure = jax.tree.structure(jax.eval_shape(task.init, random_key(0)))
         if structure.num_leaves == len(leaves):
             return jax.tree.unflatten(structure, leaves)
     if paths == [[]]:

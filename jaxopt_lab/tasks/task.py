@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.caching import remembered
+from jaxopt_lab.settings import settings
 from jaxopt_lab.tasks._sampling import batch_indices
-from jaxopt_lab.types import Batch, Key, Params
+from jaxopt_lab.types import Batch, Key, Params, random_key
 from jaxopt_lab.validation import check_count, check_known
 
 SPLITS = ("train", "validation", "test")
@@ -28,8 +29,8 @@ class Task:
         loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples.
         train: A pytree of arrays with a leading example axis; or None, a deterministic objective whose loss gets
             None; or a function `key -> batch` for endless synthetic data.
-        validation: Like `train`; None where there is none. A function is called once, with `jax.random.key(0)`.
-        test: Like `validation`, with `jax.random.key(1)`.
+        validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
+        test: Like `validation`, with the key of seed 1.
         metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Greater is taken to be
             better where the name ends in accuracy, auc, r2 or score.
         batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
@@ -74,12 +75,21 @@ class Task:
                 "examples. Choose a smaller one, or None for the full batch."
             )
 
-    @functools.cached_property
+    @property
     def data(self) -> tuple[Any, Any, Any]:
         """The splits as pytrees of arrays: what programs take as an argument; None for endless training data."""
-        fixed = lambda split, seed: split(jax.random.key(seed)) if callable(split) else split
         train = None if callable(self.train) else self.train
-        return train, fixed(self.validation, 0), fixed(self.test, 1)
+        if not (callable(self.validation) or callable(self.test)):
+            return train, self.validation, self.test
+        if settings() not in self._made:
+            fixed = lambda split, seed: split(random_key(seed)) if callable(split) else split
+            self._made[settings()] = fixed(self.validation, 0), fixed(self.test, 1)
+        return train, *self._made[settings()]
+
+    @functools.cached_property
+    def _made(self) -> dict[Any, tuple[Any, Any]]:
+        """Validation and test data by JAX's settings, of which what their functions make depends."""
+        return {}
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
