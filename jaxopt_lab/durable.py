@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Plan, Progress, execute
 from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.results import Results
+from jaxopt_lab.results import Results, written_table
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.labelled import RESULTS, load, write, write_dataset
@@ -65,7 +65,7 @@ def run_durably(
             with run.folder.errors("write results to"):
                 write(results, run.folder, RESULTS)
             table = io.BytesIO()
-            results.table().to_parquet(table, index=False)
+            written_table(results).to_parquet(table, index=False)
             run.folder.write(TABLE, table.getvalue())
 
         run.show = show

@@ -97,7 +97,9 @@ class Race:
         optimizer = self.plan.groups[next(iter(self.pool.rows))].optimizer
         decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": step}
         decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
-        outcome.decisions.append(decision | {"worst_kept": _finite(kept.max(initial=-math.inf))})
+        outcome.decisions.append(
+            decision | {"worst_kept": _finite(self.plan.compared[1] * kept.max(initial=-math.inf))}
+        )
         self._go_on(ends[np.argsort(order)], status[np.argsort(order)])
 
     def _go_on(self, ends: np.ndarray, status: np.ndarray) -> None:

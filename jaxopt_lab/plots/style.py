@@ -9,6 +9,8 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
+from jaxopt_lab.labels import texts
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -71,7 +73,13 @@ def plain(text: Any) -> str:
 
 def number(value: Any) -> str:
     """A number in at most four figures; anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float | int | np.number) else plain(value)
+    is_number = isinstance(value, float | int | np.number) and not isinstance(value, bool)
+    return f"{value:.4g}" if is_number else plain(value)
+
+
+def names(values: np.ndarray) -> list[str]:
+    """Different values of a hyperparameter in words: of one type as numbers, of several each told from the others."""
+    return list(map(plain, texts(values))) if values.dtype == object else list(map(number, values.tolist()))
 
 
 def words(name: str) -> str:
