@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxopt_lab.engine import Outcome, Plan
 from jaxopt_lab.engine.devices import device_name, devices
-from jaxopt_lab.labels import ABSENT, column, is_plain, label, labels
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, label, labels
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import versions
@@ -41,7 +41,7 @@ def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) 
             "step": plan.record_steps,
             "eval_step": plan.eval_steps,
             "optimizer": ("config", np.asarray(owners)),
-            **{name: ("config", column(values)) for name, values in columns.items()},
+            **{name: coordinate("config", column(values)) for name, values in columns.items()},
         },
         attrs=_attributes(plan, outcome, tables, columns),
     )

@@ -9,11 +9,14 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ABSENT = math.nan
 PLAIN = (bool, int, float, str, type(None))
@@ -107,6 +110,13 @@ def column(values: Sequence[Any]) -> np.ndarray:
     return array
 
 
+def coordinate(dim: str, values: np.ndarray) -> "xr.Variable":
+    """A column as xarray's variable, which would otherwise take None beside texts for NaN."""
+    import xarray as xr
+
+    return xr.Variable(dim, values, fastpath=True)
+
+
 def narrowed(values: np.ndarray) -> np.ndarray:
     """A part of a column in its own type: of an optimizer's configurations, for example."""
     return column(values.tolist()) if values.dtype == object else values
@@ -138,10 +148,11 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def texts(values: np.ndarray) -> list[str]:
-    """Different values of a column, each as a text of its own."""
+    """Different values of a column, each as a text of its own: None beside "None" leaves the latter in quotes."""
     listed = values.tolist()
-    plainly = [str(value) for value in listed]
-    return plainly if len(set(plainly)) == len(plainly) else [repr(value) for value in listed]
+    shared = collections.Counter(map(str, listed))
+    found = [str(value) if shared[str(value)] == 1 else repr(value) for value in listed]
+    return found if len(set(found)) == len(found) else list(map(repr, listed))
 
 
 def _is_absent(value: Any) -> bool:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxopt_lab import statistics
-from jaxopt_lab.labels import distinct, narrowed, present, texts
+from jaxopt_lab.labels import coordinate, distinct, narrowed, present, texts
 from jaxopt_lab.statistics.best import Best, rows_of, where_compared, why_none
 from jaxopt_lab.statistics.score import UNFINISHED, hyperparameters
 from jaxopt_lab.tasks.task import QUARTILES, Task
@@ -79,9 +79,15 @@ class Results:
 
     def table(self) -> "pd.DataFrame":
         """One row a trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
+        import pandas as pd
+
         last = self.dataset.isel(step=-1, eval_step=-1, drop=True)
         table = last.to_dataframe(dim_order=["config", "seed"]).reset_index()
-        first = ["config", "optimizer", *hyperparameters(self.dataset), "seed", "status", "first_bad_step"]
+        columns = hyperparameters(self.dataset)
+        for name in [name for name, values in columns.items() if values.dtype == object]:
+            # Else pandas takes None beside texts for NaN.
+            table[name] = pd.Series(columns[name].repeat(self.dataset.sizes["seed"]), dtype=object)
+        first = ["config", "optimizer", *columns, "seed", "status", "first_bad_step"]
         return table.reindex(columns=[*first, *(c for c in table.columns if c not in first)])
 
     def grid(self, optimizer: str | None = None) -> "xr.Dataset":
@@ -116,7 +122,7 @@ class Results:
         rows = np.zeros(shape, int)
         rows[tuple(at for _, at in axes.values())] = np.arange(own.sizes["config"]) if names else 0
         own = own.drop_vars([*columns, "optimizer", "config"]).isel(config=xr.DataArray(rows, dims=names))
-        own = own.assign_coords({name: _index(values) for name, (values, _) in axes.items()})
+        own = own.assign_coords({name: coordinate(name, _index(values)) for name, (values, _) in axes.items()})
         return own.transpose(*names, ...)
 
     def params(self, config: int | None = None, seed: int | None = None) -> Any:
@@ -239,10 +245,10 @@ def written_table(results: Results) -> "pd.DataFrame":
     columns = {}
     for name, values in hyperparameters(results.dataset).items():
         if values.dtype == object:
-            found, at = distinct(values)
-            written = np.asarray(texts(found), object)[at]
-            written[~present(values)] = None
-            columns[name] = "config", written
+            has, written = present(values), np.full(len(values), None, object)
+            found, at = distinct(values[has])
+            written[has] = np.asarray(texts(found), object)[at]
+            columns[name] = coordinate("config", written)
     return dataclasses.replace(results, dataset=results.dataset.assign_coords(columns)).table()
 
 

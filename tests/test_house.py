@@ -11,7 +11,20 @@ import jaxopt_lab
 
 PACKAGE = Path(jaxopt_lab.__file__).parent
 LAYERS = [
-    *("types", "validation", "caching", "optimizers", "tasks", "trial", "space", "engine", "store", "statistics"),
+    *(
+        "types",
+        "validation",
+        "caching",
+        "direction",
+        "labels",
+        "optimizers",
+        "tasks",
+        "trial",
+        "space",
+        "engine",
+        "store",
+        "statistics",
+    ),
     *("verify", "results", "checks", "arguments", "collect", "durable", "sweep", "rerun"),
     *("spec_values", "spec", "runs", "cli"),
 ]

@@ -112,7 +112,8 @@ def _minimum(results: "Results", metric: str) -> float | None:
 
 def _describe(chosen: "xr.Dataset", i: int, name: str) -> str:
     """The legend of one curve: optimizer, hyperparameters, and whether something cut it short."""
-    has = [f"{style.plain(n)} {style.number(v[i])}" for n, v in hyperparameters(chosen).items() if present(v)[i]]
+    columns = hyperparameters(chosen)
+    has = [f"{style.plain(n)} {style.by_row(v)[i]}" for n, v in columns.items() if present(v)[i]]
     text = "\n".join([style.plain(name), *textwrap.wrap(", ".join(has), 26)])
     status, steps = chosen["status"].values[i], chosen["steps_taken"].values[i]
     for ended in ("stopped", "plateau"):

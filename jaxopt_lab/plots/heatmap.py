@@ -81,7 +81,7 @@ def heatmap(
     off = np.isfinite(median) & limits.beyond(median)
     extend = "neither" if not off.any() else "min" if greater else "max"
     bar = style.figure_of(ax).colorbar(cells, ax=ax, extend=extend)
-    bar.set_label(f"final {style.over_seeds(dataset, metric, spread=False)}", fontsize=9)
+    bar.set_label(style.at_the_end(dataset, metric, spread=False), fontsize=9)
     handles = _mark_lost(ax, dataset.isel(config=rows), values[rows], last(dataset, metric).early[rows], median)
 
     found = best(dataset, metric, optimizer)

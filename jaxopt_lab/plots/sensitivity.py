@@ -88,7 +88,7 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
 
     finish(ax, y, beyond)
     ax.set_xlabel(style.words(hyperparameter))
-    ax.set_ylabel(f"final {style.over_seeds(dataset, metric)}", fontsize=9)
+    ax.set_ylabel(style.at_the_end(dataset, metric), fontsize=9)
     style.title(ax, dataset)
     style.legend(ax, [*handles, *more])
     style.warn_of_edges(ax, bests.values())

@@ -9,7 +9,8 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxopt_lab.labels import texts
+from jaxopt_lab.labels import distinct, texts
+from jaxopt_lab.statistics.score import compared
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,6 +83,12 @@ def names(values: np.ndarray) -> list[str]:
     return list(map(plain, texts(values))) if values.dtype == object else list(map(number, values.tolist()))
 
 
+def by_row(values: np.ndarray) -> list[str]:
+    """The name of each value of a column."""
+    found, at = distinct(values)
+    return [names(found)[i] for i in at]
+
+
 def words(name: str) -> str:
     """The name of a hyperparameter or metric as one says it."""
     text = name.replace("_", " ").strip() or name
@@ -94,6 +101,12 @@ def over_seeds(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
     if n == 1:
         return f"{words(metric)} of 1 seed"
     return f"{words(metric)}, median {'and quartiles ' if spread else ''}of {n} seeds"
+
+
+def at_the_end(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
+    """The same where trials are compared: at the end of a complete sweep, else at the step that all have reached."""
+    at, text = compared(dataset, metric), over_seeds(dataset, metric, spread)
+    return f"final {text}" if at.complete else f"{text} at step {at.step}"
 
 
 def title(ax: Axes, dataset: "xr.Dataset", *more: str) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxopt_lab.direction import MAX, MIN
 from jaxopt_lab.engine.devices import host_free_bytes
-from jaxopt_lab.statistics.score import metrics
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.validation import is_nested
 
@@ -118,7 +117,8 @@ def check_dataset(dataset: "xr.Dataset") -> None:
             raise ValueError(f"its attribute {name} is no table")
     if not set(tables["directions"]) <= set(dataset.data_vars) or not set(tables["directions"].values()) <= {MAX, MIN}:
         raise ValueError("its attribute directions is not of its metrics")
-    if (main := dataset.attrs.get("main_metric", "train_loss")) not in metrics(dataset):
+    main = dataset.attrs.get("main_metric", "train_loss")
+    if main not in dataset.data_vars or len(dataset[main].dims) != 3:
         raise ValueError(f"its attribute main_metric is {main!r:.80}")
     for columns in tables["structural"].values():
         pairs = [pair for listed in dict(columns).values() for pair in listed]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxopt_lab.labels import ABSENT, column, is_plain, present
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, present
 from jaxopt_lab.store import manifest as manifests
 from jaxopt_lab.store.checked import check_arrays, check_dataset, check_params
 from jaxopt_lab.store.errors import RunError
@@ -150,7 +150,7 @@ def _with_values(dataset: "xr.Dataset") -> "xr.Dataset":
             values = [json.loads(text) if text else ABSENT for text in coord.values.tolist()]
             if not all(is_plain(value) or value is ABSENT for value in values):
                 raise ValueError(f"its {name} has values that are none of a hyperparameter")
-            dataset = dataset.assign_coords({name: ("config", column(values))})
+            dataset = dataset.assign_coords({name: coordinate("config", column(values))})
     return dataset
 
 
