@@ -121,9 +121,13 @@ def check_dataset(dataset: "xr.Dataset") -> None:
     if main not in dataset.data_vars or len(dataset[main].dims) != 3:
         raise ValueError(f"its attribute main_metric is {main!r:.80}")
     for columns in tables["structural"].values():
-        pairs = [pair for listed in dict(columns).values() for pair in listed]
-        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        lists = list(columns.values()) if isinstance(columns, dict) else [None]
+        if not all(isinstance(pairs, list) and all(map(_is_pair, pairs)) for pairs in lists):
             raise ValueError("its attribute structural is no table of values")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def check_params(dataset: "xr.Dataset", seeds: int) -> None:
