@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxopt_lab.engine import Outcome, Plan
 from jaxopt_lab.engine.devices import device_name, devices
-from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, label, labels
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import versions
@@ -70,7 +70,7 @@ def _attributes(
         "space": json.dumps(spaces),
         "structural": json.dumps(_structural(tables, columns)),
         "main_metric": measured.main,
-        "directions": json.dumps(measured.directions),
+        "directions": json.dumps(dict(measured.directions)),
         "steps": plan.steps,
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),
@@ -84,7 +84,7 @@ def _attributes(
         "compile_seconds": round(outcome.compile_seconds, 3),
         "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
-        "strategies": json.dumps(_strategies(plan, outcome)),
+        "strategies": json.dumps(_strategies(plan, outcome, columns)),
         **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
@@ -97,10 +97,11 @@ def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configuratio
     return sorted(decisions, key=lambda made: (names.index(made["optimizer"]), made["bracket"], made["rung"]))
 
 
-def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
+def _strategies(plan: Plan, outcome: Outcome, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """How each group of equal structure ran."""
+    called = lambda group: {name: columns[name][group.configs[0]] for name, *_ in group.structure.static}
     return [
-        {"optimizer": group.optimizer, "static": {n: label(v) for n, _, v in group.structure.static}} | strategy
+        {"optimizer": group.optimizer, "static": called(group)} | strategy
         for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
     ]
 

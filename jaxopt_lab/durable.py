@@ -15,6 +15,7 @@ from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.labelled import RESULTS, load, write, write_dataset
 from jaxopt_lab.store.run import Run
+from jaxopt_lab.tasks.measures import measures
 
 TABLE = "table.parquet"
 
@@ -52,7 +53,9 @@ def run_durably(
         Terminated: SIGTERM came, and all is saved.
 
     """
-    run = Run.open(out, identity(plan, tables), environment(), allow_different_version, checkpoint)
+    measured = measures([group.structure.task for group in plan.groups])
+    chosen_by = {"main metric": measured.main, "directions of metrics": dict(measured.directions)}
+    run = Run.open(out, identity(plan, tables) | chosen_by, environment(), allow_different_version, checkpoint)
     with contextlib.closing(run):
         if run.complete:
             return load(out, plan.groups[0].structure.task)

@@ -26,10 +26,10 @@ def task(metrics, **changes):
     return jl.Task("fit", lambda key: jnp.zeros(3), error, metrics=metrics, **given)
 
 
-def swept(metrics, main="loss", stop=None):
-    """The greatest rate is best by far: of two seeds of four rates."""
+def swept(metrics, main="loss", stop=None, out=None):
+    """Two seeds of four rates, of which the third is best by far."""
     space = {"learning_rate": [1e-3, 1e-2, 1.0, 0.1]}
-    return jl.sweep(jl.sgd, task(metrics, main_metric=main), space, steps=16, seeds=2, stop=stop)
+    return jl.sweep(jl.sgd, task(metrics, main_metric=main), space, steps=16, seeds=2, stop=stop, out=out)
 
 
 NAMES = {
@@ -96,6 +96,20 @@ def test_results_that_say_nothing_of_directions_go_by_names():
     assert old.best("validation_f1").config == 2
     with pytest.raises(ValueError, match="more or less"):
         old.best("validation_gap")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": {"f1": jl.minimize(quality)}}, "validation_f1: 'max' in the folder, 'min' now"),
+        ({"main": "f1"}, "main metric: 'validation_loss' in the folder"),
+    ],
+    ids=["direction", "main metric"],
+)
+def test_a_run_folder_is_not_that_of_another_direction(changes, words, tmp_path):
+    swept({"f1": quality}, out=tmp_path / "run")
+    with pytest.raises(jl.RunError, match=words):
+        swept(**{"metrics": {"f1": quality}, "out": tmp_path / "run"} | changes)
 
 
 def changing(flip=False):
