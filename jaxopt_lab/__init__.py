@@ -1,6 +1,8 @@
 """jaxopt_lab: which optimizer, with which hyperparameters, on my problem, and how sure am I?"""
 
 from jaxopt_lab import tasks as tasks
+from jaxopt_lab.direction import maximize as maximize
+from jaxopt_lab.direction import minimize as minimize
 from jaxopt_lab.engine import Progress as Progress
 from jaxopt_lab.engine.forecast import Forecast as Forecast
 from jaxopt_lab.engine.fused import fused as fused

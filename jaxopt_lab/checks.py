@@ -1,6 +1,7 @@
 """What a sweep checks on the host, before anything compiles."""
 
 import inspect
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,15 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         raise ValueError(
             f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16)."
         )
+
+
+def check_names(tables: Mapping[str, Configurations], measured: Iterable[str]) -> None:
+    """Raise where a hyperparameter is called as one of the losses and metrics that are evaluated."""
+    for name in dict.fromkeys(measured):
+        if any(name in table.columns for table in tables.values()):
+            raise ValueError(
+                f"A hyperparameter cannot be called {name!r}: results call a loss or metric so. Rename it."
+            )
 
 
 @remembered(maxsize=256)

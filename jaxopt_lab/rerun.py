@@ -1,6 +1,7 @@
 """One trial of a sweep again, alone: its parameters, its full curve, and how far that is from what was stored."""
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from jaxopt_lab.arguments import made_task
 from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.structure import shapes
+from jaxopt_lab.labels import present, same
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import static
@@ -97,7 +99,7 @@ def rerun(
         raise ValueError(f"Configuration {config} with seed {seed} made no step, so there is nothing to repeat.")
     number = dataset.attrs["dtype"]
     what, options = (
-        ({name: factory}, base, _space(dataset, config, values or {})),
+        ({name: factory}, base, _space(dataset, config, values or {}, factory)),
         {
             "steps": steps,
             "seeds": [seed],
@@ -151,24 +153,36 @@ def _tolerance(task: Task) -> float:
     return float(np.sqrt(max(float(jnp.finfo(x).eps) for x in found if jnp.issubdtype(x, jnp.inexact))))
 
 
-def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any], factory: OptimizerFactory) -> dict[str, Any]:
     """The configuration's own values."""
     row, space = int(np.flatnonzero(dataset["config"].values == config)[0]), {}
-    structural = json.loads(dataset.attrs["structural"])
+    structural = json.loads(dataset.attrs["structural"]).get(str(dataset["optimizer"].values[row]), {})
     for name, column in hyperparameters(dataset).items():
-        value = column[row].item()
+        if not present(column[row : row + 1])[0]:
+            continue
+        called = column[row : row + 1].tolist()[0]
         if name in given:
             space[name] = static([given[name]])
-        elif name in structural:
-            if value == "" or value != value:  # this optimizer has it not
-                continue
-            known = [v for label, v in structural[name] if label == str(value)]
+        elif name not in structural:
+            space[name] = called
+        else:
+            known = [value for label, value in structural[name] if same(label, called)]
             if not known:
-                raise ValueError(f"{name} = {value} cannot be read back: pass it, as values={{{name!r}: ...}}.")
-            space[name] = static([tuple(known[0]) if isinstance(known[0], list) else known[0]])
-        elif value == value:
-            space[name] = value
+                raise ValueError(f"{name} = {called} cannot be read back: pass it, as values={{{name!r}: ...}}.")
+            numeric = type(known[0]) in (int, float) and _is_numeric(factory, name)
+            space[name] = known[0] if numeric else static([_tuples(known[0])])
     return space
+
+
+def _is_numeric(factory: OptimizerFactory, name: str) -> bool:
+    """Whether one of this package's optimizers takes the hyperparameter as a number, which may beside None be swept."""
+    parameter = inspect.signature(factory).parameters.get(name)
+    return factory in OPTIMIZERS.values() and parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _difference(stored: np.ndarray, again: np.ndarray) -> float:

@@ -7,12 +7,14 @@ the product of all its values. `zipped`, `random` and `sobol` combine the same m
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
 import numpy as np
 
+from jaxopt_lab.labels import label, python_value, same
 from jaxopt_lab.types import Key, random_key
 from jaxopt_lab.validation import MOST, check_count
 
@@ -106,14 +108,18 @@ def linear(low: float, high: float, count: int | None = None) -> Range:
 def static(values: Iterable[Any]) -> Static:
     """Structural values (flags, sizes, names): each is compiled for, none is traced.
 
+    Args:
+        values: Any Python objects. Scalars of NumPy and JAX become Python's own, so that an array of sizes will do.
+
     Raises:
         TypeError: `values` is not a list.
         ValueError: `values` is empty.
 
     """
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    single = isinstance(values, np.ndarray | jax.Array) and values.ndim == 0
+    if single or isinstance(values, str | Mapping) or not isinstance(values, Iterable):
         raise TypeError(f"jl.static takes a list of values, got {values!r}: write jl.static([{values!r}]).")
-    if not (values := tuple(values)):
+    if not (values := tuple(map(python_value, values))):
         raise ValueError("jl.static([]) is empty: give at least one value.")
     return Static(values)
 
@@ -169,6 +175,8 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
 def configurations(space: Space) -> Configurations:
     """The table of a space: the product of its values, the last name varying fastest, unless it is a table already.
 
+    A value that is given twice counts once, with a warning.
+
     Raises:
         TypeError: The space is not a mapping, or a value is not a number where one is needed.
         ValueError: A list is empty, a number is not finite, or there would be more than 4,194,304 configurations.
@@ -178,7 +186,7 @@ def configurations(space: Space) -> Configurations:
         return space
     if not isinstance(space, Mapping):
         raise TypeError(f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {space!r}.")
-    lists = {name: _values(name, value) for name, value in space.items()}
+    lists = {name: _once(name, value) for name, value in space.items()}
     if (count := math.prod(map(len, lists.values()))) > MOST:
         raise ValueError(
             f"The space has {count:,} configurations, more than {MOST:,}. Sample it, or sweep it in parts."
@@ -187,9 +195,20 @@ def configurations(space: Space) -> Configurations:
     return _table(space, {name: [row[i] for row in rows] for i, name in enumerate(lists)}, "product")
 
 
-def label(value: Any) -> str:
-    """How a structural value is written in tables."""
-    return value if isinstance(value, str) else getattr(value, "__name__", None) or repr(value)
+def _once(name: str, value: Any) -> list[Any]:
+    """The values of one hyperparameter without repetitions, of which a warning tells: they would repeat trials."""
+    values, once, repeated = _values(name, value), [], []
+    if not isinstance(value, Static):
+        once = list(dict.fromkeys(values))
+        repeated = [number for number in once if values.count(number) > 1] if len(once) < len(values) else []
+    else:
+        for structural in values:
+            known = any(same(structural, other) for other in once)
+            (repeated if known else once).append(structural)
+    if repeated:
+        listed = ", ".join(dict.fromkeys(map(label, repeated[:8]))) + (", ..." if len(repeated) > 8 else "")
+        warnings.warn(f"{name} has {listed} more than once: each value is run once.", UserWarning, stacklevel=2)
+    return once
 
 
 def _table(space: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], kind: str) -> Configurations:

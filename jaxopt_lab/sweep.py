@@ -17,6 +17,7 @@ from jaxopt_lab.checks import (
     check_diverged_above,
     check_hyperparameters,
     check_memory,
+    check_names,
     check_strategy,
     check_traceable,
 )
@@ -34,7 +35,8 @@ from jaxopt_lab.engine.stopping import Halving, Hyperband, Plateau, StopRule
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, Space, configurations
-from jaxopt_lab.statistics import greater_is_better
+from jaxopt_lab.statistics.score import is_greater
+from jaxopt_lab.tasks.measures import measured, measures
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
@@ -230,6 +232,7 @@ def plan_sweep(
     for name, table in tables.items():
         check_hyperparameters(name, factories[name], table)
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
+    check_names(tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
         check_traceable(group.structure, group.optimizer)
     check_random(groups, named)
@@ -295,18 +298,10 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
 
 def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
     """What the rule compares, and 1 where less is better, -1 where more is."""
-    tasks = [group.structure.task for group in groups]
-    held_out = [{"validation": task.validation, "test": task.test} for task in tasks]
-    names = [
-        {f"{split}_{what}" for split in splits if splits[split] is not None for what in ("loss", *task.metrics)}
-        for task, splits in zip(tasks, held_out, strict=True)
-    ]
-    known = ["train_loss", *sorted(set.intersection(*names))]
-    metric = None if stop is None else stop.metric
-    if metric is None:
-        metric = "validation_loss" if "validation_loss" in known else "train_loss"
-    check_known("metric to stop by:", metric, known)
-    return metric, -1 if greater_is_better(metric) else 1
+    known = measures([group.structure.task for group in groups])
+    metric = known.main if stop is None or stop.metric is None else stop.metric
+    check_known("metric to stop by:", metric, known.common)
+    return metric, -1 if is_greater(metric, known.directions.get(metric)) else 1
 
 
 def _affordable(trials: int, most: int) -> int:

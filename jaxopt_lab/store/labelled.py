@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, present
 from jaxopt_lab.store import manifest as manifests
 from jaxopt_lab.store.checked import check_arrays, check_dataset, check_params
 from jaxopt_lab.store.errors import RunError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "jaxopt_lab results 1"
 RESULTS = "results.zarr"  # of a run folder
+AS_JSON = {"written_as": "json"}  # the mark of a column whose values are of several types
 
 
 def save(results: "Results", path: str | Path) -> str | Path:
@@ -61,7 +63,7 @@ def write(results: "Results", folder: Folder, name: str) -> None:
 def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
     """The dataset alone. Where it is there already, its values are replaced one by one, whoever reads meanwhile."""
     order = json.dumps([str(name) for name in dataset.data_vars])  # which Zarr does not keep
-    _write(dataset.assign_attrs(format=FORMAT, order=order), folder.url(name), None)
+    _write(_with_texts(dataset).assign_attrs(format=FORMAT, order=order), folder.url(name), None)
 
 
 def write_values(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
@@ -115,6 +117,7 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
         dataset = xr.open_zarr(where, consolidated=False, zarr_format=2).load()
         del dataset.attrs["format"]
         check_dataset(dataset)
+        dataset = _with_values(dataset)
         order = [name for name in json.loads(dataset.attrs.pop("order", "[]")) if name in dataset.data_vars]
         order += [name for name in dataset.data_vars if name not in order]
         dataset = xr.Dataset({name: dataset[name] for name in order}, dataset.coords, dataset.attrs)
@@ -147,6 +150,27 @@ def _load_params(path: str, group: str, task: Task | None, seeds: int) -> tuple[
 def _write(dataset: "xr.Dataset", path: str, group: str | None) -> None:
     # Format 2 has a settled way to store text; format 3 has none yet.
     dataset.to_zarr(path, group=group, mode="a", zarr_format=2, consolidated=False)
+
+
+def _with_texts(dataset: "xr.Dataset") -> "xr.Dataset":
+    """Columns of values of several types as JSON, "" where there is none."""
+    mixed = {name: coord for name, coord in dataset.coords.items() if coord.dtype == object}
+    for name, coord in mixed.items():
+        there = present(coord.values)
+        written = [json.dumps(value) if has else "" for value, has in zip(coord.values, there, strict=True)]
+        dataset = dataset.assign_coords({name: ("config", np.asarray(written), AS_JSON)})
+    return dataset
+
+
+def _with_values(dataset: "xr.Dataset") -> "xr.Dataset":
+    """What `_with_texts` wrote. Raises ValueError where that cannot be."""
+    for name, coord in dataset.coords.items():
+        if coord.attrs == AS_JSON:
+            values = [json.loads(text) if text else ABSENT for text in coord.values.tolist()]
+            if not all(is_plain(value) or value is ABSENT for value in values):
+                raise ValueError(f"its {name} has values that are none of a hyperparameter")
+            dataset = dataset.assign_coords({name: coordinate("config", column(values))})
+    return dataset
 
 
 def _registered_task(attrs: dict[str, Any]) -> Task | None:

@@ -11,12 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.caching import remembered
+from jaxopt_lab.direction import direction_of
 from jaxopt_lab.settings import settings
 from jaxopt_lab.tasks._sampling import batch_indices
+from jaxopt_lab.tasks.measures import LOSS
 from jaxopt_lab.types import Batch, Key, Params, random_key
-from jaxopt_lab.validation import check_count, check_known
+from jaxopt_lab.validation import check_count, check_known, nearest
 
 SPLITS = ("train", "validation", "test")
+QUARTILES = ("_q25", "_q75")  # the ends of columns' names in leaderboards
+LONGEST_NAME = 200  # bytes of a metric's name: file systems take 255
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,11 +35,14 @@ class Task:
             None; or a function `key -> batch` for endless synthetic data.
         validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
         test: Like `validation`, with the key of seed 1.
-        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Greater is taken to be
-            better where the name ends in accuracy, auc, r2 or score.
+        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Which way one is better
+            `jl.maximize(metric)` or `jl.minimize(metric)` says, else the last words of its name (accuracy, f1, auc, r2,
+            score ...; loss, error, mse, brier_score ...). Nothing can be chosen by one that says neither.
         batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
         minimum: The smallest training loss (all of `train`), where known.
         predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
+        main_metric: The metric on validation data by which everything chooses by default: the best configuration,
+            leaderboards, stop rules, pictures. By default the loss, which without validation data is that of training.
         factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
 
     Raises:
@@ -54,6 +61,7 @@ class Task:
     batch_size: int | None = None
     minimum: float | None = None
     predict: Callable[[Params, Any], Any] | None = None
+    main_metric: str = LOSS
     factory: "Callable[..., Task] | None" = dataclasses.field(default=None, repr=False)
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -63,6 +71,7 @@ class Task:
         for what, function in {"init": self.init, "loss": self.loss, **self.metrics}.items():
             if not callable(function):
                 raise TypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
+        self._check_metrics()
         examples = {split: count_examples(self, split) for split in SPLITS}
         if self.batch_size is None:
             return
@@ -73,6 +82,37 @@ class Task:
             raise ValueError(
                 f"Task {self.name!r}: batch_size {self.batch_size} is larger than the {examples['train']} training "
                 "examples. Choose a smaller one, or None for the full batch."
+            )
+
+    def _check_metrics(self) -> None:
+        where = f"Task {self.name!r}:"
+        for name in self.metrics:
+            if not isinstance(name, str):
+                raise TypeError(f"{where} the names of metrics must be strings, got {name!r}.")
+            if name == LOSS:
+                raise ValueError(f"{where} a metric cannot be called 'loss': that is the task's own. Rename it.")
+            if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
+                raise ValueError(
+                    f"{where} a metric cannot be called {name!r:.80}: results have a file of that name, so it must "
+                    f"have 1 to {LONGEST_NAME} bytes, all printable, and no slash."
+                )
+            if name.endswith(QUARTILES):
+                raise ValueError(f"{where} a metric cannot be called {name!r}: leaderboards call quartiles so.")
+        if self.main_metric not in (known := [LOSS, *self.metrics]):
+            raise ValueError(
+                f"{where} unknown main_metric {self.main_metric!r}. {nearest(str(self.main_metric), known)}"
+            )
+        if self.main_metric == LOSS:
+            return
+        if self.validation is None:
+            raise ValueError(
+                f"{where} main_metric {self.main_metric!r} needs validation data to be evaluated on. Give validation=, "
+                "or leave main_metric out."
+            )
+        if direction_of(self.main_metric, self.metrics[self.main_metric]) is None:
+            raise ValueError(
+                f"{where} nothing says whether more or less of main_metric {self.main_metric!r} is better: write "
+                f"metrics={{{self.main_metric!r}: jl.maximize(...)}} or jl.minimize(...)."
             )
 
     @property
