@@ -13,7 +13,7 @@ import numpy as np
 from jaxopt_lab import statistics
 from jaxopt_lab.statistics.score import hyperparameters, on_edge
 from jaxopt_lab.tasks.task import Task
-from jaxopt_lab.validation import check_known
+from jaxopt_lab.validation import check_count, check_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +154,8 @@ class Results:
 
         """
         metric = statistics.default_metric(self.dataset)
-        config = self.best().config if config is None else config
+        config = self.best().config if config is None else check_count("config", config, least=0)
+        seed = None if seed is None else check_count("seed", seed, least=0)
         configs, seeds = self.dataset["config"].values.tolist(), self.dataset["seed"].values.tolist()
         if config not in configs:
             raise ValueError(f"There is no configuration {config!r}: they are numbered {configs[0]} to {configs[-1]}.")

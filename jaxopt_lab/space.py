@@ -7,14 +7,16 @@ the product of all its values. `zipped`, `random` and `sobol` combine the same m
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxopt_lab.types import Key
-from jaxopt_lab.validation import MOST, check_count
+from jaxopt_lab.validation import MOST, check_count, quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +113,15 @@ def static(values: Iterable[Any]) -> Static:
         ValueError: `values` is empty.
 
     """
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"jl.static takes a list of values, got {values!r}: write jl.static([{values!r}]).")
+    if (
+        isinstance(values, str | bytes | Mapping | set | frozenset | Tracer)
+        or not isinstance(values, Iterable)
+        or not getattr(values, "ndim", 1)
+    ):
+        said = quoted(values)
+        raise TypeError(f"jl.static takes a list of values, got {said}: write jl.static([{said}]).")
+    if isinstance(values, jax.Array):
+        values = np.asarray(values).tolist()  # whose elements can be hashed
     if not (values := tuple(values)):
         raise ValueError("jl.static([]) is empty: give at least one value.")
     return Static(values)
@@ -125,6 +134,7 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
         ValueError: The lists differ in length.
 
     """
+    _check_mapping("jl.zipped", space)
     lists = {name: _values(name, value) for name, value in space.items()}
     lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
     if len(set(lengths.values())) > 1:
@@ -143,8 +153,9 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
         key: A JAX random key, or an integer to make one of.
 
     """
+    _check_mapping("jl.random", space)
     n = check_count("n of jl.random", n, most=MOST)
-    key = key if isinstance(key, jax.Array) else jax.random.key(check_count("key of jl.random", key, least=0))
+    key = key if _is_key(key) else jax.random.key(check_count("key of jl.random", key, least=0))
     return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
 
 
@@ -161,7 +172,8 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
     """
     from scipy.stats import qmc
 
-    n = check_count("n of jl.sobol", n, most=MOST)
+    _check_mapping("jl.sobol", space)
+    n, seed = check_count("n of jl.sobol", n, most=MOST), check_count("seed of jl.sobol", seed, least=0)
     points = qmc.Sobol(max(len(space), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
     return _drawn(space, points[:n], "sobol")
 
@@ -177,7 +189,9 @@ def configurations(space: Space) -> Configurations:
     if isinstance(space, Configurations):
         return space
     if not isinstance(space, Mapping):
-        raise TypeError(f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {space!r}.")
+        raise TypeError(
+            f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {quoted(space)}."
+        )
     lists = {name: _values(name, value) for name, value in space.items()}
     if (count := math.prod(map(len, lists.values()))) > MOST:
         raise ValueError(
@@ -219,13 +233,14 @@ def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurati
 
 
 def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
-    what = f"jl.{spacing}({low!r}, {high!r}{'' if count is None else f', {count!r}'})"
+    ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
+    what = f"jl.{spacing}({ends}{'' if count is None else f', {quoted(count, 60)}'})"
     if count is not None:
         count = check_count(f"The count of {what}", count, most=MOST)
     for end in (low, high):
         if not _is_number(end):
-            raise TypeError(f"{what}: both ends must be numbers, got {end!r}.")
-    low, high = float(low), float(high)
+            raise TypeError(f"{what}: both ends must be numbers, got {quoted(end)}.")
+    low, high = _as_float(low), _as_float(high)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{what}: both ends must be finite.")
     if spacing == "log" and low <= 0:
@@ -240,32 +255,100 @@ def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
 def _values(name: str, value: Any) -> list[Any]:
     """The values of one hyperparameter: structural ones as they are, numbers as floats."""
     if not isinstance(name, str):
-        raise TypeError(f"A space's keys are hyperparameter names, got {name!r}.")
+        raise TypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
     if isinstance(value, Static):
-        return list(value.values)
+        return [_structural(name, v) for v in value.values]
     if isinstance(value, Range):
         return value.points()
-    if isinstance(value, Mapping):
-        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got a dict: {dict(value)!r}.")
+    if getattr(value, "ndim", 0) > 1:
+        raise TypeError(f"{name} must be one flat list of numbers, got an array of {value.ndim} axes: {quoted(value)}.")
+    if (kind := next((kind for types, kind in NO_LISTS if isinstance(value, types)), None)) is not None:
+        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got {kind}: {quoted(value)}.")
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
         value = value.astype(float).tolist()  # as large as anyone likes, and quickly looked through
-    iterable = isinstance(value, Iterable) and not isinstance(value, str | Callable) and np.ndim(cast(Any, value)) > 0
-    values = list(value) if iterable else [value]
+    iterable = isinstance(value, Iterable) and not isinstance(value, str | bytes | Callable)
+    values = list(value) if iterable and getattr(value, "ndim", 1) > 0 else [value]
     if not values:
         raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
     for v in values:
         if type(v) is not float and not _is_number(v):
-            raise TypeError(f"{name} = {v!r} is not a number. Structural values are given as {name}=jl.static([...]).")
-        if not math.isfinite(cast(Any, v)):
-            raise ValueError(f"{name} = {v!r} is not finite. Leave it out; every value must be a finite number.")
-    return [float(cast(Any, v)) for v in values]
+            raise TypeError(f"{name} = {quoted(v)} is not a number. {_instead(name, v)}")
+        if not math.isfinite(_as_float(v)):
+            raise ValueError(f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number.")
+    return [_as_float(v) for v in values]
+
+
+NO_LISTS = (
+    (Mapping | Configurations, "a dict or table (spaces are not nested)"),
+    (set | frozenset, "a set, which has no order (write a list)"),
+    (Iterator, "an iterator, which ends after its first use (write a list)"),
+    (Tracer, "a traced value (call this outside of jax.jit, jax.vmap and jax.grad)"),
+)
+
+
+def _instead(name: str, value: Any) -> str:
+    """What to write where a hyperparameter's value is not a number."""
+    if isinstance(value, Range | Static):
+        return f"Write {name}={value}, outside of a list."
+    if isinstance(value, Mapping | Configurations):
+        return "Spaces are not nested: the values of a hyperparameter are one flat list."
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        return "Write one flat list of numbers."
+    if isinstance(value, complex | np.complexfloating):
+        return "A program takes real numbers: give real and imaginary part as two hyperparameters."
+    if isinstance(value, str) and _reads_as_number(value):
+        return f"Write {value.strip()} without quotes."
+    return f"Structural values are given as {name}=jl.static([...])."
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _structural(name: str, value: Any) -> Any:
+    """The value, where programs can be told apart by it: it can be hashed, and equals itself."""
+    try:
+        hash(value)
+        if bool(value == value):
+            return value
+    except Exception:  # of an array, a list, a traced value, each an error of its own
+        pass
+    hint = "write a tuple instead of a list" if isinstance(value, list) else "a number, a string, a tuple or a function"
+    raise TypeError(f"{name}: jl.static takes values that can be hashed and compared ({hint}), got {quoted(value)}.")
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_ | str | complex) or value is None:
+    if isinstance(value, bool | np.bool_ | str | complex | Tracer) or value is None:
         return False
     return isinstance(value, int | float) or (
         isinstance(value, np.number | np.ndarray | jax.Array)
         and np.ndim(value) == 0
-        and np.asarray(value).dtype.kind in "iuf"
+        and jnp.issubdtype(value.dtype, np.number)
+        and not jnp.issubdtype(value.dtype, np.complexfloating)
     )
+
+
+def _as_float(value: Any) -> float:
+    """The number as a float; infinity for an integer that is larger than any."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _is_key(key: Any) -> bool:
+    """Whether it is a random key of JAX's: a typed one, or a raw one of old."""
+    if not isinstance(key, jax.Array) or isinstance(key, Tracer):
+        return False
+    raw = jax.random.key_data(jax.random.key(0))
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    return typed or (key.dtype, key.shape) == (raw.dtype, raw.shape)
+
+
+def _check_mapping(what: str, space: Any) -> None:
+    if not isinstance(space, Mapping):
+        raise TypeError(f"{what} takes a dict of hyperparameters, got {quoted(space)}.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,10 +14,13 @@ from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporti
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
+    check_flag,
     check_hyperparameters,
     check_memory,
+    check_path,
     check_strategy,
     check_traceable,
+    check_untraced,
 )
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
@@ -106,6 +110,13 @@ def sweep(
         ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
     """
+    check_untraced("jl.sweep")
+    check_path("out", out)
+    check_flag("allow_different_version", allow_different_version)
+    if not callable(progress):
+        check_flag("progress", progress)
+    if cluster is not None and not isinstance(cluster, str):
+        raise TypeError(f'cluster must be "auto" or the address of a Ray cluster, got {cluster!r}.')
     checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
     if checkpoint is not None and out is None:
         raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
@@ -160,13 +171,15 @@ def plan(
         task: As in `sweep`.
         space: As in `sweep`.
         steps: As in `sweep`.
-        options: All other arguments of `sweep` but `progress`.
+        options: Further arguments of `sweep` that say what runs; not those of a run folder or a cluster.
 
     Raises:
         TypeError: As `sweep`.
         ValueError: As `sweep`.
 
     """
+    for name in options:
+        check_known("argument of jl.plan", name, inspect.signature(plan_sweep).parameters)
     return forecast(plan_sweep(optimizers, task, space, steps=steps, **options)[0])
 
 
@@ -195,6 +208,8 @@ def plan_sweep(
         The plan, and the table of configurations of each optimizer by name.
 
     """
+    check_untraced("jl.plan")
+    check_flag("cache", cache)
     steps = check_count("steps", steps)
     named = check_seeds(seeds)
     target = None if target is None else check_number("target", target)
@@ -215,7 +230,7 @@ def plan_sweep(
         check_hyperparameters(name, factories[name], table)
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     for group in groups:
-        check_traceable(group.structure, group.optimizer)
+        check_traceable(group)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])

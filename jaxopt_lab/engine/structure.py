@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.caching import remembered
+from jaxopt_lab.calling import refuse_leaks
+from jaxopt_lab.engine.pair import checked
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.trial import Trial
 from jaxopt_lab.types import OptimizerFactory
@@ -62,10 +64,11 @@ def _traced_step(structure: Structure, name: str, precision: str) -> Traced:
         optimizer = structure.optimizer(values)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        trial = Trial(optimizer, task)
+        trial = Trial(checked(name, optimizer), task)
         return trial.step(trial.start(params), jnp.int32(0), batch, jax.random.key(0))
 
     traced = jax.make_jaxpr(one_step)(values, params, batch)
+    refuse_leaks(f"Optimizer {name!r}", traced.consts)
     results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]
     return Traced(str(traced), params_bytes(task), max((_bytes(x) for x in results), default=0))
 
