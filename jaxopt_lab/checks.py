@@ -44,10 +44,16 @@ def check_flag(what: str, value: Any) -> bool:
     return value
 
 
-def check_path(what: str, value: Any) -> None:
-    """Raise where `value` is neither a path nor None."""
-    if value is not None and (not isinstance(value, str | os.PathLike) or not str(value)):
-        raise TypeError(f"{what} must be the path or URL of a folder, got {quoted(value)}.")
+def check_call(out: Any, progress: Any, allow_different_version: Any, cluster: Any) -> None:
+    """Raise where `sweep` is called from a wrong place, or with a wrong kind of what does not belong to the plan."""
+    check_untraced("jl.sweep")
+    if out is not None and (not isinstance(out, str | os.PathLike) or not str(out)):
+        raise TypeError(f"out must be the path or URL of a folder, got {quoted(out)}.")
+    if not callable(progress):
+        check_flag("progress", progress)
+    check_flag("allow_different_version", allow_different_version)
+    if cluster is not None and not isinstance(cluster, str):
+        raise TypeError(f'cluster must be "auto" or the address of a Ray cluster, got {quoted(cluster)}.')
 
 
 def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
@@ -56,7 +62,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):  # of what is written in C
         raise TypeError(
-            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes."
+            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a function."
         ) from None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

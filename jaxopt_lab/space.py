@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from jaxopt_lab.types import Key
 from jaxopt_lab.validation import MOST, check_count, quoted
+from jaxopt_lab.values import as_float, check_mapping, instead, is_key, is_number, structural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
         ValueError: The lists differ in length.
 
     """
-    _check_mapping("jl.zipped", space)
+    check_mapping("jl.zipped", space)
     lists = {name: _values(name, value) for name, value in space.items()}
     lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
     if len(set(lengths.values())) > 1:
@@ -153,9 +153,9 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
         key: A JAX random key, or an integer to make one of.
 
     """
-    _check_mapping("jl.random", space)
+    check_mapping("jl.random", space)
     n = check_count("n of jl.random", n, most=MOST)
-    key = key if _is_key(key) else jax.random.key(check_count("key of jl.random", key, least=0))
+    key = key if is_key(key) else jax.random.key(check_count("key of jl.random", key, least=0))
     return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
 
 
@@ -170,10 +170,10 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
         seed: Of the scrambling.
 
     """
+    check_mapping("jl.sobol", space)
+    n, seed = check_count("n of jl.sobol", n, most=MOST), check_count("seed of jl.sobol", seed, least=0)
     from scipy.stats import qmc
 
-    _check_mapping("jl.sobol", space)
-    n, seed = check_count("n of jl.sobol", n, most=MOST), check_count("seed of jl.sobol", seed, least=0)
     points = qmc.Sobol(max(len(space), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
     return _drawn(space, points[:n], "sobol")
 
@@ -238,9 +238,9 @@ def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
     if count is not None:
         count = check_count(f"The count of {what}", count, most=MOST)
     for end in (low, high):
-        if not _is_number(end):
+        if not is_number(end):
             raise TypeError(f"{what}: both ends must be numbers, got {quoted(end)}.")
-    low, high = _as_float(low), _as_float(high)
+    low, high = as_float(low), as_float(high)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{what}: both ends must be finite.")
     if spacing == "log" and low <= 0:
@@ -257,7 +257,7 @@ def _values(name: str, value: Any) -> list[Any]:
     if not isinstance(name, str):
         raise TypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
     if isinstance(value, Static):
-        return [_structural(name, v) for v in value.values]
+        return [structural(name, v) for v in value.values]
     if isinstance(value, Range):
         return value.points()
     if getattr(value, "ndim", 0) > 1:
@@ -271,11 +271,11 @@ def _values(name: str, value: Any) -> list[Any]:
     if not values:
         raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
     for v in values:
-        if type(v) is not float and not _is_number(v):
-            raise TypeError(f"{name} = {quoted(v)} is not a number. {_instead(name, v)}")
-        if not math.isfinite(_as_float(v)):
+        if type(v) is not float and not is_number(v):
+            raise TypeError(f"{name} = {quoted(v)} is not a number. {instead(name, v)}")
+        if not math.isfinite(as_float(v)):
             raise ValueError(f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number.")
-    return [_as_float(v) for v in values]
+    return [as_float(v) for v in values]
 
 
 NO_LISTS = (
@@ -284,71 +284,3 @@ NO_LISTS = (
     (Iterator, "an iterator, which ends after its first use (write a list)"),
     (Tracer, "a traced value (call this outside of jax.jit, jax.vmap and jax.grad)"),
 )
-
-
-def _instead(name: str, value: Any) -> str:
-    """What to write where a hyperparameter's value is not a number."""
-    if isinstance(value, Range | Static):
-        return f"Write {name}={value}, outside of a list."
-    if isinstance(value, Mapping | Configurations):
-        return "Spaces are not nested: the values of a hyperparameter are one flat list."
-    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
-        return "Write one flat list of numbers."
-    if isinstance(value, complex | np.complexfloating):
-        return "A program takes real numbers: give real and imaginary part as two hyperparameters."
-    if isinstance(value, str) and _reads_as_number(value):
-        return f"Write {value.strip()} without quotes."
-    return f"Structural values are given as {name}=jl.static([...])."
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _structural(name: str, value: Any) -> Any:
-    """The value, where programs can be told apart by it: it can be hashed, and equals itself."""
-    try:
-        hash(value)
-        if bool(value == value):
-            return value
-    except Exception:  # of an array, a list, a traced value, each an error of its own
-        pass
-    hint = "write a tuple instead of a list" if isinstance(value, list) else "a number, a string, a tuple or a function"
-    raise TypeError(f"{name}: jl.static takes values that can be hashed and compared ({hint}), got {quoted(value)}.")
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_ | str | complex | Tracer) or value is None:
-        return False
-    return isinstance(value, int | float) or (
-        isinstance(value, np.number | np.ndarray | jax.Array)
-        and np.ndim(value) == 0
-        and jnp.issubdtype(value.dtype, np.number)
-        and not jnp.issubdtype(value.dtype, np.complexfloating)
-    )
-
-
-def _as_float(value: Any) -> float:
-    """The number as a float; infinity for an integer that is larger than any."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _is_key(key: Any) -> bool:
-    """Whether it is a random key of JAX's: a typed one, or a raw one of old."""
-    if not isinstance(key, jax.Array) or isinstance(key, Tracer):
-        return False
-    raw = jax.random.key_data(jax.random.key(0))
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
-    return typed or (key.dtype, key.shape) == (raw.dtype, raw.shape)
-
-
-def _check_mapping(what: str, space: Any) -> None:
-    if not isinstance(space, Mapping):
-        raise TypeError(f"{what} takes a dict of hyperparameters, got {quoted(space)}.")

@@ -14,10 +14,10 @@ from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporti
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
+    check_call,
     check_flag,
     check_hyperparameters,
     check_memory,
-    check_path,
     check_strategy,
     check_traceable,
     check_untraced,
@@ -38,7 +38,7 @@ from jaxopt_lab.space import Configurations, Space, configurations
 from jaxopt_lab.statistics import greater_is_better
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
+from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds, quoted
 
 
 def sweep(
@@ -110,13 +110,7 @@ def sweep(
         ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
     """
-    check_untraced("jl.sweep")
-    check_path("out", out)
-    check_flag("allow_different_version", allow_different_version)
-    if not callable(progress):
-        check_flag("progress", progress)
-    if cluster is not None and not isinstance(cluster, str):
-        raise TypeError(f'cluster must be "auto" or the address of a Ray cluster, got {cluster!r}.')
+    check_call(out, progress, allow_different_version, cluster)
     checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
     if checkpoint is not None and out is None:
         raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
@@ -168,9 +162,7 @@ def plan(
 
     Args:
         optimizers: As in `sweep`, and so are all others.
-        task: As in `sweep`.
-        space: As in `sweep`.
-        steps: As in `sweep`.
+        task, space, steps: As in `sweep`.
         options: Further arguments of `sweep` that say what runs; not those of a run folder or a cluster.
 
     Raises:
@@ -220,7 +212,7 @@ def plan_sweep(
     memory = check_memory(memory)
     strategy = None if strategy is None else check_strategy(strategy)
     if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
-        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {stop!r}.")
+        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {quoted(stop)}.")
     factories = named_factories(optimizers)
     base = made_task(task)
 

@@ -23,6 +23,7 @@ PARTITION = {
     "the loss calls nnx.merge(graph, params, rest).",
 }
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+LONG = {np.dtype(np.longdouble), np.dtype(np.clongdouble)} - {np.dtype(float), np.dtype(complex)}  # which JAX lacks
 PLAIN = "Keep what is not trained out of init's result: in the loss, or in the data."
 
 
@@ -124,8 +125,8 @@ def _check_parameters(named: str, params: Params) -> None:
             kind = f"the Python number {x!r:.40}" if isinstance(x, bool | int | float | complex) else _kind(x)
             trained = " Write jnp.asarray(x) to train it." if type(x) is float else ""
             raise TypeError(f"{where} is {kind}; parameters must be floating-point arrays.{trained} {_remedy(params)}")
-        if not jnp.issubdtype(x.dtype, jnp.floating) or x.dtype.itemsize > 8:
-            raise TypeError(f"{where} is {x.dtype}; parameters must be floating-point. {_remedy(params)}")
+        if not jnp.issubdtype(x.dtype, jnp.inexact) or x.dtype in LONG:
+            raise TypeError(f"{where} is {x.dtype}; parameters must be floating-point or complex. {_remedy(params)}")
 
 
 def _kind(x: Any) -> str:
@@ -171,7 +172,7 @@ def _check_scalar(what: str, value: Any) -> None:
     else:
         got = type(value).__name__
         if value is None:
-            advice = "Does it lack a return?"
+            advice = "It lacks a return."
         elif isinstance(value, tuple | list | dict):
             got += f" of {len(value)}"
             advice = (

@@ -88,11 +88,11 @@ def check_seeds(seeds: int | Iterable[int]) -> list[int]:
         given = []
     if not given and not (hasattr(seeds, "__len__") and len(seeds) == 0):  # pyright: ignore[reportArgumentType]
         raise TypeError(f"seeds must be an integer, or a list of integers, got {quoted(seeds)}.")
-    listed = [check_count("A seed", seed, least=0) for seed in given]
-    if not listed:
+    if not given:
         raise ValueError("seeds is empty: give at least one, or how many.")
-    if len(listed) > MOST:
+    if len(given) > MOST:
         raise ValueError(f"seeds has more than {MOST:,} of them. Sweep them in parts.")
+    listed = [check_count("A seed", seed, least=0) for seed in given]
     if len(set(listed)) < len(listed):
         raise ValueError(f"seeds must differ, got {quoted(listed)}.")
     return listed

@@ -11,8 +11,21 @@ import jaxopt_lab
 
 PACKAGE = Path(jaxopt_lab.__file__).parent
 LAYERS = [
-    *("types", "validation", "caching", "optimizers", "tasks", "trial", "space", "engine", "store", "statistics"),
-    *("verify", "results", "checks", "arguments", "collect", "durable", "sweep", "rerun"),
+    *(
+        "types",
+        "validation",
+        "caching",
+        "calling",
+        "optimizers",
+        "tasks",
+        "trial",
+        "values",
+        "space",
+        "engine",
+        "store",
+        "statistics",
+    ),
+    *("verify", "results", "task_checks", "checks", "arguments", "collect", "durable", "sweep", "rerun"),
     *("spec_values", "spec", "runs", "cli"),
 ]
 HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich")
