@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -56,13 +57,20 @@ def check_call(out: Any, progress: Any, allow_different_version: Any, cluster: A
         raise TypeError(f'cluster must be "auto" or the address of a Ray cluster, got {quoted(cluster)}.')
 
 
+def check_takes(what: str, function: Callable[..., Any], options: Iterable[str]) -> None:
+    """Raise ValueError where the function, which is called as `what`, has no such arguments."""
+    for name in options:
+        check_known(f"argument of {what}:", name, inspect.signature(function).parameters)
+
+
 def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
     """Raise where the table names what the optimizer or task does not take, or gives it as the wrong kind."""
     try:
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):  # of what is written in C
         raise TypeError(
-            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a function."
+            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a function "
+            "that does."
         ) from None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

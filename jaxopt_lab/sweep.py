@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from jaxopt_lab.checks import (
     check_hyperparameters,
     check_memory,
     check_strategy,
+    check_takes,
     check_traceable,
     check_untraced,
 )
@@ -162,16 +162,16 @@ def plan(
 
     Args:
         optimizers: As in `sweep`, and so are all others.
-        task, space, steps: As in `sweep`.
+        task: As in `sweep`.
+        space: As in `sweep`.
+        steps: As in `sweep`.
         options: Further arguments of `sweep` that say what runs; not those of a run folder or a cluster.
 
     Raises:
-        TypeError: As `sweep`.
-        ValueError: As `sweep`.
+        TypeError, ValueError: As `sweep`.
 
     """
-    for name in options:
-        check_known("argument of jl.plan", name, inspect.signature(plan_sweep).parameters)
+    check_takes("jl.plan", plan_sweep, options)
     return forecast(plan_sweep(optimizers, task, space, steps=steps, **options)[0])
 
 
