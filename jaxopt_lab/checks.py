@@ -69,8 +69,8 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):  # of what is written in C
         raise TypeError(
-            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a function "
-            "that does."
+            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a "
+            "function that does."
         ) from None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

@@ -11,9 +11,14 @@ from jaxopt_lab.validation import quoted
 
 
 def checked(name: str, optimizer: Any) -> Any:
-    """The optimizer `name`, which raises TypeError where its state or its updates change in kind from step to step."""
+    """The optimizer `name`, which raises TypeError where its state or its updates are of a kind that no step can take.
+
+    That updates have the shapes of the parameters, and a state those that it had, is checked where they are used.
+    """
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"Optimizer {name!r} must return an (init, update) pair, got {type(optimizer).__name__}.")
     if not isinstance(optimizer, optax.GradientTransformation):
-        return optimizer  # a pair of another kind
+        return optimizer
 
     @functools.wraps(optimizer.update)
     def update(grads, state, params=None, **extra):
@@ -22,25 +27,20 @@ def checked(name: str, optimizer: Any) -> Any:
             raise TypeError(
                 f"Optimizer {name!r}: update must return (updates, state), got {quoted(found, 80)}. Return both."
             )
-        _check_alike(f"Optimizer {name!r}: the updates", "the parameters", found[0], params, shapes_only=True)
-        _check_alike(f"Optimizer {name!r}: the state after a step", "the state before", found[1], state)
+        if jax.tree.structure(state) == jax.tree.structure(found[1]):
+            for (path, old), new in zip(
+                jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(found[1]), strict=True
+            ):
+                _check_leaf(f"Optimizer {name!r}: its state{jax.tree_util.keystr(path)}", old, new)
         return found
 
     return optimizer._replace(update=update)
 
 
-def _check_alike(what: str, other: str, tree: Any, like: Any, shapes_only: bool = False) -> None:
-    """Raise TypeError where one tree has other leaves than the other."""
-    if (found := jax.tree.structure(tree)) != (wanted := jax.tree.structure(like)):
-        raise TypeError(f"{what} must be a tree like {other}, {quoted(wanted)}, got {quoted(found)}.")
-    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(like), strict=True):
-        where = f"{what}{jax.tree_util.keystr(path)}"
-        for z in (x, y):
-            if not hasattr(z, "dtype") and not isinstance(z, bool | int | float | complex):
-                raise TypeError(f"{where} must be an array, got {quoted(z, 80)}. Keep it out of what is carried on.")
-        if jnp.shape(x) != jnp.shape(y):
-            raise TypeError(f"{where} must have the shape of {other}, {jnp.shape(y)}, got {jnp.shape(x)}.")
-        if not shapes_only and jnp.result_type(x) != jnp.result_type(y):
-            raise TypeError(
-                f"{where} must have the type of {other}, {jnp.result_type(y)}, got {jnp.result_type(x)}. Convert it."
-            )
+def _check_leaf(where: str, old: Any, new: Any) -> None:
+    for x in (old, new):
+        if not hasattr(x, "dtype") and not isinstance(x, bool | int | float | complex):
+            raise TypeError(f"{where} must be an array, got {quoted(x, 80)}. Keep it out of what is carried on.")
+    before, after = jnp.result_type(old), jnp.result_type(new)
+    if before != after:
+        raise TypeError(f"{where} is {before} at first and {after} after a step. Convert it to one type.")

@@ -61,10 +61,7 @@ def _traced_step(structure: Structure, name: str, precision: str) -> Traced:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def one_step(values, params, batch):
-        optimizer = structure.optimizer(values)
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        trial = Trial(checked(name, optimizer), task)
+        trial = Trial(checked(name, structure.optimizer(values)), task)
         return trial.step(trial.start(params), jnp.int32(0), batch, jax.random.key(0))
 
     traced = jax.make_jaxpr(one_step)(values, params, batch)
