@@ -24,6 +24,7 @@ from jaxopt_lab.store.identity import of_another_problem, problem, versions
 from jaxopt_lab.sweep import plan_sweep, sweep
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.validation import check_count, quoted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,6 +84,9 @@ def rerun(
     """
     results = run if isinstance(run, Results) else load(run)
     dataset = results.dataset
+    config, seed = check_count("config", config, least=0), check_count("seed", seed, least=0)
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"values must be a dict of structural hyperparameters, got {quoted(values)}.")
     for name, number in (("config", config), ("seed", seed)):
         if number not in dataset[name].values:
             raise ValueError(f"There is no {name} {number!r}: there are {dataset[name].values.tolist()!s:.200}.")

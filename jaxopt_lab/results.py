@@ -16,7 +16,7 @@ from jaxopt_lab.labels import coordinate, distinct, narrowed, present, texts
 from jaxopt_lab.statistics.best import Best, rows_of, where_compared, why_none
 from jaxopt_lab.statistics.score import UNFINISHED, hyperparameters
 from jaxopt_lab.tasks.task import QUARTILES, Task
-from jaxopt_lab.validation import check_known
+from jaxopt_lab.validation import check_count, check_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,8 @@ class Results:
                 too much memory to be kept.
 
         """
-        config = self.best().config if config is None else config
+        config = self.best().config if config is None else check_count("config", config, least=0)
+        seed = None if seed is None else check_count("seed", seed, least=0)
         configs, seeds = self.dataset["config"].values.tolist(), self.dataset["seed"].values.tolist()
         if config not in configs:
             raise ValueError(f"There is no configuration {config!r}: they are numbered {configs[0]} to {configs[-1]}.")

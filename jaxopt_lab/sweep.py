@@ -14,12 +14,16 @@ from jaxopt_lab.caching import exact
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
+    check_call,
     check_diverged_above,
+    check_flag,
     check_hyperparameters,
     check_memory,
     check_names,
     check_strategy,
+    check_takes,
     check_traceable,
+    check_untraced,
 )
 from jaxopt_lab.checks_random import check_random
 from jaxopt_lab.collect import collect
@@ -39,7 +43,7 @@ from jaxopt_lab.statistics.score import is_greater
 from jaxopt_lab.tasks.measures import measured, measures
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
+from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds, quoted
 
 
 def sweep(
@@ -118,6 +122,7 @@ def sweep(
         ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
     """
+    check_call(out, progress, allow_different_version, cluster)
     checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
     if checkpoint is not None and out is None:
         raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
@@ -174,13 +179,13 @@ def plan(
         task: As in `sweep`.
         space: As in `sweep`.
         steps: As in `sweep`.
-        options: All other arguments of `sweep` but `progress`.
+        options: Further arguments of `sweep` that say what runs; not those of a run folder or a cluster.
 
     Raises:
-        TypeError: As `sweep`.
-        ValueError: As `sweep`.
+        TypeError, ValueError: As `sweep`.
 
     """
+    check_takes("jl.plan", plan_sweep, options)
     return forecast(plan_sweep(optimizers, task, space, steps=steps, **options)[0])
 
 
@@ -211,6 +216,8 @@ def plan_sweep(
         The plan, and the table of configurations of each optimizer by name.
 
     """
+    check_untraced("jl.plan")
+    check_flag("cache", cache)
     steps = check_count("steps", steps)
     named = check_seeds(seeds)
     target = None if target is None else check_number("target", target)
@@ -223,7 +230,7 @@ def plan_sweep(
     memory = check_memory(memory)
     strategy = None if strategy is None else check_strategy(strategy)
     if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
-        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {stop!r}.")
+        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {quoted(stop)}.")
     factories = named_factories(optimizers)
     base = made_task(task)
 
@@ -234,7 +241,7 @@ def plan_sweep(
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
     check_names(tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
-        check_traceable(group.structure, group.optimizer)
+        check_traceable(group)
     check_random(groups, named)
 
     trials = sum(len(table) for table in tables.values()) * len(named)

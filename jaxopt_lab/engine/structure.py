@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.caching import exact, remembered
+from jaxopt_lab.calling import refuse_leaks
+from jaxopt_lab.engine.pair import checked
 from jaxopt_lab.fingerprint import Fingerprint, fingerprint, uses
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.trial import Trial
@@ -71,13 +73,11 @@ def traced_step(structure: Structure, name: str) -> Traced:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def one_step(values, params, batch, key):
-        optimizer = structure.optimizer(values)
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        trial = Trial(optimizer, task)
+        trial = Trial(checked(name, structure.optimizer(values)), task)
         return trial.step(trial.start(params), jnp.int32(0), batch, key)[0]
 
     traced = jax.make_jaxpr(one_step)(values, params, batch, random_key(0))
+    refuse_leaks(f"Optimizer {name!r}", traced.consts)
     results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]
     largest = max((_bytes(x) for x in results), default=0)
     return Traced(fingerprint(traced), params_bytes(task), largest, uses(traced, len(traced.jaxpr.invars) - 1))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import jax
 import numpy as np
 
+from jaxopt_lab.calling import calling
 from jaxopt_lab.plots import style
 from jaxopt_lab.statistics import best
 from jaxopt_lab.tasks.task import SPLITS, Task
@@ -120,7 +121,8 @@ def _predictors(results: "Results", params: Any, best_only: bool) -> list[tuple[
 
 def _predicted(task: Task, params: Any, inputs: Any, size: int) -> np.ndarray:
     """The predictions as a flat array. Raises ValueError where they are not one for each target."""
-    predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
+    with calling(f"Task {task.name!r}: predict, with the parameters to draw,"):
+        predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
     if predicted.size != size:
         raise ValueError(
             f"predict of task {task.name!r} gave shape {predicted.shape} where {size} targets are: it must give one "

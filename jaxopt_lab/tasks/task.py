@@ -8,15 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxopt_lab.caching import remembered
+from jaxopt_lab.calling import calling
 from jaxopt_lab.direction import direction_of
 from jaxopt_lab.settings import settings
+from jaxopt_lab.tasks._examples import check_examples
 from jaxopt_lab.tasks._sampling import batch_indices
 from jaxopt_lab.tasks.measures import LOSS
 from jaxopt_lab.types import Batch, Key, Params, random_key
-from jaxopt_lab.validation import check_count, check_known, nearest
+from jaxopt_lab.validation import check_count, check_known, check_number, nearest, quoted
 
 SPLITS = ("train", "validation", "test")
 QUARTILES = ("_q25", "_q75")  # the ends of columns' names in leaderboards
@@ -68,9 +69,15 @@ class Task:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"A task's name must be a non-empty string, got {self.name!r}.")
+        if not isinstance(self.metrics, Mapping):
+            raise TypeError(f"Task {self.name!r}: metrics must be a dict of functions, got {quoted(self.metrics)}.")
         for what, function in {"init": self.init, "loss": self.loss, **self.metrics}.items():
             if not callable(function):
                 raise TypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
+        if self.predict is not None and not callable(self.predict):
+            raise TypeError(f"Task {self.name!r}: predict must be a function, got {quoted(self.predict)}.")
+        if self.minimum is not None:
+            check_number(f"Task {self.name!r}: minimum", self.minimum)
         self._check_metrics()
         examples = {split: count_examples(self, split) for split in SPLITS}
         if self.batch_size is None:
@@ -168,26 +175,11 @@ class Task:
 
 
 def count_examples(task: Task, split: str) -> int | None:
-    """How many examples a split has, or None where it is not in arrays. Raises ValueError where they are unusable."""
+    """How many examples a split has, or None where it is not in arrays. Raises where they are unusable."""
     data = getattr(task, split)
     if data is None or callable(data):
         return None
-    leaves = jax.tree.leaves(data)
-    where = f"Task {task.name!r}: {split} data"
-    shapes = [np.shape(x) for x in leaves]
-    if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
-        raise ValueError(f"{where} must be arrays with a leading example axis, got shapes {shapes}.")
-    if len({shape[0] for shape in shapes}) > 1:
-        raise ValueError(f"{where} must have as many examples in every array, got shapes {shapes}.")
-    for x in leaves:
-        x = np.asarray(x)
-        if x.dtype.kind in "fc" and not np.isfinite(x).all():
-            bad = np.argwhere(~np.isfinite(x))
-            raise ValueError(
-                f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
-                f"of shape {x.shape}. Remove or fill them first."
-            )
-    return shapes[0][0]
+    return check_examples(f"Task {task.name!r}: {split} data", data)
 
 
 def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
@@ -195,10 +187,12 @@ def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
     parameters = inspect.signature(factory).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for name in arguments:
-            check_known(f"argument of task {factory.__name__!r}:", name, parameters)
-    task = factory(**arguments)
+            check_known(f"argument of task {getattr(factory, '__name__', factory)!r}:", name, parameters)
+    name = getattr(factory, "__name__", type(factory).__name__)
+    with calling(f"The task function {name!r}"):
+        task = factory(**arguments)
     if not isinstance(task, Task):
-        raise TypeError(f"{factory.__name__} must return a jl.Task, got {type(task).__name__}.")
+        raise TypeError(f"{name} must return a jl.Task, got {type(task).__name__}.")
     if task.factory is None:
         task = dataclasses.replace(task, factory=factory, arguments=dict(arguments))
     return task
@@ -214,7 +208,10 @@ def task_function(make: Callable[..., Task]) -> Callable[..., Task]:
 
     @functools.wraps(make)
     def made(*args, **kwargs):
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"Task function {make.__name__!r} takes {signature}: {error}.") from None
         bound.apply_defaults()
         return remembering(**bound.arguments)
 
