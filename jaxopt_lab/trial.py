@@ -168,12 +168,14 @@ class Trial:
         be left out where both are the same. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen
         parameters would give.
         """
-        params = answer(state.optimizer, state.params)
         batch = self.task.batch(data[0], batch_key(key), t)
         status, train_loss = self._judge(state.status, state.loss, self.task.loss(state.params, batch))
-        diverged = status == DIVERGED
-        values = {"status": status, "train_loss": train_loss}
-        for split, batch in zip(SPLITS[1:], data[1:], strict=True):
+        return {"status": status, "train_loss": train_loss} | self.evaluate_held_out(state, status, data[1:])
+
+    def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
+        """Losses and metrics on (validation, test) data of a trial that `evaluate` found to have this status."""
+        params, diverged, values = answer(state.optimizer, state.params), status == DIVERGED, {}
+        for split, batch in zip(SPLITS[1:], held_out, strict=True):
             if batch is None:
                 continue
             values[f"{split}_loss"] = jnp.where(diverged, jnp.inf, self.task.loss(params, batch))

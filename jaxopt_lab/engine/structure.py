@@ -42,6 +42,11 @@ class Traced(NamedTuple):
     params_bytes: int
     largest_bytes: int
 
+    @property
+    def convolves(self) -> bool:
+        """Whether there is a convolution in it."""
+        return "conv_general_dilated" in self.text
+
 
 def traced_step(structure: Structure, name: str) -> Traced:
     """Trace a step of the optimizer `name`.
@@ -66,8 +71,15 @@ def _traced_step(structure: Structure, name: str, precision: str) -> Traced:
         return trial.step(trial.start(params), jnp.int32(0), batch, jax.random.key(0))
 
     traced = jax.make_jaxpr(one_step)(values, params, batch)
-    results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]
-    return Traced(str(traced), params_bytes(task), max((_bytes(x) for x in results), default=0))
+    return Traced(str(traced), params_bytes(task), _largest_bytes(traced.jaxpr))
+
+
+def _largest_bytes(jaxpr: Any) -> int:
+    """Of the results of its equations, and of those of functions in it that are compiled, mapped or repeated."""
+    own = (_bytes(v.aval) for equation in jaxpr.eqns for v in equation.outvars)
+    is_inner = lambda x: hasattr(x, "eqns")
+    parameters = jax.tree.leaves([list(equation.params.values()) for equation in jaxpr.eqns], is_leaf=is_inner)
+    return max((*own, *(_largest_bytes(x) for x in parameters if is_inner(x))), default=0)
 
 
 @remembered(maxsize=256)
