@@ -227,7 +227,7 @@ def plan_sweep(
     record = None if record is None else check_count("record", record)
     evaluate = None if evaluate is None else check_count("evaluate", evaluate)
     chunk = None if chunk is None else check_count("chunk", chunk)
-    memory = check_memory(memory)
+    given, memory = memory, check_memory(memory)
     strategy = None if strategy is None else check_strategy(strategy)
     if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
         raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {quoted(stop)}.")
@@ -258,7 +258,8 @@ def plan_sweep(
         record_steps=steps_at(record, steps, _affordable(trials, 201)),
         eval_steps=steps_at(evaluate, steps, _affordable(trials, 21) if held_out else 2),
         segment_length=1,
-        keep_params=params * trials <= KEPT_PARAMS_BYTES,
+        keep_params=params * trials
+        <= (KEPT_PARAMS_BYTES if given is None or given < 1 else min(KEPT_PARAMS_BYTES, memory // 4)),
         stop=stop,
         compared=_compared(stop, groups),
         strategy=strategy,
