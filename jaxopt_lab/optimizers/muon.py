@@ -92,8 +92,8 @@ def muon(
         adam_nesterov: The same of Adam; None: as `nesterov`.
         bias_correction: Whether means are divided by 1 - beta^t (of Adam they always are).
         adaptive: Whether o is multiplied by its inner product with u, so that the step shrinks with g
-            (Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325); each matrix of a stack by its own, where Optax
-            takes one of the whole stack.
+            (Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325); each matrix of a stack by its own, not
+            by the whole stack's as in Optax.
         matrices: Which parameters are orthogonalised, and how they are matrices: a tree (or a prefix), or a function
             from the parameters to one. At a leaf, False or None leaves it to Adam; True takes the last axis as outputs
             and all others as inputs; `optax.contrib.MuonDimensionNumbers(reduction_axis, output_axis)` says which axes
