@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 
+from jaxopt_lab.optimizers._numerics import needs_numbers, real_dtype, state_dtype, wide_dtype
 from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
 F = TypeVar("F", bound=OptimizerFactory)
@@ -32,13 +33,16 @@ def searched(**priors: Prior) -> Callable[[F], F]:
     return declare
 
 
-def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> Optimizer:
+def optimizer(init: Callable[..., Any], update: Callable[..., Any], *, real_only: str | None = None) -> Optimizer:
     """Pair `init` with an `update` that computes in float32 at the least and gives back the dtypes it was given.
 
     A hyperparameter is never rounded to the parameters' dtype (b2 = 0.999 in bfloat16 is 1), and a traced
     hyperparameter of a wider dtype never widens updates or state.
 
     Of `EXTRAS`, those that `update` names after a bare `*` are passed on, and asked for where they are missing.
+
+    `init` takes floating-point and complex parameters. Of complex ones, gradients are the conjugates of JAX's, as
+    Optax's methods take them. `real_only` names a method that has no form for complex numbers, and so refuses them.
     """
     parameters = inspect.signature(update).parameters.values()
     wanted = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -54,9 +58,13 @@ def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> Optimizer
         updates, new_state = update(_widen(grads), _widen(state), _widen(params), **chosen)
         return _cast_like(updates, grads), _cast_like(new_state, state)
 
+    def checked_init(params):
+        needs_numbers(params, real_only, needs_extras=bool(wanted))
+        return init(params)
+
     if wanted:
-        return ExtraArgsOptimizer(init, cast(Any, update_in_dtype))
-    return Optimizer(init, cast(Any, lambda grads, state, params=None: update_in_dtype(grads, state, params)))
+        return ExtraArgsOptimizer(checked_init, cast(Any, update_in_dtype))
+    return Optimizer(checked_init, cast(Any, lambda grads, state, params=None: update_in_dtype(grads, state, params)))
 
 
 def needs_params(params: Params | None, name: str, why: str) -> None:
@@ -66,8 +74,19 @@ def needs_params(params: Params | None, name: str, why: str) -> None:
 
 
 def zeros_like(params: Params, dtype: Any = None) -> Params:
-    """Zeros of the parameters' shapes, in `dtype` (a method's `moment_dtype`) or, where it is None, in theirs."""
-    return jax.tree.map(lambda w: jnp.zeros_like(w, dtype), params)
+    """Zeros of the parameters' shapes, in `dtype` (a method's `moment_dtype`) or in theirs: see `state_dtype`."""
+    return jax.tree.map(lambda w: jnp.zeros_like(w, state_dtype(jnp.result_type(w), dtype)), params)
+
+
+def reals_like(params: Params, dtype: Any = None, value: Scalar = 0.0) -> Params:
+    """Real numbers, as squares and absolute values are, of the parameters' shapes; else as `zeros_like`."""
+    kind = lambda w: real_dtype(state_dtype(jnp.result_type(w), dtype))
+    return jax.tree.map(lambda w: jnp.full_like(w, value, kind(w)), params)
+
+
+def copied(params: Params, dtype: Any = None) -> Params:
+    """A copy of the parameters, so that either may be donated, with the dtypes of `zeros_like`."""
+    return jax.tree.map(lambda w: jnp.array(w, state_dtype(jnp.result_type(w), dtype)), params)
 
 
 def step_count(*values: ScalarOrSchedule) -> jax.Array | None:
@@ -96,7 +115,7 @@ def one_minus_power(b: Scalar, t: jax.Array) -> jax.Array:
 def _widen(tree):
     def widen(x):
         x = jnp.asarray(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        return x.astype(wide_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     return jax.tree.map(widen, tree)
 

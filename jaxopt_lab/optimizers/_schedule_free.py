@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, value_at
+from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
@@ -47,7 +47,7 @@ def schedule_free(
 
     def init(params: Params) -> ScheduleFreeState:
         zero = jnp.zeros([], float)
-        z = jax.tree.map(lambda w: jnp.array(w, state_dtype), params)  # a copy: both may be donated
+        z = copied(params, state_dtype)
         return ScheduleFreeState(jnp.zeros([], jnp.int32), z, zero, zero, jnp.asarray(b1, float), ascent.init(params))
 
     def update(grads, state, params=None):

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.nadam import corrected
 from jaxopt_lab.optimizers.radam import rectifier
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -55,7 +64,8 @@ def adabelief(
         eps_root: Added to s in every step, > 0, in units of g^2.
         nesterov: Whether the mean of g is NAdam's, a step ahead.
         rectify: Whether the step is rectified as RAdam's.
-        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
@@ -63,15 +73,15 @@ def adabelief(
     """
 
     def init(params: Params) -> AdaBeliefState:
-        zeros = lambda: zeros_like(params, moment_dtype)
-        return AdaBeliefState(jnp.zeros([], jnp.int32), zeros(), zeros())
+        m, s = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
+        return AdaBeliefState(jnp.zeros([], jnp.int32), m, s)
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         # Last a sum of two arrays, which XLA makes once; with eps_root last, again for the step, from a copy.
-        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * (g - m) ** 2, state.s, grads, m)
+        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * squared(g - m), state.s, grads, m)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, s_scale)

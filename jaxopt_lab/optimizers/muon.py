@@ -12,11 +12,13 @@ from jaxopt_lab.optimizers._base import (
     next_step,
     one_minus_power,
     optimizer,
+    reals_like,
     searched,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -89,7 +91,8 @@ def muon(
         matrices: Which parameters are orthogonalised: a tree of bools (or a prefix), or a function from the
             parameters to one; None: those with two axes. Of more axes, all but the last are taken as one.
         weight_decay_mask: Which parameters decay, likewise; None: all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -104,10 +107,10 @@ def muon(
 
     def init(params: Params) -> MuonState:
         needs_leaves(params, "muon")
-        m = zeros_like(params, moment_dtype)
+        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
         if not all(jax.tree.leaves(jax.tree.map(lambda w, yes: w.ndim > 1 or not yes, m, _which(matrices, params)))):
             raise ValueError("muon was told to orthogonalise a parameter of fewer than two axes: see `matrices`.")
-        v = jax.tree.map(lambda m, is_matrix: None if is_matrix else m, m, _which(matrices, params))
+        v = jax.tree.map(lambda v, is_matrix: None if is_matrix else v, v, _which(matrices, params))
         return MuonState(jnp.zeros([], jnp.int32), m, v)
 
     def update(grads, state, params=None):
@@ -138,16 +141,18 @@ def muon(
             return -adam_now * (a + adam_decay * w if decays else a)
 
         def ascent(u):
+            if u.size == 0:
+                return u  # nothing to orthogonalise
             flat = u.reshape(-1, u.shape[-1])
             inputs, outputs = flat.shape
             o = orthogonalized(flat, triples, eps)
             factor = max(1, outputs / inputs) ** 0.5
             if consistent_rms is not None:
                 factor = consistent_rms * max(inputs, outputs) ** 0.5
-            return (factor * (jnp.sum(flat * o) * o if adaptive else o)).reshape(u.shape)
+            return (factor * (jnp.sum(jnp.real(jnp.conj(flat) * o)) * o if adaptive else o)).reshape(u.shape)
 
         m = jax.tree.map(mean, state.m, grads, is_matrix)
-        second_moment = lambda g, v: None if v is None else adam_b2 * v + (1 - adam_b2) * g**2
+        second_moment = lambda g, v: None if v is None else adam_b2 * v + (1 - adam_b2) * squared(g)
         v = jax.tree.map(second_moment, grads, state.v)
         u = jax.tree.map(direction, m, grads, is_matrix)
         return jax.tree.map(step, is_matrix, u, v, params, decays), MuonState(t, m, v)
@@ -157,12 +162,12 @@ def muon(
 
 def orthogonalized(u: Array, triples: Sequence[Sequence[float]], eps: Scalar) -> Array:
     """The matrix u with its singular values brought near 1, by one odd quintic for each (a, b, c)."""
-    x = u.T if u.shape[0] > u.shape[1] else u  # the smaller of X X' and X' X
-    x = x / (jnp.sqrt(jnp.sum(x**2)) + eps)
+    x = adjoint(u) if u.shape[0] > u.shape[1] else u  # the smaller of X X' and X' X
+    x = x / (jnp.sqrt(jnp.sum(squared(x))) + eps)
     for a, b, c in triples:
-        square = x @ x.T
+        square = x @ adjoint(x)
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if u.shape[0] > u.shape[1] else x
+    return adjoint(x) if u.shape[0] > u.shape[1] else x
 
 
 def _which(mask: Mask, params: Params) -> Params:

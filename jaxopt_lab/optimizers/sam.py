@@ -55,7 +55,7 @@ def sam(
         norm = jnp.sqrt(inner(scaled, scaled))
         size = rho / jnp.where(norm > 0, norm, 1)
         away = lambda w, x: (w + size * (jnp.abs(w) * x if adaptive else x)).astype(w.dtype)
-        sharp = jax.grad(value_fn)(jax.tree.map(away, params, scaled))
+        sharp = jax.tree.map(jnp.conj, jax.grad(value_fn)(jax.tree.map(away, params, scaled)))
         updates, new = descent.update(sharp, state.base, params)
         return updates, SAMState(new)
 

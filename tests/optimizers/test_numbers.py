@@ -1,0 +1,194 @@
+"""Numbers other than real float32: complex, float16, whole ones, and none at all."""
+
+import inspect
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxopt_lab as jl
+from jaxopt_lab.engine import fused
+from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
+from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
+from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
+
+# By sign, by interval, by coordinate or by singular vectors: no one form for complex numbers is agreed on.
+REAL_ONLY = {
+    *("adopt", "cocob", "dadapt_adamw", "galore", "lion", "prodigy", "rprop", "sign_sgd", "signum", "sm3", "sophia")
+}
+COMPLEX = [name for name in jl.OPTIMIZERS if name not in REAL_ONLY]
+each_method = pytest.mark.parametrize("name", jl.OPTIMIZERS)
+each_real_only = pytest.mark.parametrize("name", sorted(REAL_ONLY))
+each_complex = pytest.mark.parametrize("name", COMPLEX)
+
+
+def made(name, **settings):
+    """Ours as its row has it, without random numbers."""
+    case = METHODS[name]
+    quiet = {"noisy_sgd": {"eta": 0.0}, "sophia": {"hessian_diagonal_fn": lambda value_fn, w, g, key: g}}
+    return case.ours(**{**case.numeric, **case.structural, **quiet.get(name, {}), **settings})
+
+
+def moved(optimizer, loss, w, state, t=0, g=None):
+    """A step with all that the training loop gives: updates and state."""
+    value, slope = jax.value_and_grad(loss)(w)
+    g = jax.tree.map(jnp.conj, slope) if g is None else g
+    extras = {"value": value, "grad": g, "value_fn": loss, "key": jax.random.fold_in(jax.random.key(5), t)}
+    return optax.with_extra_args_support(optimizer).update(g, state, w, **extras)
+
+
+def walk(optimizer, loss, w, steps):
+    """The parameters after every step."""
+
+    def step(carry, t):
+        w, state = carry
+        updates, state = moved(optimizer, loss, w, state, t)
+        w = optax.apply_updates(w, updates)
+        return (w, state), w
+
+    return jax.lax.scan(step, (w, optimizer.init(w)), jnp.arange(steps))[1]
+
+
+def run(function, *arguments):
+    """Its results, from a program that is compiled in haste."""
+    with TRACING:
+        lowered = jax.jit(function).lower(*arguments)
+    return compiled(lowered)(*arguments)
+
+
+def assert_close(seen, right, rtol):
+    """Every leaf to within rtol of its largest element."""
+    for a, b in zip(jax.tree.leaves(seen), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.max(np.abs(b), initial=0))
+
+
+# Complex parameters
+
+TARGET = 1 + 2j
+squared_distance = lambda z: jnp.sum(jnp.real(z - TARGET) ** 2 + jnp.imag(z - TARGET) ** 2)
+# Far enough in 500 steps, where the row's learning rate is not.
+FASTER = {
+    **dict.fromkeys(["rmsprop", "radam", "optimistic_adam", "lamb"], {"learning_rate": 0.05}),
+    **dict.fromkeys(["fromage", "adafactor"], {"learning_rate": 0.1}),
+}
+
+
+def complex_start():
+    """Parameters of all ranks, complex."""
+    start = PROBLEMS["mixed"].start()
+    return jax.tree.map(lambda w: w + 1j * wave(*w.shape, phase=3.0 + w.ndim), start)
+
+
+def round_loss(params):
+    """The same wherever all parameters are turned by one complex number of length 1."""
+    leaves = jax.tree.leaves(params)
+    sizes = [jnp.real(w) ** 2 + jnp.imag(w) ** 2 for w in leaves]
+    together = sum(jnp.mean(w) for w in leaves)
+    wells = sum((i + 1) * jnp.mean(jnp.log1p(size)) for i, size in enumerate(sizes))
+    return wells + (jnp.real(together) ** 2 + jnp.imag(together) ** 2) / 4
+
+
+@each_method
+def test_a_complex_minimum_is_found_or_complex_parameters_are_refused(name, float64):
+    """On the straight line to it: no direction in the plane is another's better."""
+    optimizer, start = made(name, **FASTER.get(name, {})), jnp.zeros([], complex)
+    if name in REAL_ONLY:
+        with pytest.raises(TypeError, match=f"{name} is defined for real parameters only, and params is complex128"):
+            optimizer.init(start)
+        return
+    way = run(lambda z: walk(optimizer, squared_distance, z, 500), start)
+    np.testing.assert_allclose((way / TARGET).imag, 0, atol=1e-9)
+    assert squared_distance(way[-1]) < 0.1 * squared_distance(start)
+
+
+@each_real_only
+def test_what_a_refusal_names_works(name, float64):
+    """Real and imaginary parts as parameters of their own."""
+    with pytest.raises(TypeError, match=r"params\['z'\] is complex128") as refused:
+        made(name).init({"real": jnp.ones(2), "z": jnp.zeros([], complex)})
+    text, start = str(refused.value), jnp.zeros([], complex)
+    assert "two real leaves" in text
+    if f"optax.contrib.split_real_and_imaginary(jl.{name}(...))" in text:
+        end = run(lambda z: walk(optax.contrib.split_real_and_imaginary(made(name)), squared_distance, z, 50)[-1], start)
+    else:  # it needs what the wrapper drops
+        assert name == "sophia"
+        loss = lambda parts: squared_distance(parts[0] + 1j * parts[1])
+        parts = run(lambda parts: walk(made(name), loss, parts, 50), (start.real, start.imag))
+        end = parts[0][-1] + 1j * parts[1][-1]
+    assert squared_distance(end) < squared_distance(start)
+
+
+@each_complex
+def test_turning_the_plane_turns_the_walk(name, float64):
+    """And on the real line in the plane it is the walk of real parameters."""
+    optimizer, start, turn = made(name), complex_start(), jnp.exp(0.7j)
+    real = jax.tree.map(jnp.real, start)
+    lanes = jax.tree.map(lambda w: jnp.stack([w, turn * w, w.real + 0j]), start)
+
+    def both(lanes, real):
+        way = lambda w: walk(optimizer, round_loss, w, 20)
+        return jax.vmap(way)(lanes), way(real)
+
+    ways, of_real = run(both, lanes, real)
+    lane = lambda i: jax.tree.map(lambda w: w[i], ways)
+    # Float64 rounding, grown over the steps: by Newton-Schulz iterations the most.
+    assert_close(lane(1), jax.tree.map(lambda w: turn * w, lane(0)), 1e-10)
+    assert_close(lane(2), of_real, 1e-10)
+
+
+# Only lengths and inner products of all parameters, which are those of twice as many real ones.
+IN_A_PLANE = [
+    *("gradient_descent", "sgd", "momentum", "schedule_free_sgd", "optimistic_gradient_descent", "polyak_sgd"),
+    *("dog", "dowg", "momo", "sam", "lbfgs", "noisy_sgd"),
+]
+
+
+@pytest.mark.parametrize("name", IN_A_PLANE)
+def test_complex_parameters_are_pairs_of_real_ones(name, float64):
+    def loss(params):
+        """Another thing in every direction."""
+        return round_loss(params) + sum(jnp.sum(jnp.sin(w.real) * jnp.cos(2 * w.imag)) for w in jax.tree.leaves(params))
+
+    start, optimizer = complex_start(), made(name)
+    split = lambda params: jax.tree.map(lambda w: (w.real, w.imag), params)
+    joined = lambda pairs: jax.tree.map(lambda pair: pair[0] + 1j * pair[1], pairs, is_leaf=lambda x: isinstance(x, tuple))
+    both = lambda w: (walk(optimizer, loss, w, 20), walk(optimizer, lambda p: loss(joined(p)), split(w), 20))
+    of_complex, of_pairs = run(both, start)
+    assert_close(split(of_complex), of_pairs, 1e-10)
+
+
+OPTAX_HAS_NO_SUCH_FORM = {
+    "adadelta": "its mean square is complex",
+    "simplified_ademamix": "its mean square is complex",
+    "momo_adam": "its mean square is complex",
+    "momo": "its inner products are complex",
+    "madgrad": "it asks for the cube root of a complex number",
+    "sam": "it takes JAX's gradient near by, unconjugated",
+}
+
+
+AS_OPTAX = [name for name in CASES if name.split(" ")[0] in COMPLEX and name.split(" ")[0] not in OPTAX_HAS_NO_SUCH_FORM]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in METHODS else pytest.param(name, marks=pytest.mark.thorough) for name in AS_OPTAX]
+)
+def test_a_complex_step_is_optaxs(name, float64):
+    """Each from the twin's parameters."""
+    case, start = CASES[name], complex_start()
+
+    def compare(start):
+        ours, twin = case.make_ours(), case.make_twin()
+
+        def step(carry, t):
+            w, state, twin_state = carry
+            updates, state = moved(ours, round_loss, w, state, t)
+            twin_updates, twin_state = moved(twin, round_loss, w, twin_state, t)
+            return (optax.apply_updates(w, twin_updates), state, twin_state), (updates, twin_updates)
+
+        return jax.lax.scan(step, (start, ours.init(start), twin.init(start)), jnp.arange(20))[1]
+
+    assert_close(*run(compare, start), 1e-11)
