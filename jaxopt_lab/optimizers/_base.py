@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.optimizers._numerics import needs_numbers, real_dtype, state_dtype, wide_dtype
+from jaxopt_lab.optimizers._numerics import needs_numbers, real_dtype, state_dtype, widened
 from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
 F = TypeVar("F", bound=OptimizerFactory)
@@ -113,11 +113,7 @@ def one_minus_power(b: Scalar, t: jax.Array) -> jax.Array:
 
 
 def _widen(tree):
-    def widen(x):
-        x = jnp.asarray(x)
-        return x.astype(wide_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-    return jax.tree.map(widen, tree)
+    return jax.tree.map(widened, tree)
 
 
 def _cast_like(tree, like):

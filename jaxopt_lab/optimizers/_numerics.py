@@ -23,6 +23,12 @@ def wide_dtype(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype("float32")
 
 
+def widened(x: Any) -> Any:
+    """An array in the dtype to compute in; whole numbers stay what they are."""
+    x = jnp.asarray(x)
+    return x.astype(wide_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
 def state_dtype(params_dtype: Any, asked: Any = None) -> Any:
     """The dtype of state beside parameters of a dtype: the one asked for (a method's `moment_dtype`) or theirs.
 
@@ -47,24 +53,22 @@ def needs_numbers(params: Params, real_only: str | None = None, needs_extras: bo
     needs more than gradient and parameters.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        where, kind = f"params{jax.tree_util.keystr(path)}", _kind(leaf)
-        if not jnp.issubdtype(kind, jnp.inexact):
+        where, dtype = f"params{jax.tree_util.keystr(path)}", _dtype(leaf)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
             raise TypeError(
-                f"Parameters are trained by adding small steps, which takes floating-point or complex arrays; {where} "
-                f"is {getattr(kind, 'name', kind.__name__)}. Hold it outside the parameters (as data or a constant of "
-                'the loss, or by optax.masked), or convert it: jnp.asarray(x, "float32").'
+                "Parameters are trained by adding small steps to them, so they are floating-point or complex arrays; "
+                f"{where} is {dtype or type(leaf).__name__}. Hold it outside the parameters (as data or a constant of "
+                "the loss), leave it out by optax.masked, or convert it by jnp.asarray(x, float)."
             )
-        if real_only and jnp.issubdtype(kind, jnp.complexfloating):
+        if real_only and jnp.issubdtype(dtype, jnp.complexfloating):
             apart = "hold its real and imaginary parts as two real leaves, which the loss joins (x + 1j * y)"
             wrapped = f"wrap it, optax.contrib.split_real_and_imaginary(jl.{real_only}(...)), or {apart}"
             raise TypeError(
-                f"{real_only} is defined for real parameters only, and {where} is {kind}: "
+                f"{real_only} is defined for real parameters only, and {where} is {dtype}: "
                 f"{apart if needs_extras else wrapped}."
             )
 
 
-def _kind(leaf: Any) -> Any:
-    """Its dtype, or its type where it is no array."""
-    if isinstance(leaf, bool | int | float | complex):
-        return jnp.result_type(leaf)
-    return getattr(leaf, "dtype", type(leaf))
+def _dtype(leaf: Any) -> Any:
+    """Its dtype; None where it is neither an array nor a number."""
+    return jnp.result_type(leaf) if isinstance(leaf, bool | int | float | complex) else getattr(leaf, "dtype", None)

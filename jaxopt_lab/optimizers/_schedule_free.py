@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import decayed
+from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 
@@ -21,7 +22,7 @@ class ScheduleFreeState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """The average x, which is to be used and evaluated; `params` is y, where gradients are taken."""
-        return jax.tree.map(lambda y, z: ((y - (1 - self.b1) * z) / self.b1).astype(y.dtype), params, self.z)
+        return jax.tree.map(lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(y.dtype), params, self.z)
 
 
 def schedule_free(

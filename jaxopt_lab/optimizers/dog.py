@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.optimizers._sums import inner, product
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -95,7 +96,7 @@ def dog(
     def init(params: Params) -> DoGState:
         if layerwise:
             needs_leaves(params, "layerwise dog")
-        wide = lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.result_type(float)))
+        wide = lambda w: jnp.asarray(w, jnp.promote_types(widened(w).dtype, jnp.result_type(float)))
         squares = squared_norm(jax.tree.map(wide, params))
         r = jax.tree.map(lambda square: jnp.asarray(first_r[init_step_kind](jnp.sqrt(square)), float), squares)
         start = jax.tree.map(jnp.copy, params)  # so that either may be donated
