@@ -22,7 +22,9 @@ class ScheduleFreeState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """The average x, which is to be used and evaluated; `params` is y, where gradients are taken."""
-        return jax.tree.map(lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(y.dtype), params, self.z)
+        return jax.tree.map(
+            lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(jnp.result_type(y)), params, self.z
+        )
 
 
 def schedule_free(

@@ -27,7 +27,7 @@ class AveragedDoGState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """The average, which is the method's answer."""
-        return jax.tree.map(lambda average, w: average.astype(w.dtype), self.average, params)
+        return jax.tree.map(lambda average, w: average.astype(jnp.result_type(w)), self.average, params)
 
 
 @searched(

@@ -47,7 +47,7 @@ def sm3(
 
     def maxima(v):
         others = [tuple(j for j in range(v.ndim) if j != i) for i in range(max(v.ndim, 1))]
-        return tuple(jnp.max(v, axes, keepdims=True, initial=0) for axes in others)
+        return tuple(jnp.max(v, axes, keepdims=True, initial=None if v.size else 0) for axes in others)
 
     def init(params: Params) -> SM3State:
         needs_leaves(params, "sm3")
