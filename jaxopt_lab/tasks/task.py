@@ -39,7 +39,7 @@ class Task:
         factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
 
     Raises:
-        TypeError: Something that must be callable, or a string, is not.
+        TypeError: Something that must be callable, or a string, is not; data are no arrays of numbers.
         ValueError: Data are empty, not finite or of unequal length, or the batch is larger than the data.
 
     """
