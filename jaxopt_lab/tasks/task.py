@@ -47,7 +47,7 @@ class Task:
             leaderboards, stop rules, pictures. By default the loss, which without validation data is that of training.
 
     Raises:
-        TypeError: Something that must be callable, or a string, is not.
+        TypeError: Something that must be callable, or a string, is not; data are no arrays of numbers.
         ValueError: Data are empty, not finite or of unequal length, the batch is larger than the data, a metric's name
             is taken, or nothing can be chosen by the main metric.
 
