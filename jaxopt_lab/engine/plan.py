@@ -43,8 +43,7 @@ class Strategy:
         own: Whether every trial takes a copy of its batch, and multiplies it by its own parameters. Otherwise a seed's
             configurations share one: a single large product, whose results lie apart from where parameters do.
         one_core: Whether a chunk keeps to one core of the CPU, since there are chunks enough for all of them.
-        evaluated: How many of a chunk's trials are evaluated on held-out data at once; 0: all.
-        examples: On how many held-out examples at once, where `evaluated` is not 0; 0: all.
+        evaluated, examples: How many trials are evaluated at once, on how many held-out examples at once; 0: all.
 
     """
 

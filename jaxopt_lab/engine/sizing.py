@@ -141,7 +141,6 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
         evaluated = max(least, fewer(evaluated))
         way = dataclasses.replace(way, evaluated=evaluated)
         program = compiled(plan, group, way, data)
-    way = dataclasses.replace(way, evaluated=evaluated)
     if program.evaluate_bytes <= share:
         return way, program
     counts = held_out_counts(group.structure.task)
@@ -149,7 +148,7 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
     examples = 1 if whole_only else max(counts)
     while program.evaluate_bytes > share and examples > 1:
         examples = fewer(examples)
-        way = dataclasses.replace(way, examples=examples)
+        way = dataclasses.replace(way, evaluated=evaluated, examples=examples)
         program = compiled(plan, group, way, data)
     if program.evaluate_bytes > whole:
         why = "Evaluate on fewer held-out examples"
