@@ -1,0 +1,281 @@
+"""Sweeps for `test_against_naive.py`: small tasks, optimizers of every kind, and what hypothesis draws from them.
+
+Structures (tasks, optimizers, chunks, strides of evaluation) come from short lists, so that compiled programs serve many
+examples; numbers are drawn freely.
+"""
+
+import dataclasses
+import functools
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from hypothesis import strategies as st
+
+import jaxopt_lab as jl
+
+OPTIONS = inspect.signature(jl.sweep).parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """One sweep: `jl.sweep(**arguments, **cut)`, of which the naive loop gets the arguments."""
+
+    arguments: dict[str, Any]
+    cut: dict[str, Any]
+    exact: bool
+
+    def __repr__(self):
+        said = {k: v for k, v in (self.arguments | self.cut).items() if k not in ("optimizers", "task", "space")}
+        listed = ", ".join(f"{name}={value!r}" for name, value in said.items())
+        return (
+            f"jl.sweep({{{', '.join(f'{n!r}: {n}' for n in self.arguments['optimizers'])}}}, "
+            f"{self.arguments['task'].name}, {written(self.arguments['space'])}, {listed})"
+        )
+
+
+def written(space) -> str:
+    """A space as it is typed."""
+    if isinstance(space, dict):
+        return "{" + ", ".join(f"{name!r}: {written(s)}" for name, s in space.items()) + "}"
+    return f"jl.{space.kind}({dict(space.columns)})" if hasattr(space, "kind") else str(space)
+
+
+# Tasks
+
+SPECTRUM = np.array([1.0, 0.3, 0.02])
+FEATURES = np.random.default_rng(0).normal(size=(20, 3))
+TARGETS = FEATURES @ np.array([1.0, -2.0, 0.5]) + 0.1 * np.random.default_rng(1).normal(size=20)
+
+
+def line_start(key):
+    return {"w": jax.random.normal(key, (3,)), "b": jnp.zeros([])}
+
+
+def line_loss(params, batch):
+    inputs, targets = batch
+    return jnp.mean((inputs @ params["w"] + params["b"] - targets) ** 2) + 0.01 * jnp.sum(params["w"] ** 2)
+
+
+def line_accuracy(params, batch):
+    inputs, targets = batch
+    return jnp.mean(jnp.abs(inputs @ params["w"] + params["b"] - targets) < 1)
+
+
+def bowl() -> jl.Task:
+    """Deterministic, least at 1/8: a loss of 0 would be all rounding."""
+    loss = lambda w, _: 0.125 + 0.5 * jnp.sum(SPECTRUM * w**2)
+    return jl.Task("bowl", lambda key: jax.random.normal(key, (3,)), loss, train=None)
+
+
+def line() -> jl.Task:
+    """Minibatches, both held-out splits, a metric of which more is better and one of which less is."""
+    split = [(FEATURES[at], TARGETS[at]) for at in (slice(0, 12), slice(12, 16), slice(16, 20))]
+    size = lambda params, batch: jnp.sum(params["w"] ** 2)
+    metrics = {"accuracy": line_accuracy, "size": size}
+    return jl.Task("line", line_start, line_loss, *split, metrics=metrics, batch_size=4)
+
+
+def curve(scale: float = 1.0) -> jl.Task:
+    """All examples at once, validation alone, and an argument to vary; the loss is of fourth order, which diverges."""
+
+    def loss(params, batch):
+        inputs, targets = batch
+        error = inputs @ params["w"] + params["b"] - scale * targets
+        return jnp.mean(error**2 + 0.1 * error**4)
+
+    split = [(FEATURES[at], TARGETS[at]) for at in (slice(0, 12), slice(12, 20))]
+    return jl.Task("curve", line_start, loss, *split, factory=made_curve, arguments={"scale": scale})
+
+
+made_curve = functools.cache(curve)
+
+
+def stream() -> jl.Task:
+    """Endless data, of which held-out data are drawn too."""
+
+    def batch(key):
+        inputs = jax.random.normal(key, (4, 3))
+        return inputs, inputs @ jnp.array([1.0, -2.0, 0.5]) + 0.5
+
+    return jl.Task("stream", line_start, line_loss, batch, test=batch)
+
+
+def falls() -> jl.Task:
+    """A step of gradient descent of rate 1 takes 1 off, without rounding, until the loss is NaN: sooner for some seeds."""
+    start = lambda key: jax.random.randint(key, (), 2, 60).astype(float) + 0.5
+    return jl.Task("falls", start, lambda w, _: jnp.where(w > 0, w, jnp.nan), train=None)
+
+
+def holes() -> jl.Task:
+    """Some batches have a loss that is not a number, others a gradient that is not."""
+
+    def batch(key):
+        return jax.random.normal(key, (3,)), jax.random.uniform(jax.random.fold_in(key, 1))
+
+    def loss(w, batch):
+        shift, chance = batch
+        value = 0.125 + 0.5 * jnp.sum(SPECTRUM * (w - 0.1 * shift) ** 2)
+        value = jnp.where(chance < 0.06, jnp.nan, value)
+        zero = jnp.where(chance > 0.97, 0.0, 1.0) * jnp.sum(w) ** 2  # whose root has no derivative
+        return value + 0.0 * jnp.where(chance > 0.97, jnp.sqrt(zero), 0.0)
+
+    return jl.Task("holes", lambda key: jax.random.normal(key, (3,)), loss, batch, validation=batch)
+
+
+TASKS = {task.name: task for task in (bowl(), line(), made_curve(), stream(), falls(), holes())}
+
+# Optimizers
+
+
+def clipped(learning_rate, momentum):
+    return optax.chain(optax.clip_by_global_norm(1.0), jl.momentum(learning_rate, momentum))
+
+
+def searched(initial_step, *, most=6):
+    return optax.chain(optax.sgd(initial_step), optax.scale_by_backtracking_linesearch(most))
+
+
+def every_other(learning_rate):
+    return optax.MultiSteps(optax.adam(learning_rate), 2).gradient_transformation()
+
+
+def free(learning_rate, b1):
+    return optax.contrib.schedule_free_sgd(learning_rate, b1=b1)
+
+
+def quasi_newton(learning_rate, *, memory_size=10):
+    return jl.lbfgs(learning_rate, memory_size=memory_size, linesearch=None)
+
+
+RATES = {"learning_rate": [1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 2.5, 30.0, 1e4, 1e9]}
+MODEST = {"learning_rate": [1e-3, 0.01, 0.03, 0.1, 0.3, 1.0]}
+B1 = {"b1": [0.0, 0.5, 0.8, 0.9, 0.95]}
+
+Tables = dict[str, tuple[Any, dict[str, list[float]], dict[str, list[Any]]]]
+OPTIMIZERS: Tables = {  # by name: the factory, its numbers, its structural values
+    "gradient_descent": (jl.gradient_descent, RATES, {}),
+    "momentum": (jl.momentum, RATES | {"momentum": [0.0, 0.5, 0.9, 0.99]}, {"nesterov": [False, True]}),
+    "adam": (jl.adam, RATES | B1, {}),
+    "lion": (jl.lion, MODEST | B1, {}),
+    "noisy_sgd": (jl.noisy_sgd, RATES | {"eta": [0.0, 0.01, 1.0]}, {}),
+    "sam": (jl.sam, RATES | {"rho": [0.01, 0.05, 0.3]}, {"adaptive": [False, True]}),
+    "polyak_sgd": (jl.polyak_sgd, {"max_learning_rate": [0.01, 0.1, 1.0, 10.0]}, {}),
+    "sophia": (jl.sophia, MODEST | {"update_interval": [1.0, 3.0]}, {}),
+    "lbfgs": (jl.lbfgs, {}, {"memory_size": [2, 5]}),
+    "schedule_free_adamw": (jl.schedule_free_adamw, RATES | B1, {}),
+    "clipped": (clipped, RATES | {"momentum": [0.0, 0.5, 0.9, 0.99]}, {}),
+    "optax_adam": (optax.adam, RATES, {"nesterov": [False, True]}),
+}
+MORE: Tables = {
+    "sgd": (jl.sgd, RATES, {"momentum": [None, 0.9]}),
+    "adabelief": (jl.adabelief, MODEST | B1, {"rectify": [False, True]}),
+    "momo": (jl.momo, {"learning_rate": [0.1, 1.0, 10.0], "beta": [0.0, 0.5, 0.9]}, {"bias_correction": [False, True]}),
+    "quasi_newton": (quasi_newton, {"learning_rate": [0.1, 0.5, 1.0]}, {"memory_size": [1, 3]}),
+    "schedule_free_sgd": (jl.schedule_free_sgd, RATES, {}),
+    "searched": (searched, {"initial_step": [0.1, 1.0, 5.0]}, {"most": [3, 8]}),
+    "every_other": (every_other, RATES, {}),
+    "free": (free, RATES | {"b1": [0.5, 0.9]}, {}),
+    "optax_sgd": (optax.sgd, RATES, {}),
+    "optax_lion": (optax.lion, MODEST | B1, {}),
+    "optax_polyak_sgd": (optax.polyak_sgd, {"max_learning_rate": [0.01, 0.1, 1.0]}, {}),
+    "rprop": (jl.rprop, MODEST, {}),
+    "yogi": (jl.yogi, MODEST | B1, {}),
+    "adafactor": (jl.adafactor, MODEST, {"factored": [False, True]}),
+    "dog": (jl.dog, {"learning_rate": [0.5, 1.0, 2.0]}, {}),
+    "prodigy": (jl.prodigy, {"learning_rate": [0.3, 1.0]}, {}),
+    "cocob": (jl.cocob, {}, {}),
+    "amsgrad": (jl.amsgrad, MODEST | B1, {}),
+    "radam": (jl.radam, MODEST, {}),
+    "adagrad": (jl.adagrad, RATES, {}),
+    "rmsprop": (jl.rmsprop, MODEST, {"centered": [False, True]}),
+}
+
+# What is drawn
+
+
+@st.composite
+def spaces(draw, numbers, structural):
+    """A product, a zipped table or a random one; no configuration twice."""
+    static = {}
+    for name, values in structural.items():
+        if draw(st.booleans()):
+            static[name] = jl.static(draw(st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)))
+    least = draw(st.integers(1, 3))  # to be tried of the first hyperparameter
+    some = lambda values, most: draw(
+        st.lists(st.sampled_from(values), min_size=min(least, most - 1), max_size=most, unique=True)
+    )
+    kind = draw(st.sampled_from(["product", "product", "zipped", "random"])) if numbers else "product"
+    names = list(numbers)
+    if kind == "product":
+        space = {name: some(numbers[name], 5 if name == names[0] else 2) for name in names} | static
+        order = draw(st.permutations(list(space)))
+        return {name: space[name] for name in order}
+    if kind == "zipped":
+        first = some(numbers[names[0]], 5)
+        rest = {n: [draw(st.sampled_from(numbers[n])) for _ in first] for n in names[1:]}
+        return jl.zipped({names[0]: first} | rest | {n: jl.static(v.values[:1]) for n, v in static.items()})
+    low, high = min(numbers[names[0]]), max(numbers[names[0]])
+    space = {names[0]: jl.log(low, high)} | {n: numbers[n] for n in names[1:]} | static
+    return jl.random(space, n=draw(st.integers(1, 5)), key=draw(st.integers(0, 99)))
+
+
+def rules(task, steps):
+    """No rule, or one of each kind, by the default metric or another."""
+    if steps == 1:
+        return st.none()
+    metrics = [None, "train_loss"]
+    if task.validation is not None:
+        metrics += ["validation_loss", *(f"validation_{name}" for name in task.metrics)]
+    if task.test is not None:
+        metrics += ["test_loss"]
+    by = st.sampled_from(metrics)
+    eta, first = st.sampled_from([1.5, 2, 3, 4]), st.integers(1, min(6, steps - 1))
+    least = st.sampled_from([0.0, 1e-3, 0.1, 0.5])
+    return st.one_of(
+        st.none(),
+        st.builds(lambda eta, first, by: jl.halving(eta, min_steps=first, metric=by), eta, first, by),
+        st.builds(lambda eta, first, by: jl.hyperband(eta, min_steps=first, metric=by), st.sampled_from([2, 3]), first, by),
+        st.builds(lambda n, least, by: jl.plateau(n, min_improvement=least, metric=by), st.integers(1, min(9, steps - 1)), least, by),
+    )  # fmt: skip
+
+
+@st.composite
+def sweeps(draw, optimizers=OPTIMIZERS, evaluations=(None, 4, 7), chunks=(1, 2, 3, None)):
+    """Everything that a sweep can be told, where it makes a difference to its results or must make none."""
+    task = TASKS[draw(st.sampled_from(list(TASKS)))]
+    exact = task.name == "falls"
+    if exact:
+        names, optimizers = ["gradient_descent"], {"gradient_descent": (jl.gradient_descent, DYADIC, {})}
+    else:
+        names = draw(st.lists(st.sampled_from(list(optimizers)), min_size=1, max_size=2, unique=True))
+    argument = {"task.scale": [1.0, 2.0]} if task.name == "curve" and draw(st.integers(0, 3)) == 0 else {}
+    space = {name: draw(spaces(optimizers[name][1], optimizers[name][2] | argument)) for name in names}
+    steps = draw(st.one_of(st.integers(1, 40), st.integers(10, 40), st.integers(20, 40)))
+    chosen = {
+        "optimizers": {name: optimizers[name][0] for name in names},
+        "task": task,
+        "space": space,
+        "steps": steps,
+        "seeds": draw(st.one_of(st.integers(1, 4), st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=3, unique=True))),
+        "record": draw(st.one_of(st.none(), st.integers(1, 45))),
+        "evaluate": draw(st.sampled_from(evaluations)),
+        "stop": draw(rules(task, steps)),
+        "target": draw(st.one_of(st.none(), st.none(), st.sampled_from([0.2, 0.5, 1.0, 3.0, 12.5]))),
+        "tolerance": draw(st.one_of(st.none(), st.none(), st.none(), st.sampled_from([1e-3, 0.05]))),
+    }  # fmt: skip
+    if "diverged_above" in OPTIONS and draw(st.booleans()):
+        chosen["diverged_above"] = draw(st.sampled_from([None, None, 2.0, 50.0, 1e4]))
+    if "nonfinite" in OPTIONS and draw(st.booleans()):
+        chosen["nonfinite"] = draw(st.integers(0, 3))
+    cut = {
+        "chunk": draw(st.sampled_from(chunks)),
+        "strategy": draw(st.sampled_from(["scan", "scan", "steps", "scan_each", "steps_each"])),
+    }
+    return Drawn({k: v for k, v in chosen.items() if v is not None or k == "diverged_above"}, cut, exact)
+
+
+DYADIC = {"learning_rate": [0.25, 0.5, 1.0, 2.0, 8.0]}
