@@ -106,6 +106,15 @@ def _check_task(task: Task) -> None:
             )
 
 
+def check_diverged_above(bound: float | str | None) -> float | str | None:
+    """The bound as a number, "auto" or None; TypeError or ValueError where it is none of them."""
+    if bound is None or (isinstance(bound, str) and bound == "auto"):
+        return bound
+    if isinstance(bound, str):
+        raise ValueError(f'diverged_above must be a number, "auto" or None, got {bound!r}.')
+    return check_number("diverged_above", bound)
+
+
 def check_strategy(strategy: str) -> str:
     """The strategy, or ValueError."""
     check_known("strategy", strategy, STRATEGIES)

@@ -36,6 +36,7 @@ def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) 
             "status": (trials, np.asarray(STATUSES)[outcome.status]),
             "first_bad_step": (trials, np.where(outcome.status == DIVERGED, outcome.steps, -1).astype(np.int32)),
             "steps_taken": (trials, outcome.steps),
+            **({"skipped_steps": (trials, outcome.skipped)} if plan.nonfinite else {}),
             **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
         },
         coords={
@@ -73,6 +74,8 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),
         **({} if plan.tolerance is None else {"tolerance": plan.tolerance}),
+        "diverged_above": "none" if plan.diverged_above is None else plan.diverged_above,
+        **({"nonfinite": plan.nonfinite} if plan.nonfinite else {}),
         "dtype": str(outcome.train_loss.dtype),
         "device": device_name(devices()),
         "platform": platform.platform(),

@@ -99,6 +99,8 @@ def rerun(
             seeds=[seed],
             target=dataset.attrs.get("target"),
             tolerance=dataset.attrs.get("tolerance"),
+            diverged_above=_bound(dataset.attrs.get("diverged_above", "auto")),
+            nonfinite=dataset.attrs.get("nonfinite", 0),
             record=1,
             strategy="scan_each",
         )
@@ -110,6 +112,10 @@ def rerun(
         largest_difference=_difference(stored.values, one["train_loss"].sel(step=stored["step"]).values),
         tolerance=float(np.sqrt(np.finfo(number).eps)),
     )
+
+
+def _bound(stored: Any) -> Any:
+    return None if stored == "none" else stored
 
 
 def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from jaxopt_lab.plots import Plots
 
 RESERVED = frozenset(
-    {"config", "seed", "step", "eval_step", "optimizer", "status", "first_bad_step", "steps_taken", "rung"}
+    {
+        "config",
+        "seed",
+        "step",
+        "eval_step",
+        "optimizer",
+        "status",
+        "first_bad_step",
+        "steps_taken",
+        "skipped_steps",
+        "rung",
+    }
 )
 
 
@@ -57,10 +68,12 @@ class Results:
     Attributes:
         dataset: Dims `config`, `seed`, `step` and `eval_step`. Hyperparameters and `optimizer` are coordinates of
             `config`. `step` counts updates applied: `train_loss` at step 10 is the loss of the batch of step 10 before
-            its update. Losses are +inf from a trial's first non-finite one on and stay at their last value after a
-            trial stops; metrics of a diverged trial are NaN; so is what an interrupted or stopped trial did not reach.
-            `status` is completed, reached, converged, diverged, interrupted, or what a stop rule made it: stopped or
-            plateau, at number `rung` of its looks (else -1). `first_bad_step` is -1 where all losses were finite.
+            its update. A trial diverges at its first training loss that is not finite or is beyond `diverged_above`:
+            from there on its losses are +inf and its metrics NaN. After any other end of its own they stay at their
+            last value. What an interrupted or stopped trial did not reach is NaN. `status` is completed, reached,
+            converged, diverged, interrupted, failed (its loss raised an error), or what a stop rule made it: stopped
+            or plateau, at number `rung` of its looks (else -1). `first_bad_step` is the step at which a trial diverged,
+            else -1. With `nonfinite=`, a skipped step's recorded loss is +inf, and `skipped_steps` counts them.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
 
     """

@@ -36,7 +36,7 @@ from typing import Any, NoReturn
 
 from jaxopt_lab import space
 from jaxopt_lab.arguments import addressed
-from jaxopt_lab.checks import TASK_PREFIX, check_hyperparameters, check_memory, check_strategy
+from jaxopt_lab.checks import TASK_PREFIX, check_diverged_above, check_hyperparameters, check_memory, check_strategy
 from jaxopt_lab.space import Configurations, configurations
 from jaxopt_lab.spec_values import checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
 from jaxopt_lab.sweep import plan_sweep
@@ -53,6 +53,8 @@ OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "strategy": check_strategy,
     "memory": check_memory,
     "target": functools.partial(check_number, "target"),
+    "diverged_above": lambda raw: check_diverged_above(plain(raw)),
+    "nonfinite": functools.partial(check_count, "nonfinite", least=0),
     "tolerance": functools.partial(check_number, "tolerance", least=0.0),
     "seeds": check_seeds,
 }

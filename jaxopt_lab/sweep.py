@@ -13,6 +13,7 @@ from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporti
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
+    check_diverged_above,
     check_hyperparameters,
     check_memory,
     check_strategy,
@@ -46,6 +47,8 @@ def sweep(
     seeds: int | Iterable[int] = 1,
     target: float | None = None,
     tolerance: float | None = None,
+    diverged_above: float | str | None = "auto",
+    nonfinite: int = 0,
     record: int | None = None,
     evaluate: int | None = None,
     stop: StopRule | None = None,
@@ -75,6 +78,11 @@ def sweep(
         seeds: How many (0, 1, ...), or which.
         target: A trial ends, reached, when its training loss (of the step's batch) is at or under this.
         tolerance: A trial ends, converged, when a step's Euclidean norm is at or under this.
+        diverged_above: A training loss above this means diverged, as a non-finite one does; None: no finite loss does.
+            By default ("auto") a loss does that is more than 1e6 (1 + |first loss|) above the trial's first.
+        nonfinite: How many steps in a row are skipped because their loss or gradient is not finite. A skipped step
+            leaves parameters and optimizer as they are; the results' `skipped_steps` counts them. One more in a row
+            means diverged. By default 0: the first non-finite loss does.
         record: Keep the training loss every so many steps; the last is always kept. By default at most 200 points,
             fewer where the curves of all trials would take more than 256 MiB.
         evaluate: Evaluate validation and test data every so many steps, and after the last. By default 20 times.
@@ -123,6 +131,8 @@ def sweep(
             seeds=seeds,
             target=target,
             tolerance=tolerance,
+            diverged_above=diverged_above,
+            nonfinite=nonfinite,
             record=record,
             evaluate=evaluate,
             stop=stop,
@@ -179,6 +189,8 @@ def plan_sweep(
     seeds: int | Iterable[int] = 1,
     target: float | None = None,
     tolerance: float | None = None,
+    diverged_above: float | str | None = "auto",
+    nonfinite: int = 0,
     record: int | None = None,
     evaluate: int | None = None,
     stop: StopRule | None = None,
@@ -199,6 +211,8 @@ def plan_sweep(
     named = check_seeds(seeds)
     target = None if target is None else check_number("target", target)
     tolerance = None if tolerance is None else check_number("tolerance", tolerance, least=0.0)
+    diverged_above = check_diverged_above(diverged_above)
+    nonfinite = check_count("nonfinite", nonfinite, least=0)
     record = None if record is None else check_count("record", record)
     evaluate = None if evaluate is None else check_count("evaluate", evaluate)
     chunk = None if chunk is None else check_count("chunk", chunk)
@@ -226,6 +240,8 @@ def plan_sweep(
         steps=steps,
         target=-math.inf if target is None else target,
         tolerance=tolerance,
+        diverged_above=diverged_above,
+        nonfinite=nonfinite,
         record_steps=steps_at(record, steps, _affordable(trials, 201)),
         eval_steps=steps_at(evaluate, steps, _affordable(trials, 21) if held_out else 2),
         segment_length=1,

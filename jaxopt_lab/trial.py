@@ -17,12 +17,23 @@ STATUSES = ("running", *ENDINGS)
 RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED, STOPPED, PLATEAU, FAILED = range(len(STATUSES))
 
 
+class Skips(NamedTuple):
+    in_a_row: Int[Array, ""]  # steps skipped since the last one that was not
+    total: Int[Array, ""]  # steps skipped so far
+
+    def counted(self, sound: Array) -> "Skips":
+        """With one more step, which is skipped unless it is sound."""
+        return Skips(jnp.where(sound, 0, self.in_a_row + 1), self.total + ~sound)
+
+
 class TrialState(NamedTuple):
     params: Params
     optimizer: Any  # the optimizer's state, as long as the trial runs
     status: Int[Array, ""]  # index into STATUSES
-    steps: Int[Array, ""]  # updates applied; where the trial diverged, its first step with a non-finite loss
-    loss: Float[Array, ""]  # the last training loss; +inf once diverged
+    steps: Int[Array, ""]  # steps made, skipped ones included; where the trial diverged, the number of that step
+    loss: Float[Array, ""]  # the last finite training loss; +inf once diverged
+    bound: Float[Array, ""]  # a training loss above it is divergence; NaN before the first finite loss
+    skips: Skips | None  # where the trial may skip steps
 
 
 class Stop(NamedTuple):
@@ -31,14 +42,26 @@ class Stop(NamedTuple):
     Attributes:
         target: A training loss (of the step's batch) at or under it means reached.
         tolerance: A step whose Euclidean norm is at or under it means converged; None never asks.
+        rise: A training loss more than rise * (1 + |first loss|) above the first means diverged.
+        ceiling: So does a training loss above it.
+        skips: How many steps in a row with a loss or gradient that is not finite are skipped before the next one means
+            diverged; None skips none, and looks at the loss alone.
 
     """
 
     target: Float[Array, ""] | float = -jnp.inf
     tolerance: Float[Array, ""] | float | None = None
+    rise: Float[Array, ""] | float = jnp.inf
+    ceiling: Float[Array, ""] | float = jnp.inf
+    skips: Int[Array, ""] | int | None = None
+
+    def bound(self, first: Float[Array, ""]) -> Float[Array, ""]:
+        """The greatest training loss of a trial with this `first` one that is not divergence."""
+        return jnp.minimum(self.ceiling, first + self.rise * (1 + jnp.abs(first)))
 
 
 NEVER = Stop()
+RISE = 1e6  # a sweep's, unless it is told otherwise
 
 
 def initial_params(task: Task, key: Key) -> Params:
@@ -105,36 +128,50 @@ class Trial:
 
     def start(self, params: Params) -> TrialState:
         """The state before the first step, from `initial_params`."""
-        zero = jnp.zeros([], jnp.int32)
-        return TrialState(params, self.optimizer.init(params), zero + RUNNING, zero, jnp.full([], jnp.inf, float))
+        zero, number = jnp.zeros([], jnp.int32), lambda x: jnp.full([], x, float)
+        skips = None if self.stop.skips is None else Skips(zero, zero)
+        state = self.optimizer.init(params)
+        return TrialState(params, state, zero + RUNNING, zero, number(jnp.inf), number(jnp.nan), skips)
 
-    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> TrialState:
-        """Step number `t`, from 0, `key` for random numbers of the optimizer's own.
+    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Array]:
+        """Step number `t`, from 0, `key` for random numbers of the optimizer's own; and the training loss before it.
 
-        A loss that ends the trial leaves the parameters alone, as does every step after.
+        A loss that ends the trial leaves the parameters alone, as does every step after, and as does a skipped step.
         """
         objective = lambda params, key=None: self.task.loss(
             params, batch
         )  # Optax's line searches hand on what they get
         loss, grads = jax.value_and_grad(objective)(state.params)
+        grads = jax.tree.map(_ascent, grads)
         update = optax.with_extra_args_support(self.optimizer).update
         updates, optimizer_state = update(
             grads, state.optimizer, state.params, value=loss, grad=grads, value_fn=objective, key=key
         )
         params = optax.apply_updates(state.params, updates)
-        status, loss = self._judge(state.status, state.loss, loss)
-        running = status == RUNNING
+        bound = self.stop.bound(loss.astype(state.bound.dtype))
+        state = state._replace(bound=jnp.where(jnp.isnan(state.bound) & jnp.isfinite(loss), bound, state.bound))
+        skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss) & _all_finite(grads))
+        status, last_loss = self._judge(state, loss, skips)
+        moves = running = status == RUNNING
+        seen = last_loss
+        if skips is not None and state.skips is not None:
+            seen = jnp.where(running & ~jnp.isfinite(loss), jnp.inf, last_loss)
+            skips = _choose(running, skips, state.skips)
+            moves = running & (skips.in_a_row == 0)
         if self.stop.tolerance is not None:
-            status = jnp.where(running & (optax.tree.norm(updates) <= self.stop.tolerance), CONVERGED, status)
-        if answers_elsewhere(optimizer_state):
-            optimizer_state = _choose(running, optimizer_state, state.optimizer)
-        return TrialState(
-            params=_choose(running, params, state.params),
+            status = jnp.where(moves & (optax.tree.norm(updates) <= self.stop.tolerance), CONVERGED, status)
+        if skips is not None or answers_elsewhere(optimizer_state):
+            optimizer_state = _choose(moves, optimizer_state, state.optimizer)
+        state = TrialState(
+            params=_choose(moves, params, state.params),
             optimizer=optimizer_state,  # else nobody asks of it once the trial has ended, so it need not stay
             status=status,
             steps=jnp.where(running, t + 1, state.steps),
-            loss=loss,
+            loss=last_loss,
+            bound=state.bound,
+            skips=skips,
         )
+        return state, seen
 
     def advance(
         self,
@@ -156,8 +193,8 @@ class Trial:
         def turn(i, carry):
             state, losses = carry
             drawn, key = jax.tree.map(lambda x: x[i + offset], draws)
-            state = self.step(state, first + i, self.task.take(data[0], drawn), key)
-            return state, losses.at[i].set(state.loss)
+            state, loss = self.step(state, first + i, self.task.take(data[0], drawn), key)
+            return state, losses.at[i].set(loss)
 
         return loop(0, count, turn, (state, jnp.full((length,), jnp.nan, state.loss.dtype)))
 
@@ -165,12 +202,13 @@ class Trial:
         """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.
 
         Held-out splits at the method's `answer`, the training loss where its gradients are taken. `state.optimizer` may
-        be left out where both are the same. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen
-        parameters would give.
+        be left out where both are the same. Where the step that follows would be skipped, the training loss is the last
+        finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
         """
         params = answer(state.optimizer, state.params)
-        batch = self.task.batch(data[0], batch_key(key), t)
-        status, train_loss = self._judge(state.status, state.loss, self.task.loss(state.params, batch))
+        loss = self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t))
+        skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss))
+        status, train_loss = self._judge(state, loss, skips)
         diverged = status == DIVERGED
         values = {"status": status, "train_loss": train_loss}
         for split, batch in zip(SPLITS[1:], data[1:], strict=True):
@@ -181,14 +219,32 @@ class Trial:
                 values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(params, batch))
         return values
 
-    def _judge(self, status: Array, last_loss: Array, loss: Array) -> tuple[Array, Array]:
-        """The status after seeing `loss`, and the loss to report: a trial that had stopped keeps both."""
+    def _judge(self, state: TrialState, loss: Array, skips: Skips | None) -> tuple[Array, Array]:
+        """The status after seeing `loss`, and the last finite loss: a trial that had stopped keeps both.
+
+        `skips` counts the step that the loss is of as one to be skipped, if it is.
+        """
         finite = jnp.isfinite(loss)
-        verdict = jnp.where(finite, jnp.where(loss <= self.stop.target, REACHED, RUNNING), DIVERGED)
-        running = status == RUNNING
-        status = jnp.where(running, verdict, status).astype(jnp.int32)
-        return status, jnp.where(running, jnp.where(finite, loss, jnp.inf), last_loss).astype(last_loss.dtype)
+        reached = finite & (loss <= self.stop.target)
+        lost = ~finite if skips is None else skips.in_a_row > self.stop.skips
+        diverged = ~reached & (lost | (finite & (loss > state.bound)))
+        status = jnp.where(reached, REACHED, jnp.where(diverged, DIVERGED, RUNNING))
+        last = jnp.where(diverged, jnp.inf, jnp.where(finite, loss, state.loss))
+        running = state.status == RUNNING
+        return (
+            jnp.where(running, status, state.status).astype(jnp.int32),
+            jnp.where(running, last, state.loss).astype(state.loss.dtype),
+        )
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
+
+
+def _ascent(gradient: Array) -> Array:
+    """The direction of steepest ascent: JAX's gradient, which for a complex parameter is its conjugate."""
+    return jnp.conj(gradient) if jnp.iscomplexobj(gradient) else gradient
+
+
+def _all_finite(tree: Any) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))

@@ -139,8 +139,7 @@ class _Running:
         self.padding = _padding(len(chunk.columns), seeds), _padding(len(chunk.rows), configs)
         values = {name: pick(values) for name, values in group.values.items()}
         named = _padded(plan.seeds[chunk.columns], seeds).astype(np.int32)
-        stop = np.asarray(plan.target, number), np.asarray(plan.tolerance or 0.0, number)
-        self.values, self.seeds, (self.target, self.tolerance) = program.place((values, named, stop), "vsa")
+        self.values, self.seeds, self.stop = program.place((values, named, plan.ending), "vsa")
 
     def run(self, stage: Stage) -> Chunk:
         chunk, ended, state = self.chunk, False, None
@@ -200,9 +199,7 @@ class _Running:
         """Hand the segment to the device; what it leaves is not there yet."""
         first, last = np.int32(segment.first), np.int32(segment.last)
         draws = self.program.draw(self.seeds, first)
-        state, losses, status = self.program.advance(
-            state, self.values, draws, first, last, self.target, self.tolerance, self.data
-        )
+        state, losses, status = self.program.advance(state, self.values, draws, first, last, self.stop, self.data)
         return state, *sent_to_host((losses, status))
 
     def absorb(self, segment: Segment, losses: Any, status: Any, seen: Any) -> bool:
@@ -214,7 +211,7 @@ class _Running:
         return bool((self.kept(status) != RUNNING).all())
 
     def evaluate(self, state: TrialState, step: int) -> dict[str, Any]:
-        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.target, self.data))
+        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, self.data))
 
     def evaluated(self, state: Any, step: int) -> dict[str, np.ndarray]:
         return self.kept(self.evaluate(state, step))

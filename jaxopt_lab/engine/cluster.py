@@ -199,7 +199,7 @@ class ClusterExecution(Execution):
 
             def start(seed, values):
                 params = initial_params(structure.task, jax.random.key(seed))
-                return Trial(structure.optimizer(values), structure.task).start(params)
+                return Trial(structure.optimizer(values), structure.task, self.plan.ending).start(params)
 
             one = jax.eval_shape(start, np.int32(0), dict.fromkeys(structure.names, scalar))
             self._shapes[number] = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, 1, *x.shape), x.dtype), one)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxopt_lab.engine import compaction
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, Stage, run_chunk
 from jaxopt_lab.engine.devices import devices, on_devices, worker_count
-from jaxopt_lab.engine.ledger import Ledger, LedgerError, Unit, misfit, recorded, restored, unit_of
+from jaxopt_lab.engine.ledger import Ledger, LedgerError, Unit, counts, misfit, recorded, restored, unit_of
 from jaxopt_lab.engine.outcome import Progress, Recorder
 from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.engine.probe import Choice, choose
@@ -218,7 +218,8 @@ class Execution:
         """Take from a chunk what outlives it."""
         trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
         if chunk.state is not None:
-            self.outcome.steps[trials] = np.asarray(chunk.state.steps)
+            for name, known in counts(chunk.state).items():
+                getattr(self.outcome, name)[trials] = known
         with self.lock:
             if chunk.params is not None:
                 self.recorder.params(chunk.group, chunk.rows, chunk.columns, chunk.params)

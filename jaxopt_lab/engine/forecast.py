@@ -20,7 +20,7 @@ from jaxopt_lab.engine.outcome import evaluation_names
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.probe import choose
 from jaxopt_lab.engine.structure import params_bytes
-from jaxopt_lab.trial import Trial, initial_params
+from jaxopt_lab.trial import Stop, Trial, initial_params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def forecast(plan: Plan) -> Forecast:
     held = held_bytes(plan)
     # Of chunks under way: what is saved anew is there before what it replaces goes.
     standing = sum(
-        state_bytes(group) * min(at_once * g.strategy.trials, g.trials)
+        state_bytes(group, plan.ending) * min(at_once * g.strategy.trials, g.trials)
         for group, g in zip(plan.groups, groups, strict=True)
     )
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
@@ -200,7 +200,7 @@ def results_bytes(plan: Plan) -> int:
     """Curves, evaluations and statuses of all trials."""
     number = jnp.result_type(float).itemsize
     curves = len(plan.record_steps) + len(plan.eval_steps) * len(evaluation_names(plan)) + 1
-    return plan.trials * (number * curves + 1 + 4 + 2)
+    return plan.trials * (number * curves + 1 + 4 + 4 + 2)
 
 
 def kept_params_bytes(plan: Plan) -> int:
@@ -213,16 +213,16 @@ def held_bytes(plan: Plan) -> int:
     """What trials take between two rungs, where they wait for each other."""
     if not any(len(pool.rungs) for pool in plan.pools):
         return 0
-    return sum(state_bytes(group) * len(group.configs) * len(plan.seeds) for group in plan.groups)
+    return sum(state_bytes(group, plan.ending) * len(group.configs) * len(plan.seeds) for group in plan.groups)
 
 
-def state_bytes(group: Group) -> int:
-    """Parameters and the optimizer's state of one trial."""
+def state_bytes(group: Group, ending: Stop) -> int:
+    """Where one trial stands: parameters, the optimizer's state and what tells when it ends."""
     structure = group.structure
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def start(values):
-        return Trial(structure.optimizer(values), structure.task).start(
+        return Trial(structure.optimizer(values), structure.task, ending).start(
             initial_params(structure.task, jax.random.key(0))
         )
 

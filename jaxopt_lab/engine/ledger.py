@@ -113,9 +113,15 @@ def recorded(recorder: Recorder, chunk: Chunk, first: int, last: int, final: boo
     trials, done = recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= last
     results = recorder.taken(trials, first, chunk.first)
     if chunk.state is not None:
-        results["steps"] = np.asarray(chunk.state.steps)
+        results |= counts(chunk.state)
     params = leaves(chunk.params) if done and chunk.params is not None else None
     return Record(chunk.first, results, params, None if done and final else leaves(chunk.state))
+
+
+def counts(state: TrialState) -> dict[str, np.ndarray]:
+    """The steps that trials have made, and skipped, as results know them."""
+    skipped = {} if state.skips is None else {"skipped": np.asarray(state.skips.total)}
+    return {"steps": np.asarray(state.steps), **skipped}
 
 
 def restored(recorder: Recorder, chunk: Chunk, first: int, record: Record, shapes: TrialState) -> Chunk:

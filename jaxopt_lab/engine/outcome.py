@@ -11,7 +11,7 @@ from jaxopt_lab.engine.devices import devices
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.trial import COMPLETED, DIVERGED, FAILED, INTERRUPTED, RUNNING, STOPPED
 
-ENDS = ("status", "steps", "last_loss")  # of an outcome: one value a trial
+ENDS = ("status", "steps", "skipped", "last_loss")  # of an outcome: one value a trial
 
 
 @dataclasses.dataclass
@@ -40,7 +40,8 @@ class Outcome:
 
     Attributes:
         status: Index into `trial.STATUSES`.
-        steps: Updates applied; of a diverged trial, its first step with a non-finite loss.
+        steps: Steps made, skipped ones included; of a diverged trial, the number of the step that it diverged at.
+        skipped: Of these, how many were skipped.
         rung: The number of the rung at which the stop rule ended the trial; -1 where it did not.
         train_loss: By recorded step.
         last_loss: The training loss where the trial was last evaluated.
@@ -58,6 +59,7 @@ class Outcome:
 
     status: np.ndarray
     steps: np.ndarray
+    skipped: np.ndarray
     rung: np.ndarray
     train_loss: np.ndarray
     last_loss: np.ndarray
@@ -83,6 +85,7 @@ class Recorder:
         self.outcome = Outcome(
             status=np.full(shape, RUNNING, np.int8),
             steps=np.zeros(shape, np.int32),
+            skipped=np.zeros(shape, np.int32),
             rung=np.full(shape, -1, np.int16),
             train_loss=curves(plan.record_steps),
             last_loss=np.full(shape, np.nan, dtype),

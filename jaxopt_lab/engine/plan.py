@@ -6,11 +6,13 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.engine.devices import devices, on_cores, worker_count
 from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import Structure, traced_step
+from jaxopt_lab.trial import RISE, Stop
 from jaxopt_lab.validation import MOST, check_count
 
 MOST_SEGMENT_STEPS = 512  # between two looks of the host, which take time
@@ -106,6 +108,9 @@ class Plan:
         seeds: Each configuration is trained with every seed.
         steps: The budget of a trial.
         target, tolerance: See `trial.Stop`; minus infinity and None where there is none.
+        diverged_above: A training loss above it is divergence; "auto": so is one that has risen by `trial.RISE`, see
+            `trial.Stop`; None: no finite loss is.
+        nonfinite: How many steps in a row with a loss or gradient that is not finite are skipped.
         record_steps, eval_steps: Where the training loss is kept, and where held-out data are evaluated.
         segment_length: The most steps between two looks of the host.
         keep_params: Whether final parameters are kept.
@@ -128,6 +133,8 @@ class Plan:
     eval_steps: np.ndarray
     segment_length: int
     keep_params: bool
+    diverged_above: float | str | None = "auto"
+    nonfinite: int = 0
     stop: StopRule | None = None
     compared: tuple[str, int] = ("train_loss", 1)
     strategy: str | None = None
@@ -153,6 +160,19 @@ class Plan:
                 last = min(first + self.segment_length, end)
                 segments.append(Segment(first, last, last == end))
         return segments
+
+    @property
+    def ending(self) -> Stop:
+        """When trials end before their budget, as arguments of programs."""
+        number = jnp.result_type(float).type
+        above = self.diverged_above
+        return Stop(
+            target=number(self.target),
+            tolerance=None if self.tolerance is None else number(self.tolerance),
+            rise=number(RISE if above == "auto" else np.inf),
+            ceiling=number(above if isinstance(above, float) else np.inf),
+            skips=np.int32(self.nonfinite) if self.nonfinite else None,
+        )
 
     @property
     def uneven(self) -> bool:

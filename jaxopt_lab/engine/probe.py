@@ -157,9 +157,9 @@ def _candidate(plan: Plan, group: Group, strategy: Strategy, program: Program, d
     """Warmed up by one turn, and ready to be timed on the group's first trials."""
     seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
     values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
-    stop, zero = (number(plan.target), number(plan.tolerance or 0.0)), np.int32(0)
-    values, seeds, stop = program.place((values, seeds, stop), "vsa")
-    arguments = (values, program.draw(seeds, zero), zero, *stop, data)
+    values, seeds, stop = program.place((values, seeds, plan.ending), "vsa")
+    zero = np.int32(0)
+    arguments = (values, program.draw(seeds, zero), zero, stop, data)
     state = program.start(program.initial(seeds), values)
     steps = 1 if _any_count(strategy) else plan.segment_length
     one = _Candidate(strategy, program, arguments, state, plan.segment_length, steps)

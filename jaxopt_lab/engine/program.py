@@ -15,7 +15,7 @@ from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.options import compiler_options, one_core_options
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
-from jaxopt_lab.trial import Stop, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
+from jaxopt_lab.trial import Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 
 SHARED_BYTES = 2**18  # of initial parameters, and of a segment's draws: up to here some are kept
 
@@ -28,8 +28,8 @@ class Program(NamedTuple):
     initial(seeds) -> parameters, with the leading axis (seeds,) alone
     start(parameters, values) -> state
     draw(seeds, first) -> what a segment's batches are taken by, with the leading axis (seeds,) alone
-    advance(state, values, draws, first, last, target, tolerance, data) -> state, losses, status; the state is donated
-    evaluate(state, seeds, t, target, data) -> status, losses and metrics by name
+    advance(state, values, draws, first, last, stop, data) -> state, losses, status; the state is donated
+    evaluate(state, seeds, t, stop, data) -> status, losses and metrics by name
     answer(state) -> the parameters that the trials have come to
     place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
     chunk_bytes: what a running chunk takes, the data apart
@@ -50,7 +50,7 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     """The program that trains a group's structure, remembered between sweeps.
 
     Args:
-        plan: What will run: how long its segments are, and whether trials end at a tolerance.
+        plan: What will run: how long its segments are, and when trials end.
         group: Of the plan.
         strategy: How.
         data: `task.data`; only its shapes matter.
@@ -59,9 +59,8 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     length, precision, used = plan.segment_length, str(jnp.result_type(float)), devices()
     uneven = plan.uneven and not on_cores(used)
     largest = traced_step(group.structure, group.optimizer).largest_bytes
-    return _compiled(
-        group.structure, strategy, length, uneven, plan.tolerance is not None, _Shapes(data), precision, used, largest
-    )
+    stop = _Shapes(plan.ending)
+    return _compiled(group.structure, strategy, length, uneven, stop, _Shapes(data), precision, used, largest)
 
 
 class _Shapes:
@@ -81,21 +80,30 @@ class _Shapes:
 
 @remembered(maxsize=64)
 def _compiled(
-    structure: Structure, strategy: Strategy, length, uneven, converges, data: _Shapes, precision, used, largest_bytes
+    structure: Structure,
+    strategy: Strategy,
+    length,
+    uneven,
+    stop: _Shapes,
+    data: _Shapes,
+    precision,
+    used,
+    largest_bytes,
 ) -> Program:
     over = Trials(strategy.seeds, strategy.configs, used)
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
 
-    def trial(values, target=-jnp.inf, tolerance=None):
-        return Trial(structure.optimizer(values), structure.task, Stop(target, tolerance if converges else None))
+    def trial(values, stop):
+        return Trial(structure.optimizer(values), structure.task, stop)
 
     initial = _compiled_initial(structure.task, over, precision)
-    start = over.compile(lambda params, values: trial(values).start(params), "sv", (initial.out_info, values))
+    begin = lambda params, values: trial(values, stop.tree).start(params)
+    start = over.compile(begin, "sv", (initial.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length, precision)
-    shapes = (state, values, drawing.out_info, number, data.tree)
+    shapes = (state, values, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
-    evaluate = _compiled_evaluate(structure.task, over, _Shapes(_seen(state)), data, precision)
+    evaluate = _compiled_evaluate(structure.task, over, _Shapes(_seen(state)), stop, data, precision)
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
     needs = [_bytes(program, len(used)) for program in (one, evaluate)]
     chunk_bytes = max(needs[0], needs[1] + size(state.optimizer)) - size(data.tree)
@@ -118,26 +126,26 @@ def _compile_advance(
     trial: Callable[..., Trial], strategy: Strategy, over: Trials, length: int, uneven: bool, shapes: tuple[Any, ...]
 ) -> tuple[Any, Callable]:
     """The compiled program of a segment, or of a step, and `Program.advance` by it."""
-    state, values, drawn, number, data = shapes
+    state, values, drawn, stop, data = shapes
     integer, platform = jax.ShapeDtypeStruct((), jnp.int32), over.devices[0].platform
-    arguments = (state, values, drawn, integer, integer, number, number, data)
+    arguments = (state, values, drawn, integer, integer, stop, data)
     loop = loop_on(platform, strategy.own)
 
-    def segment(state, values, draws, first, last, target, tolerance, data, seed=0, count=None):
-        run, count = trial(values, target, tolerance), last - first if count is None else count
+    def segment(state, values, draws, first, last, stop, data, seed=0, count=None):
+        run, count = trial(values, stop), last - first if count is None else count
         state, losses = run.advance(state, draws, first, count, data, length, seed * length, loop)
         return state, losses, state.status
 
-    def step(state, values, draws, t, first, target, tolerance, data, seed=0):
-        at, run = t - first + seed * length, trial(values, target, tolerance)
+    def step(state, values, draws, t, first, stop, data, seed=0):
+        at, run = t - first + seed * length, trial(values, stop)
         drawn, key = jax.tree.map(lambda x: x[at], draws)
-        state = run.step(state, t, run.task.take(data[0], drawn), key)
-        return state, state.loss, state.status
+        state, loss = run.step(state, t, run.task.take(data[0], drawn), key)
+        return state, loss, state.status
 
     options = compiler_options(platform) | (one_core_options() if strategy.one_core else {})
 
     def compile_one(one):
-        return over.compile(one, "tvsaaaaa", arguments, donate=True, flat=strategy.own, options=options)
+        return over.compile(one, "tvsaaaa", arguments, donate=True, flat=strategy.own, options=options)
 
     if strategy.loop == "steps":
         one = compile_one(step)
@@ -168,10 +176,10 @@ def loop_on(platform: str, own: bool) -> Callable[..., Any]:
 def _stepping(step: Callable) -> Callable:
     """A segment as calls of a compiled step."""
 
-    def advance(state, values, draws, first, last, target, tolerance, data):
+    def advance(state, values, draws, first, last, stop, data):
         losses, status = [], state.status
         for t in range(int(first), int(last)):
-            state, loss, status = step(state, values, draws, np.int32(t), first, target, tolerance, data)
+            state, loss, status = step(state, values, draws, np.int32(t), first, stop, data)
             losses.append(loss)
         return state, losses, status
 
@@ -216,12 +224,11 @@ def _made(make: Any, seeds: bytes, *at: int) -> Any:
 
 
 @remembered(maxsize=64)
-def _compiled_evaluate(task, over: Trials, state: _Shapes, data: _Shapes, precision):
+def _compiled_evaluate(task, over: Trials, state: _Shapes, stop: _Shapes, data: _Shapes, precision):
     """Nor does evaluation."""
 
-    def evaluate(state, seed, t, target, data):
-        return Trial(optax.identity(), task, Stop(target)).evaluate(state, jax.random.key(seed), t, data)
+    def evaluate(state, seed, t, stop, data):
+        return Trial(optax.identity(), task, stop).evaluate(state, jax.random.key(seed), t, data)
 
-    number, integer = jax.ShapeDtypeStruct((), jnp.result_type(float)), jax.ShapeDtypeStruct((), jnp.int32)
-    seeds = jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
-    return over.compile(evaluate, "tsaaa", (state.tree, seeds, integer, number, data.tree))
+    integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
+    return over.compile(evaluate, "tsaaa", (state.tree, seeds, integer, stop.tree, data.tree))

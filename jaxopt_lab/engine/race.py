@@ -8,7 +8,7 @@ import numpy as np
 from jaxopt_lab.engine.chunk import Chunk, cut
 from jaxopt_lab.engine.outcome import Recorder
 from jaxopt_lab.engine.plan import Plan, Pool, Strategy
-from jaxopt_lab.trial import FAILED, RUNNING, STATUSES
+from jaxopt_lab.trial import RUNNING, STATUSES
 
 
 class Race:
@@ -98,19 +98,23 @@ class Race:
         decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": step}
         decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
         outcome.decisions.append(decision | {"worst_kept": _finite(kept.max(initial=-math.inf))})
-        self._go_on(ends[np.argsort(order)], status[np.argsort(order)])
+        as_grouped = np.argsort(order)
+        self._go_on(ends[as_grouped], status[as_grouped], outcome.last_loss[configs][as_grouped])
 
-    def _go_on(self, ends: np.ndarray, status: np.ndarray) -> None:
-        """Take what has ended out of the race; both in the order of the pool's groups."""
+    def _go_on(self, ends: np.ndarray, status: np.ndarray, losses: np.ndarray) -> None:
+        """Take what has ended out of the race; all in the order of the pool's groups.
+
+        Where such a trial shares a chunk with others, its status and last training loss stay what they are here.
+        """
         at = 0
         for number, rows in self.pool.rows.items():
             own = slice(at, at := at + len(rows))
             self.racing[number][rows] &= ~ends[own]
             self.alive[number][rows] = self.racing[number][rows] & (status[own] == RUNNING)
             if number in self._held:  # a chunk may hold a trial that has ended beside others that have not
-                standing = self._held[number].status
-                over = ends[own] | (status[own] == FAILED)  # which has left nothing where it stood
-                standing[rows] = np.where(over, status[own], standing[rows])
+                held, over = self._held[number], status[own] != RUNNING
+                held.status[rows] = np.where(over, status[own], held.status[rows])
+                held.loss[rows] = np.where(over, losses[own], held.loss[rows])
         self.rung += 1
 
     def _compared(self, recorder: Recorder, configs: np.ndarray, step: int) -> np.ndarray:

@@ -106,7 +106,7 @@ class Plateau:
             return np.zeros_like(racing)
         best = history[:-1].min(axis=0)
         finite = np.where(np.isfinite(best), best, 0.0)  # from infinity, anything is an improvement
-        improved = history[-1] < best - self.min_improvement * np.abs(finite)
+        improved = (history[-1] < best) & (history[-1] <= best - self.min_improvement * np.abs(finite))
         return racing & ~improved
 
     def kept(self, configs: int) -> int:
@@ -142,7 +142,8 @@ def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> H
 
     Args:
         eta: As in `halving`.
-        min_steps: The first rung of the bracket that stops earliest.
+        min_steps: No bracket looks earlier. Rungs are at steps / eta, steps / eta^2, ... as far down as that, rounded
+            up.
         metric: As in `halving`.
 
     Source: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization", Algorithm 1,
@@ -159,8 +160,8 @@ def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> H
 def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None = None) -> Plateau:
     """A trial ends when `patience` steps have not improved it: it is looked at every so many steps.
 
-    It ends where the metric is not better than the best at an earlier look by at least the share `min_improvement` of
-    it. The trial keeps its last value from there on; its status is plateau.
+    It ends where the metric is not better than the best at all earlier looks, or better by less than the share
+    `min_improvement` of it. The trial keeps its last value from there on; its status is plateau.
 
     Args:
         patience: Steps between two looks, >= 1.

@@ -63,7 +63,7 @@ def _traced_step(structure: Structure, name: str, precision: str) -> Traced:
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
         trial = Trial(optimizer, task)
-        return trial.step(trial.start(params), jnp.int32(0), batch, jax.random.key(0))
+        return trial.step(trial.start(params), jnp.int32(0), batch, jax.random.key(0))[0]
 
     traced = jax.make_jaxpr(one_step)(values, params, batch)
     results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]

@@ -22,7 +22,7 @@ METADATA = (".zarray", ".zattrs", ".zgroup")
 TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
 OPTIONAL_TEXTS = ("notes", "rungs", "stop")
 NUMBERS = ("steps", "interrupted", "compile_seconds", "run_seconds")
-OPTIONAL_NUMBERS = ("minimum", "target", "tolerance")
+OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite")
 DIMS = {
     "config": ("config",),
     "seed": ("seed",),

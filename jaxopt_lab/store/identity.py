@@ -34,6 +34,8 @@ def identity(plan: Plan, tables: Mapping[str, Configurations]) -> dict[str, Any]
         "seeds": _values(plan.seeds),
         "target": None if plan.target == -np.inf else plan.target,
         "tolerance": plan.tolerance,
+        "diverged above": plan.diverged_above,
+        "non-finite steps": plan.nonfinite,
         "recorded steps": _values(plan.record_steps),
         "evaluated steps": _values(plan.eval_steps),
         "segment": plan.segment_length,
