@@ -6,7 +6,6 @@ examples; numbers are drawn freely.
 
 import dataclasses
 import functools
-import inspect
 from typing import Any
 
 import jax
@@ -16,8 +15,6 @@ import optax
 from hypothesis import strategies as st
 
 import jaxopt_lab as jl
-
-OPTIONS = inspect.signature(jl.sweep).parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,9 +264,9 @@ def sweeps(draw, optimizers=OPTIMIZERS, evaluations=(None, 4, 7), chunks=(1, 2, 
         "target": draw(st.one_of(st.none(), st.none(), st.sampled_from([0.2, 0.5, 1.0, 3.0, 12.5]))),
         "tolerance": draw(st.one_of(st.none(), st.none(), st.none(), st.sampled_from([1e-3, 0.05]))),
     }  # fmt: skip
-    if "diverged_above" in OPTIONS and draw(st.booleans()):
+    if draw(st.booleans()):
         chosen["diverged_above"] = draw(st.sampled_from([None, None, 2.0, 50.0, 1e4]))
-    if "nonfinite" in OPTIONS and draw(st.booleans()):
+    if draw(st.booleans()):
         chosen["nonfinite"] = draw(st.integers(0, 3))
     cut = {
         "chunk": draw(st.sampled_from(chunks)),

@@ -22,7 +22,6 @@ from jaxopt_lab.trial import answer, batch_key, initial_params, noise_key
 
 SPLITS = ("validation", "test")
 NEAR = 1e-9  # two numbers closer than this, relatively, may come in either order after other rounding
-AT_START = object()  # the default bound of divergence: relative to the first training loss
 
 
 class TooCloseError(Exception):
@@ -48,8 +47,8 @@ class Trial:
     rung: int = -1
     skipped: int = 0  # steps passed over for a loss or gradient that was not finite
     in_a_row: int = 0
-    first_loss: float = math.nan
-    loss: float = math.nan  # the last training loss
+    bound: float | None = None  # a training loss above it is divergence; None before the first finite one
+    loss: float = math.inf  # the last finite training loss
     ahead: Any = None  # what the step at hand would lead to
     curve: list[float] = dataclasses.field(default_factory=list)
     held_out: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict)
@@ -81,7 +80,7 @@ class Loop:
 
     def __init__(
         self, optimizers, task, space, *, steps, seeds=1, target=None, tolerance=None, record=None, evaluate=None,
-        stop=None, diverged_above=AT_START, nonfinite=0, exact=False,
+        stop=None, diverged_above="auto", nonfinite=0, exact=False,
     ):  # fmt: skip
         self.steps, self.target, self.tolerance, self.stop, self.exact = steps, target, tolerance, stop, exact
         self.diverged_above, self.nonfinite = diverged_above, nonfinite
@@ -138,8 +137,9 @@ class Loop:
             "skipped_steps": lambda t: t.skipped,
         }.items():
             arrays[name] = of_all(get)[..., 0]
-        if self.stop is None:
-            del arrays["rung"]
+        for name, given in {"rung": self.stop, "skipped_steps": self.nonfinite}.items():
+            if not given:
+                del arrays[name]
         return Expected(
             arrays,
             {"config": list(range(shape[0])), "seed": self.seeds, "step": self.recorded, "eval_step": self.evaluated}
@@ -187,30 +187,43 @@ class Loop:
     def seen(self, trial: Trial, t: int) -> float:
         """Look at the loss of a trial that runs; returns what is recorded of it."""
         trial.ahead = trial.step(trial.values, trial.params, trial.state, trial.seed, t)
-        loss, finite = float(trial.ahead["loss"]), bool(trial.ahead["finite"])
-        if t == 0:
-            trial.first_loss = loss
-        usable = math.isfinite(loss) and (finite or not self.nonfinite or t == self.steps)
-        if not usable and trial.in_a_row < self.nonfinite:
-            trial.in_a_row += 1
-            trial.skipped += t < self.steps
-            trial.ahead = None
-            return trial.loss if t == self.steps else math.inf
-        trial.in_a_row = 0
-        if not usable or self.too_large(loss, trial.first_loss):
-            trial.status, trial.first_bad, loss = "diverged", t, math.inf
-        elif self.target is not None and self.not_above(loss, self.target):
-            trial.status = "reached"
+        loss = float(trial.ahead["loss"])
+        if not math.isfinite(loss):
+            if trial.in_a_row == self.nonfinite:
+                return self.diverge(trial, t)
+            return trial.loss if t == self.steps else math.inf  # to be skipped
         trial.loss = loss
+        if trial.bound is None:
+            trial.bound = self.bound(loss)
+        if self.target is not None and self.not_above(loss, self.target):
+            trial.status = "reached"
+        elif not self.not_above(loss, trial.bound):
+            return self.diverge(trial, t)
         return loss
 
     def move(self, trial: Trial, t: int) -> None:
-        """Apply the update of step t."""
-        if trial.ahead is None:  # skipped
+        """Apply the update of step t, or skip it."""
+        sound = math.isfinite(trial.ahead["loss"]) and (self.nonfinite == 0 or bool(trial.ahead["finite"]))
+        if not sound and trial.in_a_row == self.nonfinite:
+            trial.curve[t] = self.diverge(trial, t)
             return
-        trial.params, trial.state, trial.taken = trial.ahead["params"], trial.ahead["state"], t + 1
+        trial.taken = t + 1
+        if not sound:
+            trial.in_a_row, trial.skipped = trial.in_a_row + 1, trial.skipped + 1
+            return
+        trial.in_a_row, trial.params, trial.state = 0, trial.ahead["params"], trial.ahead["state"]
         if self.tolerance is not None and self.not_above(float(trial.ahead["norm"]), self.tolerance):
             trial.status = "converged"
+
+    def diverge(self, trial: Trial, t: int) -> float:
+        trial.status, trial.first_bad, trial.loss = "diverged", t, math.inf
+        return trial.loss
+
+    def bound(self, first: float) -> float:
+        """What a training loss must not be above."""
+        if self.diverged_above == "auto":
+            return first + 1e6 * (1 + abs(first))
+        return math.inf if self.diverged_above is None else self.diverged_above
 
     def evaluate(self, trial: Trial, t: int) -> None:
         found = {} if trial.status in ("stopped", "diverged") else held_out(trial.task, trial.params, trial.state)
@@ -257,19 +270,13 @@ class Loop:
     def sign(self) -> int:
         return -1 if self.compared_by.endswith("accuracy") else 1
 
-    def too_large(self, loss: float, first: float) -> bool:
-        if self.diverged_above is None:
-            return False
-        bound = first + 1e6 * (1 + abs(first)) if self.diverged_above is AT_START else self.diverged_above
-        return not self.not_above(loss, bound)
-
     def not_above(self, value: float, bound: float) -> bool:
         self.tell_apart(value, bound)
         return value <= bound
 
     def tell_apart(self, a: float, b: float) -> None:
         quantised = self.stop is not None and self.compared_by.endswith("accuracy")
-        if not self.exact and not quantised and math.isfinite(a) and abs(a - b) <= NEAR * (abs(a) + abs(b)):
+        if not (self.exact or quantised) and math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR * (abs(a) + abs(b)):
             raise TooCloseError
 
 
@@ -367,7 +374,7 @@ def held_out(task, params, state):
 def differences(results: jl.Results, expected: Expected, rtol: float = 1e-9, atol: float = 1e-12) -> list[str]:
     """Whatever in the results is not as expected, in words; losses and parameters may differ by rounding."""
     dataset, found = results.dataset, []
-    variables = set(expected.arrays) - ({"skipped_steps"} - set(dataset.data_vars))
+    variables = set(expected.arrays)
     if set(dataset.data_vars) != variables:
         found.append(f"variables: {sorted(dataset.data_vars)}, expected {sorted(variables)}")
     for name, values in expected.coords.items():
