@@ -85,10 +85,10 @@ def _check_task(task: Task) -> None:
     if not leaves:
         raise ValueError(f"Task {task.name!r}: init(key) gave no parameters.")
     for path, leaf in leaves:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(
                 f"Task {task.name!r}: parameter {jax.tree_util.keystr(path) or 'w'} is {leaf.dtype}; parameters must "
-                "be floating-point. Keep integers in the data, or inside the loss."
+                "be floating-point or complex. Keep integers in the data, or inside the loss."
             )
     batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), data[0])
     functions = {"loss": (task.loss, batch)}

@@ -13,7 +13,7 @@ from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import environment, identity
-from jaxopt_lab.store.labelled import RESULTS, load, write, write_dataset
+from jaxopt_lab.store.labelled import RESULTS, load, write, write_dataset, write_values
 from jaxopt_lab.store.run import Run
 
 TABLE = "table.parquet"
@@ -57,9 +57,10 @@ def run_durably(
         if run.complete:
             return load(out, plan.groups[0].structure.task)
 
-        def show() -> None:
+        def show(anew: bool) -> None:
             if run.outcome is not None:
-                write_dataset(collect(plan, run.outcome, tables).dataset, run.folder, RESULTS)
+                dataset = collect(plan, run.outcome, tables).dataset
+                (write_dataset if anew else write_values)(dataset, run.folder, RESULTS)
 
         def write_all() -> None:
             with run.folder.errors("write results to"):

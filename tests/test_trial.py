@@ -191,3 +191,98 @@ def test_a_step_beyond_the_last_changes_nothing():
     short, _ = trial.advance(state, draws(task, key, 0, 7), jnp.int32(0), jnp.int32(7), task.data, 7)
     padded, _ = trial.advance(state, draws(task, key, 0, 10), jnp.int32(0), jnp.int32(7), task.data, 10)
     jax.tree.map(np.testing.assert_array_equal, short, padded)
+
+
+def test_a_loss_far_above_the_first_is_divergence(float64):
+    """By default more than 1e6 (1 + |first loss|) above it; a number is a bound of its own, None is none."""
+    starts = [1.0, -2e7]  # of which the second one's bound is 20 times further up
+
+    def losses(above):
+        task = jl.Task("climbs", lambda key: jnp.ones(()), lambda w, _: w, train=None)
+        climb = lambda start, factor: optax.stateless(lambda g, w: start * factor**2 * jnp.ones(()) - w)
+        space = jl.zipped({"start": starts, "factor": [1e3 * (1 + 1e-9), 1.0]})
+        return jl.sweep(climb, task, space, steps=4, record=1, diverged_above=above).dataset
+
+    found = losses("auto")
+    assert found.status.values.ravel().tolist() == ["completed", "completed"]
+    assert losses(0.9).first_bad_step.values.ravel().tolist() == [0, 0]
+    assert losses(None).status.values.ravel().tolist() == ["completed"] * 2
+    assert losses(1e6).first_bad_step.values.ravel().tolist() == [1, -1]
+    assert np.isposinf(losses(1e6).train_loss.values[0, 0, 1:]).all()
+
+
+@pytest.mark.parametrize("first", [0.0, 3.0, -5.0])
+@pytest.mark.parametrize(("beyond", "status"), [(1 + 1e-9, "diverged"), (1 - 1e-9, "completed")])
+def test_how_far_above_the_first_loss_is_divergence(first, beyond, status, float64):
+    bound = first + 1e6 * (1 + abs(first))
+    task = jl.Task("jumps", lambda key: jnp.full((), first), lambda w, _: w, train=None)
+    jump = lambda to: optax.stateless(lambda g, w: to - w)
+    found = jl.sweep(jump, task, {"to": [first + beyond * (bound - first)]}, steps=2, record=1).dataset
+    assert found.status.values.item() == status
+    assert found.first_bad_step.values.item() == (1 if status == "diverged" else -1)
+
+
+BAD = {"loss": jnp.inf, "gradient": 0.0}
+"""What the loss of a bad example is; its gradient is NaN in either case."""
+
+
+def bad_batches(kind, examples):
+    """A parabola, one example a step, some of which are bad."""
+
+    def loss(w, x):
+        broken = jnp.where(jnp.isfinite(BAD[kind]), jnp.sqrt(jnp.abs(w - jax.lax.stop_gradient(w))), BAD[kind])
+        return jnp.where(x[0] > 0, w**2, broken)
+
+    return jl.Task("bad batches", lambda key: jnp.ones(()), loss, train=np.asarray(examples, float), batch_size=1)
+
+
+def skipping_loop(task, optimizer, steps, allowed):
+    """Adam in a plain loop that skips bad steps."""
+    key = jax.random.key(0)
+    w, state, losses, in_a_row, skipped = jnp.ones(()), optimizer.init(jnp.ones(())), [], 0, 0
+    for t in range(steps):
+        loss, g = jax.value_and_grad(task.loss)(w, task.batch(task.data[0], jax.random.fold_in(key, 1), t))
+        if bool(jnp.isfinite(loss) & jnp.isfinite(g)):
+            updates, state = optimizer.update(g, state, w)
+            w, in_a_row = w + updates, 0
+        else:
+            in_a_row += 1
+            if in_a_row > allowed:
+                return w, losses, t, skipped
+            skipped += 1
+        losses.append(float(loss) if jnp.isfinite(loss) else np.inf)
+    return w, losses, -1, skipped
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("strategy", ["scan", "steps"])
+@pytest.mark.parametrize("allowed", [1, 3])
+def test_bad_steps_are_skipped_and_counted(kind, strategy, allowed, float64):
+    task, steps = bad_batches(kind, [1, 1, 0, 1, 0, 1, 1, 1]), 30
+    w, losses, bad, skipped = skipping_loop(task, optax.adam(0.1), steps, allowed)
+    assert skipped >= 1
+    options = {"steps": steps, "record": 1, "strategy": strategy, "nonfinite": allowed}
+    results = jl.sweep(jl.adam, task, {"learning_rate": [0.1, 0.2]}, **options)
+    trial = results.dataset.isel(config=0, seed=0)
+    assert trial.first_bad_step == bad
+    assert trial.skipped_steps == skipped
+    np.testing.assert_allclose(trial.train_loss[: len(losses)], losses, rtol=1e-12)
+    np.testing.assert_allclose(results.params(0), w, rtol=1e-12)
+    assert np.isfinite(trial.train_loss[-1]) == (bad < 0)
+
+
+def test_a_bad_step_ends_a_trial_unless_it_may_be_skipped():
+    task = bad_batches("loss", [1, 0])
+    found = jl.sweep(jl.adam, task, {"learning_rate": [0.1]}, steps=4, record=1).dataset
+    assert found.status.values.item() == "diverged"
+    assert "skipped_steps" not in found
+    assert np.isposinf(found.train_loss.values[0, 0, found.first_bad_step.item() :]).all()
+
+
+def test_complex_parameters_go_down(float64, tmp_path):
+    """JAX's gradient of a real loss is the conjugate of the direction of steepest ascent."""
+    task = jl.Task("complex", lambda key: jnp.zeros((), complex), lambda z, _: jnp.abs(z - (1 + 2j)) ** 2, train=None)
+    results = jl.sweep([jl.gradient_descent, jl.adam], task, {"learning_rate": [0.1]}, steps=400, out=tmp_path / "run")
+    for config in (0, 1):
+        np.testing.assert_allclose(results.params(config), 1 + 2j, atol=1e-3)
+        np.testing.assert_array_equal(jl.load(tmp_path / "run").params(config), results.params(config))

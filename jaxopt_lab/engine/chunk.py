@@ -51,6 +51,14 @@ class Chunk:
         rows, columns = pieces(len(self.rows), strategy.configs), pieces(len(self.columns), strategy.seeds)
         return [self] if len(rows) == len(columns) == 1 else [self.part(r, c) for c in columns for r in rows]
 
+    def halves(self) -> list["Chunk"]:
+        """Two pieces of it, one seed's configurations apart from another's before they are divided themselves."""
+        rows, columns = len(self.rows), len(self.columns)
+        whole = slice(None)
+        if columns > 1:
+            return [self.part(whole, half) for half in (slice(columns // 2), slice(columns // 2, None))]
+        return [self.part(half, whole) for half in (slice(rows // 2), slice(rows // 2, None))]
+
     def standing(self, held: Any) -> "Chunk":
         """The chunk where `held`, which has rows for all trials of the group, says that its trials stand."""
         return dataclasses.replace(self, state=jax.tree.map(lambda x: x[np.ix_(self.rows, self.columns)], held))
@@ -208,7 +216,9 @@ class _Running:
         self.recorder.losses(self.trials, segment.first, segment.last, self.kept(taken))
         if seen is not None:
             self.recorder.evaluation(self.trials, segment.last, self.kept(seen))
-        return bool((self.kept(status) != RUNNING).all())
+        running = self.kept(status) == RUNNING
+        self.recorder.reached(self.trials, segment.last, running)
+        return not running.any()
 
     def evaluate(self, state: TrialState, step: int) -> dict[str, Any]:
         return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, self.data))

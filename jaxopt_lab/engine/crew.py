@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from jaxopt_lab.engine.ledger import WorkersLostError
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.remote import Reply, Settings, Work, Worker
 from jaxopt_lab.engine.workers import Workers
@@ -274,7 +275,7 @@ class Crew:
         for job in jobs:
             job.failures += 1
             if job.failures > RETRIES:
-                deliver(job, RuntimeError(f"{job.failures} workers were lost that ran it: {reason}"))
+                deliver(job, WorkersLostError(f"{job.failures} workers were lost that ran it: {reason}"))
             else:
                 job.priority = (-1,)
                 self._send(job, again=True)

@@ -14,7 +14,17 @@ import numpy as np
 from jaxopt_lab.engine import compaction
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, Stage, run_chunk
 from jaxopt_lab.engine.devices import devices, on_devices, worker_count
-from jaxopt_lab.engine.ledger import Ledger, LedgerError, Unit, counts, misfit, recorded, restored, unit_of
+from jaxopt_lab.engine.ledger import (
+    Ledger,
+    LedgerError,
+    Unit,
+    WorkersLostError,
+    counts,
+    misfit,
+    recorded,
+    restored,
+    unit_of,
+)
 from jaxopt_lab.engine.outcome import Progress, Recorder
 from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.engine.probe import Choice, choose
@@ -165,7 +175,9 @@ class Execution:
         except LedgerError:
             raise
         except Exception as error:
-            self.fail(chunk.group, self.recorder.trials(chunk.group, chunk.rows, chunk.columns), error)
+            self.isolate(race, chunk, strategy, error)
+            with self.lock:
+                self.progress.trial_steps_planned += made()  # which are made again, or were in vain
         else:
             if done.first > chunk.first:
                 self.save(race, unit, done)
@@ -213,6 +225,17 @@ class Execution:
             note = f"{group.optimizer} on {group.structure.task.name}: trials failed: {said}"
             if note not in self.progress.notes:
                 self.progress.notes.append(note)
+
+    def isolate(self, race: Race, chunk: Chunk, strategy: Strategy, error: Exception) -> None:
+        """Run a chunk that failed again by halves, down to the trials that fail by themselves: the others go on."""
+        if chunk.trials == 1 or isinstance(error, WorkersLostError):
+            self.fail(chunk.group, self.recorder.trials(chunk.group, chunk.rows, chunk.columns), error)
+            return
+        halves = chunk.halves()
+        with self.lock:
+            race.waiting_for += len(halves)
+        for half in halves:
+            self.submit(race, half, strategy)
 
     def keep(self, race: Race, chunk: Chunk) -> None:
         """Take from a chunk what outlives it."""

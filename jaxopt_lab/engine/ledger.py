@@ -24,6 +24,10 @@ class LedgerError(RuntimeError):
     """A ledger cannot be read or written any more. It ends the run, for what is not kept would be lost."""
 
 
+class WorkersLostError(RuntimeError):
+    """A piece of work has lost one worker after another, so it is not tried again."""
+
+
 class Unit(NamedTuple):
     """A piece of work that is the same in every run of a plan: a chunk, from one rung of its race to the next."""
 

@@ -116,6 +116,10 @@ class Recorder:
         if step == self.plan.steps:
             self.outcome.train_loss[(*trials, -1)] = seen["train_loss"]
 
+    def reached(self, trials: Any, step: int, running: np.ndarray) -> None:
+        """Those that are `running` have made `step` steps; of the others it is known once their chunk has ended."""
+        self.outcome.steps[trials] = np.where(running, step, self.outcome.steps[trials])
+
     def complete(self, trials: Any) -> None:
         """Trials that still run have used up their budget."""
         status = self.outcome.status[trials]
@@ -188,7 +192,7 @@ class Recorder:
         status[status == RUNNING] = INTERRUPTED
         for unknown, params in zip(self.unknown_params, self.outcome.params, strict=True):
             if unknown.any():  # of trials that an interruption let never begin
-                jax.tree.map(lambda x, u=unknown: x.__setitem__(u, np.nan if x.dtype.kind in "fV" else 0), params)
+                jax.tree.map(lambda x, u=unknown: x.__setitem__(u, np.nan if x.dtype.kind in "fcV" else 0), params)
         return self.outcome
 
 

@@ -67,6 +67,18 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
         measure: Time the program well even where there is no other to compare it with.
 
     """
+    try:
+        return _measured(plan, group, data, measure)
+    except Exception:
+        if measure:
+            raise
+    # A trial that was timed failed. Whoever runs the trials will tell which, and the others are to run.
+    began, strategy = time.perf_counter(), candidates_for(plan, group)[0]
+    program = compiled(plan, group, strategy, data)
+    return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {})
+
+
+def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
     candidates, key = candidates_for(plan, group), _key(plan, group)
     known, seen = _known(key, candidates) if plan.cache and len(candidates) > 1 else (None, {})
     if known is not None:  # what an earlier sweep could not pay for may be looked at now

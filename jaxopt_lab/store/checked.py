@@ -15,7 +15,7 @@ from jaxopt_lab.validation import is_nested
 if TYPE_CHECKING:
     import xarray as xr
 
-DTYPE = re.compile(r"[<|](?:b1|[iuf][1248]|U[1-9][0-9]{0,6})")  # what results hold: numbers and text
+DTYPE = re.compile(r"[<|](?:b1|[iuf][1248]|c8|c16|U[1-9][0-9]{0,6})")  # what results hold: numbers and text
 MOST_CHUNKS = 2**16  # of all arrays together
 MOST_CHUNK_BYTES = 2**31 - 1  # what the compressor can take
 METADATA = (".zarray", ".zattrs", ".zgroup")
@@ -121,5 +121,5 @@ def check_params(dataset: "xr.Dataset", seeds: int) -> None:
     if dataset["config"].dims != ("config",) or dataset["config"].dtype.kind not in "iu":
         raise ValueError("its parameters are of no configurations")
     for name, array in dataset.data_vars.items():
-        if array.dims[:2] != ("config", "seed") or array.sizes["seed"] != seeds or array.dtype.kind not in "iuf":
+        if array.dims[:2] != ("config", "seed") or array.sizes["seed"] != seeds or array.dtype.kind not in "iufc":
             raise ValueError(f"its parameters {name} are {array.dtype} of dims {array.dims}")

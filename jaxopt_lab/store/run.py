@@ -26,6 +26,7 @@ from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
 
 SHARE = {"commit": 0.01, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
+STALE_SECONDS = 3.0  # after which what is shown is written again in any case, if that is quickly done
 POLL_SECONDS = 0.05
 
 
@@ -44,10 +45,10 @@ class Run(Ledger):
         self._pending: dict[str, tuple[Record, bool]] = {}
         self._round, self._rounds = 0, dict[str, int]()
         self._packs = Packs(folder, (p for e in manifest.units.values() for p in _pieces(e)), manifest.next_pack)
-        self._budgets = {name: Budget(share, every if name == "commit" else None) for name, share in SHARE.items()}
+        self._budgets = {"commit": Budget(SHARE["commit"], every), "view": Budget(SHARE["view"], stale=STALE_SECONDS)}
         self._changed, self._committing = threading.Condition(), threading.Lock()
         self._closing, self._error = False, None
-        self.show: Callable[[], None] | None = None  # write what is known for whoever looks
+        self.show: Callable[[bool], None] | None = None  # write what is known, anew or over what was written before
         self.outcome: Outcome | None = None
         self._writer = threading.Thread(target=self._write, name="jaxopt-lab-saves", daemon=True)
 
@@ -208,7 +209,7 @@ class Run(Ledger):
 
     def _write(self) -> None:
         """The writer's thread: commit what is pending whenever the budget allows."""
-        commit, view = self._budgets["commit"], self._budgets["view"]
+        commit, view, anew = self._budgets["commit"], self._budgets["view"], True
         try:
             while not self._closing:
                 with self._changed:
@@ -218,7 +219,8 @@ class Run(Ledger):
                     self._commit()
                 if self.show is not None and not self._closing and view.allows():
                     with view.spending():
-                        self.show()
+                        self.show(anew)
+                    anew = False
         except Exception as error:  # raised where the engine next asks
             self._error = error
 

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -64,6 +66,43 @@ def test_plateau_ends_what_does_not_improve_by_the_share():
     assert rule.ends(history, racing)[:, 0].tolist() == [True, False, False, True]
     worse_since = np.concatenate([history, [[[0.5], [0.85], [-1.25], [0.1]]]])
     assert rule.ends(worse_since, racing)[:, 0].tolist() == [False, True, True, False]
+
+
+def test_an_improvement_by_exactly_the_share_is_one():
+    ends = lambda share, last: jl.plateau(10, min_improvement=share).ends(
+        np.array([[[8.0]], [[last]]]), np.ones((1, 1))
+    )
+    assert not ends(0.25, 6.0).any()
+    assert ends(0.25, 6.001).all()
+    assert ends(0.0, 8.0).all()  # none at all
+    assert not ends(0.0, 7.999).any()
+
+
+def falls():
+    """Seed 0 starts at 9.5, others at 100; a step of gradient descent takes 1 off, and below 0 there is no loss."""
+    first = jax.random.key_data(jax.random.fold_in(jax.random.key(0), 0))
+    start = lambda key: jnp.where((jax.random.key_data(key) == first).all(), 9.5, 100.0)
+    return jl.Task("falls", start, lambda w, _: jnp.where(w > 0, w, jnp.nan), train=None, validation=np.zeros(1))
+
+
+@pytest.mark.parametrize("strategy", ["scan", "steps"])
+@pytest.mark.parametrize("share", [0.0, 0.051, 0.2])
+def test_how_trials_are_cut_does_not_show(strategy, share):
+    """A trial that ends at a look, beside others that go on, is reported as it is when it runs alone."""
+    stop = jl.plateau(5, min_improvement=share)
+    options = {"steps": 20, "seeds": 4, "record": 1, "evaluate": 3, "stop": stop, "strategy": strategy}
+    one, four = (
+        jl.sweep(jl.gradient_descent, falls(), {"learning_rate": [1.0]}, chunk=chunk, **options).dataset
+        for chunk in (1, 4)
+    )
+    for name in one.data_vars:
+        np.testing.assert_array_equal(one[name], four[name], err_msg=name)
+    assert one.status.values[0, 0] == "diverged"
+    assert one.first_bad_step.values[0, 0] == 10
+    assert np.isposinf(one.train_loss.values[0, 0, 10:]).all()
+    if share == 0.2:  # 100, 95, 90: the second look ends it, at the loss that is seen there
+        assert (one.status.values[0, 1:] == "plateau").all()
+        assert (one.train_loss.values[0, 1:, 10:] == 90).all()
 
 
 def test_halving_leaves_survivors_what_they_were(float64):

@@ -354,6 +354,24 @@ def test_a_checkpoint_needs_a_folder():
 # Trials that fail
 
 
+def test_what_is_there_is_shown_while_it_runs(tmp_path):
+    """A chunk of many segments: whoever loads the folder meanwhile sees what it has come to some seconds ago."""
+    seen, out = [], tmp_path / "run"
+
+    def look(progress):
+        if progress.seconds > 60 or seen:
+            raise KeyboardInterrupt
+        with contextlib.suppress(jl.RunError):  # nothing yet
+            found = jl.load(out)
+            if np.isfinite(found.dataset.validation_loss.values).sum() > 2:
+                seen.append(found)
+
+    jl.sweep(jl.adam, "digits_mlp", {"learning_rate": [1e-3]}, steps=10**7, evaluate=500, out=out, progress=look)
+    (results,) = seen
+    assert results.dataset.status.values.item() == "running"
+    assert 0 < results.dataset.steps_taken.values.item() < 10**7
+
+
 def test_all_diverge(tmp_path):
     task = jl.tasks.linear_regression()
     options = {"steps": 300, "chunk": 4}
@@ -386,6 +404,11 @@ def test_a_loss_that_raises_takes_nobody_with_it(tmp_path, capfd):
         (note,) = notes(results)  # of two chunks
         assert note.startswith("wild on simulated: trials failed: ")
         assert results.best().optimizer == "calm"
+        mixed = {"learning_rate": [0.1, 5.0, 0.2, 0.3, 0.4]}  # of one chunk, the others of which are run again
+        results = jl.sweep(jl.sgd, task, mixed, steps=20, seeds=2, chunk=10, out=tmp_path / "mixed")
+        assert results.dataset.status.values.tolist() == [["failed" if i == 1 else "completed"] * 2 for i in range(5)]
+        calm = jl.sweep(jl.sgd, task, {"learning_rate": [0.1, 0.2, 0.3, 0.4]}, steps=20, seeds=2)
+        np.testing.assert_array_equal(results.dataset.train_loss[[0, 2, 3, 4]], calm.dataset.train_loss)
         with pytest.raises(jax.errors.JaxRuntimeError, match="the simulator has crashed"):
             jl.sweep({"wild": jl.sgd}, task, {"learning_rate": [5.0]}, steps=20)
     capfd.readouterr()
