@@ -6,6 +6,8 @@ examples; numbers are drawn freely.
 
 import dataclasses
 import functools
+import inspect
+import random
 from typing import Any
 
 import jax
@@ -15,6 +17,8 @@ import optax
 from hypothesis import strategies as st
 
 import jaxopt_lab as jl
+
+DEFAULTS = {name: p.default for name, p in inspect.signature(jl.sweep).parameters.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +30,8 @@ class Drawn:
     exact: bool
 
     def __repr__(self):
-        said = {k: v for k, v in (self.arguments | self.cut).items() if k not in ("optimizers", "task", "space")}
-        listed = ", ".join(f"{name}={value!r}" for name, value in said.items())
+        said = {name: value for name, value in (self.arguments | self.cut).items() if value != DEFAULTS[name]}
+        listed = ", ".join(f"{n}={v!r}" for n, v in said.items() if n not in ("optimizers", "task", "space"))
         return (
             f"jl.sweep({{{', '.join(f'{n!r}: {n}' for n in self.arguments['optimizers'])}}}, "
             f"{self.arguments['task'].name}, {written(self.arguments['space'])}, {listed})"
@@ -191,32 +195,78 @@ MORE: Tables = {
     "rmsprop": (jl.rmsprop, MODEST, {"centered": [False, True]}),
 }
 
+# A step of a power of two makes no rounding where the loss has a slope of 1.
+DYADIC = {"learning_rate": [0.25, 0.5, 1.0, 2.0, 8.0]}
+ALL: Tables = OPTIMIZERS | MORE | {"exact": (jl.gradient_descent, DYADIC, {})}
+
 # What is drawn
 
 
-@st.composite
-def spaces(draw, numbers, structural):
-    """A product, a zipped table or a random one; no configuration twice."""
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """All of a sweep that programs are compiled for."""
+
+    task: jl.Task
+    optimizers: list[str]
+    static: dict[str, dict[str, list[Any]]]
+    evaluate: int | None
+    chunk: int | None
+    strategy: str | None
+    converges: bool
+    skips: bool
+
+
+def structure(choose, optimizers, evaluations, chunks) -> Structure:
+    """`choose` takes one of a list."""
+    task = TASKS[choose(list(TASKS))]
+    names = [choose(list(optimizers)) for _ in range(choose([1, 1, 2]))] if task.name != "falls" else ["exact"]
+    argument = {"task.scale": [1.0, 2.0]} if task.name == "curve" and choose([False, True]) else {}
     static = {}
-    for name, values in structural.items():
-        if draw(st.booleans()):
-            static[name] = jl.static(draw(st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)))
+    for name in names:
+        tables = ALL[name][2] | argument
+        static[name] = {n: choose([values, values[:1], values[1:]]) for n, values in tables.items() if choose([0, 1])}
+    return Structure(
+        task,
+        list(dict.fromkeys(names)),
+        static,
+        choose(evaluations),
+        choose(chunks),
+        choose([None, "scan", "steps", "scan_each", "steps_each"]),
+        converges=choose([0, 0, 1]) == 1,
+        skips=choose([0, 1] if task.name == "holes" else [0, 0, 0, 1]) == 1,
+    )
+
+
+FEW = [structure(random.Random(n).choice, OPTIMIZERS, [2, 4, 7], [1, 2, 4]) for n in range(24)]
+"""Structures of which each serves many sweeps."""
+
+
+@st.composite
+def structures(draw):
+    """Any other."""
+    return structure(lambda of: draw(st.sampled_from(of)), OPTIMIZERS | MORE, [None, *range(1, 20)], [*range(1, 12), None])
+
+
+@st.composite
+def spaces(draw, numbers, static):
+    """A product, a zipped table or a random one, whose configurations all differ."""
+    static = {name: jl.static(values) for name, values in static.items()}
+    if not numbers:
+        return static
     least = draw(st.integers(1, 3))  # to be tried of the first hyperparameter
     some = lambda values, most: draw(
-        st.lists(st.sampled_from(values), min_size=min(least, most - 1), max_size=most, unique=True)
+        st.lists(st.sampled_from(values), min_size=min(least, most - 1, len(values)), max_size=most, unique=True)
     )
-    kind = draw(st.sampled_from(["product", "product", "zipped", "random"])) if numbers else "product"
-    names = list(numbers)
+    first, *rest = numbers
+    kind = draw(st.sampled_from(["product", "product", "zipped", "random"]))
     if kind == "product":
-        space = {name: some(numbers[name], 5 if name == names[0] else 2) for name in names} | static
-        order = draw(st.permutations(list(space)))
-        return {name: space[name] for name in order}
+        space = {first: some(numbers[first], 5)} | {name: some(numbers[name], 2) for name in rest} | static
+        return {name: space[name] for name in draw(st.permutations(list(space)))}
     if kind == "zipped":
-        first = some(numbers[names[0]], 5)
-        rest = {n: [draw(st.sampled_from(numbers[n])) for _ in first] for n in names[1:]}
-        return jl.zipped({names[0]: first} | rest | {n: jl.static(v.values[:1]) for n, v in static.items()})
-    low, high = min(numbers[names[0]]), max(numbers[names[0]])
-    space = {names[0]: jl.log(low, high)} | {n: numbers[n] for n in names[1:]} | static
+        space = {first: some(numbers[first], 5)}
+        space |= {name: [draw(st.sampled_from(numbers[name])) for _ in space[first]] for name in rest}
+        return jl.zipped(space | {name: jl.static(listed.values[:1]) for name, listed in static.items()})
+    space = {first: jl.log(min(numbers[first]), max(numbers[first]))} | {name: numbers[name] for name in rest} | static
     return jl.random(space, n=draw(st.integers(1, 5)), key=draw(st.integers(0, 99)))
 
 
@@ -241,38 +291,44 @@ def rules(task, steps):
 
 
 @st.composite
-def sweeps(draw, optimizers=OPTIMIZERS, evaluations=(None, 4, 7), chunks=(1, 2, 3, None)):
+def sweeps(draw, of=st.sampled_from(FEW)):  # noqa: B008: a strategy is a constant
     """Everything that a sweep can be told, where it makes a difference to its results or must make none."""
-    task = TASKS[draw(st.sampled_from(list(TASKS)))]
-    exact = task.name == "falls"
-    if exact:
-        names, optimizers = ["gradient_descent"], {"gradient_descent": (jl.gradient_descent, DYADIC, {})}
-    else:
-        names = draw(st.lists(st.sampled_from(list(optimizers)), min_size=1, max_size=2, unique=True))
-    argument = {"task.scale": [1.0, 2.0]} if task.name == "curve" and draw(st.integers(0, 3)) == 0 else {}
-    space = {name: draw(spaces(optimizers[name][1], optimizers[name][2] | argument)) for name in names}
+    made = draw(of)
+    maybe = lambda *values: draw(st.one_of(st.none(), st.none(), st.sampled_from(values)))
     steps = draw(st.one_of(st.integers(1, 40), st.integers(10, 40), st.integers(20, 40)))
-    chosen = {
-        "optimizers": {name: optimizers[name][0] for name in names},
-        "task": task,
-        "space": space,
+    some_seeds = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=3, unique=True)
+    given = {
+        "optimizers": {name: ALL[name][0] for name in made.optimizers},
+        "task": made.task,
+        "space": {name: draw(spaces(ALL[name][1], made.static[name])) for name in made.optimizers},
         "steps": steps,
-        "seeds": draw(st.one_of(st.integers(1, 4), st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=3, unique=True))),
+        "seeds": draw(st.one_of(st.integers(1, 3), some_seeds)),
         "record": draw(st.one_of(st.none(), st.integers(1, 45))),
-        "evaluate": draw(st.sampled_from(evaluations)),
-        "stop": draw(rules(task, steps)),
-        "target": draw(st.one_of(st.none(), st.none(), st.sampled_from([0.2, 0.5, 1.0, 3.0, 12.5]))),
-        "tolerance": draw(st.one_of(st.none(), st.none(), st.none(), st.sampled_from([1e-3, 0.05]))),
-    }  # fmt: skip
-    if draw(st.booleans()):
-        chosen["diverged_above"] = draw(st.sampled_from([None, None, 2.0, 50.0, 1e4]))
-    if draw(st.booleans()):
-        chosen["nonfinite"] = draw(st.integers(0, 3))
-    cut = {
-        "chunk": draw(st.sampled_from(chunks)),
-        "strategy": draw(st.sampled_from(["scan", "scan", "steps", "scan_each", "steps_each"])),
+        "evaluate": made.evaluate,
+        "stop": draw(rules(made.task, steps)),
+        "target": maybe(0.2, 0.5, 1.0, 3.0, 12.5),
+        "tolerance": draw(st.sampled_from([1e-3, 0.05, 1.0])) if made.converges else None,
+        "diverged_above": draw(st.sampled_from(["auto", "auto", None, 2.0, 50.0, 1e4])),
+        "nonfinite": draw(st.integers(1, 3)) if made.skips else 0,
     }
-    return Drawn({k: v for k, v in chosen.items() if v is not None or k == "diverged_above"}, cut, exact)
+    cut = {"chunk": made.chunk, "strategy": made.strategy}
+    return Drawn(given, {name: value for name, value in cut.items() if value is not None}, made.task.name == "falls")
 
 
-DYADIC = {"learning_rate": [0.25, 0.5, 1.0, 2.0, 8.0]}
+EXAMPLE = Drawn(
+    {
+        "optimizers": {"adam": jl.adam, "momentum": jl.momentum},
+        "task": made_curve(),
+        "space": {
+            "adam": {"learning_rate": [0.01, 0.1, 1.0, 30.0], "task.scale": jl.static([1.0, 2.0])},
+            "momentum": jl.zipped({"learning_rate": [0.01, 0.1, 1e4], "momentum": [0.5, 0.9, 0.0]}),
+        },
+        "steps": 30,
+        "seeds": [3, 1, 4],
+        "evaluate": 4,
+        "stop": jl.halving(2, min_steps=6),
+        "target": 0.5,
+    },
+    {"chunk": 4, "strategy": "scan"},
+    exact=False,
+)

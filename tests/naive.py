@@ -161,8 +161,7 @@ class Loop:
                 cut_off = [trial for trial in ends if trial.status == "running"]
                 for trial in cut_off:
                     trial.status, trial.rung = self.stop.status, rungs.index(t)
-                    if trial.status == "stopped":
-                        trial.curve[t] = math.nan
+                    trial.curve[t] = math.nan if trial.status == "stopped" else trial.loss
                 known = {"optimizer": optimizer, "bracket": bracket, "rung": rungs.index(t), "step": t}
                 known |= {"compared": len(racing), "ended": len(cut_off)}
                 racing = [trial for trial in racing if trial not in ends]

@@ -1,8 +1,9 @@
 """Sweeps drawn by hypothesis beside one naive loop: everything in the dataset, whatever the sweep is told.
 
-A hundred in every run; `pytest -m thorough` draws thousands, from more optimizers and more ways to cut them into chunks.
+A hundred in every run; `pytest -m thorough` draws thousands, of any structure.
 """
 
+import contextlib
 import itertools
 import os
 import signal
@@ -11,44 +12,46 @@ import sys
 import tempfile
 from pathlib import Path
 
-import drawn_sweeps
 import jax
 import numpy as np
 import pytest
-from drawn_sweeps import MORE, OPTIMIZERS, Drawn, sweeps
-from hypothesis import HealthCheck, given, reject, settings
+from drawn_sweeps import EXAMPLE, Drawn, structures, sweeps
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from naive import Loop, TooCloseError, differences, divided
+from naive import Expected, Loop, TooCloseError, differences, divided
 
 import jaxopt_lab as jl
 from jaxopt_lab.store.run import Run
 
 # The same examples every time: a failure is the code's.
 SOME = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
-ALL = (None, *range(1, 20)), (*range(1, 12), None)  # strides of evaluation, and chunks
+SOME["phases"] = [Phase.generate, Phase.shrink]
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def expected(drawn: Drawn):
-    """What the naive loop comes to; None where the rule would never look, which is refused."""
-    stop, steps = drawn.arguments.get("stop"), drawn.arguments["steps"]
-    if stop is not None and not any(rungs for _, rungs in divided(stop, 2, steps)):
-        return None
+def expected(drawn: Drawn) -> Expected:
+    """What the naive loop comes to, unless that hangs on rounding."""
     try:
         return Loop(**drawn.arguments, exact=drawn.exact).run()
     except TooCloseError:
         reject()
 
 
+def looks(drawn: Drawn) -> bool:
+    """Whether the sweep's rule, if any, would look at two configurations before the last step."""
+    stop, steps = drawn.arguments["stop"], drawn.arguments["steps"]
+    return stop is None or any(rungs for _, rungs in divided(stop, 2, steps))
+
+
 def check(drawn: Drawn):
     """The sweep is what the naive loop is."""
-    loop = expected(drawn)
-    if loop is None:
+    if looks(drawn):
+        loop = expected(drawn)
+        assert not differences(jl.sweep(**drawn.arguments, **drawn.cut), loop)
+    else:
         with pytest.raises(ValueError, match="never looks"):
             jl.sweep(**drawn.arguments, **drawn.cut)
-    else:
-        assert not differences(jl.sweep(**drawn.arguments, **drawn.cut), loop)
 
 
 @settings(max_examples=100, **SOME)
@@ -59,34 +62,45 @@ def test_a_sweep_is_the_naive_loop(drawn):
 
 @pytest.mark.thorough
 @settings(max_examples=3000, **SOME)
-@given(sweeps(OPTIMIZERS | MORE, *ALL))
+@given(sweeps(structures()))
 def test_thousands_of_sweeps_are_the_naive_loop(drawn):
     check(drawn)
 
 
-# Broken off, and gone on with
-
-OPTIONS = {"checkpoint": 0.0}
+# Broken off
 
 
 def check_broken_off(drawn: Drawn, saves: int, saved: bool):
-    """Broken off at a save, just before or after it is made: what is there is true, and the rest comes to be."""
-    loop = expected(drawn)
-    if loop is None:
+    """What is there when a sweep is broken off is true, and the same call comes to the rest, to the last bit."""
+    if not looks(drawn):
         reject()
-    undisturbed = jl.sweep(**drawn.arguments, **drawn.cut)
+    loop, whole = expected(drawn), jl.sweep(**drawn.arguments, **drawn.cut)
     with tempfile.TemporaryDirectory() as folder:
-        run = drawn.arguments | drawn.cut | {"out": Path(folder) / "run", "checkpoint": 0}
+        options = drawn.arguments | drawn.cut | {"out": Path(folder) / "run", "checkpoint": 0}
         with broken_off(saves, saved):
-            part = jl.sweep(**run)
-        assert not falsehoods(part, loop)
-        found = jl.sweep(**run)
+            part = jl.sweep(**options)
+        found = jl.sweep(**options)
+    assert not falsehoods(part, loop)
     assert not differences(found, loop)
-    assert_equal(found, undisturbed)
+    assert_equal(found, whole)
 
 
+@settings(max_examples=15, **SOME)
+@given(sweeps(), st.integers(1, 12), st.booleans())
+def test_a_sweep_that_was_broken_off_goes_on(drawn, saves, saved):
+    check_broken_off(drawn, saves, saved)
+
+
+@pytest.mark.thorough
+@settings(max_examples=500, **SOME)
+@given(sweeps(structures()), st.integers(1, 40), st.booleans())
+def test_hundreds_of_sweeps_that_were_broken_off_go_on(drawn, saves, saved):
+    check_broken_off(drawn, saves, saved)
+
+
+@contextlib.contextmanager
 def broken_off(saves: int, saved: bool):
-    """A context in which Ctrl-C comes at the save of that number."""
+    """Inside, a sweep ends at its save of this number as by Ctrl-C, after what is saved is written or before."""
     count, save = itertools.count(1), Run.save
 
     def counting(self, *args):
@@ -96,29 +110,56 @@ def broken_off(saves: int, saved: bool):
         if last:
             raise KeyboardInterrupt
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Run, "save", counting)
-    return contextlib_closing(patch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "save", counting)
+        yield
 
 
-def falsehoods(part: jl.Results, loop) -> list[str]:
-    """Numbers in partial results that are not those of the whole; what is not known yet is NaN."""
-    found, dataset = [], part.dataset
-    for name, values in loop.arrays.items():
-        if name not in dataset or values.dtype.kind != "f":
-            continue
-        known = ~np.isnan(dataset[name].values)
-        if not np.allclose(dataset[name].values[known], values[known], rtol=1e-9, atol=1e-12):
-            found.append(f"{name}: {dataset[name].values}, expected {values} or NaN")
-    status = dataset["status"].values
-    other = (status != "interrupted") & (status != loop.arrays["status"])
-    return [*found, *(f"status: {status}, expected {loop.arrays['status']}" for _ in range(other.any()))]
+def falsehoods(part: jl.Results, whole: Expected) -> list[str]:
+    """What partial results say that is not so in the end. NaN is not known yet, and an interrupted trial not over."""
+    found = []
+    for name, values in whole.arrays.items():
+        ours = part.dataset[name].values
+        if values.dtype.kind == "f":
+            unlike = ~np.isnan(ours) & ~np.isclose(ours, values, rtol=1e-9, atol=1e-12)
+        else:
+            unlike = (part.dataset["status"].values != "interrupted") & (ours != values)
+        found += [f"{name}{at.tolist()}: {ours[tuple(at)]}, in the end {values[tuple(at)]}" for at in np.argwhere(unlike)]
+    return found
 
 
 def assert_equal(found: jl.Results, expected: jl.Results):
-    """To the last bit: every array, every parameter."""
+    """To the last bit: every array, every decision, every parameter."""
     for name in expected.dataset.variables:
         np.testing.assert_array_equal(found.dataset[name].values, expected.dataset[name].values, err_msg=name)
     assert found.dataset.attrs.get("rungs") == expected.dataset.attrs.get("rungs")
     for (_, ours), (_, theirs) in zip(found.final_params, expected.final_params, strict=True):
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+PROGRAM = """if True:
+    import itertools, os, signal, sys
+    sys.path.insert(0, {tests!r})
+    import conftest, jax
+    import jaxopt_lab as jl
+    from drawn_sweeps import EXAMPLE
+    from jaxopt_lab.store.run import Run
+    count, save = itertools.count(1), Run.save
+    def counting(self, *args):
+        save(self, *args)
+        if next(count) == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+    Run.save = counting
+    with jax.enable_x64(True):
+        jl.sweep(**EXAMPLE.arguments, **EXAMPLE.cut, out={out!r}, checkpoint=0)
+"""
+
+
+def test_a_sweep_that_was_killed_goes_on(tmp_path):
+    run = tmp_path / "run"
+    program = PROGRAM.format(tests=str(Path(__file__).parent), out=str(run))
+    killed = subprocess.run([sys.executable, "-c", program], env=os.environ, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    whole = jl.sweep(**EXAMPLE.arguments, **EXAMPLE.cut)
+    assert_equal(jl.sweep(**EXAMPLE.arguments, **EXAMPLE.cut, out=run, checkpoint=0), whole)
+    assert not differences(whole, expected(EXAMPLE))
