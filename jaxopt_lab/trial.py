@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -53,7 +54,7 @@ class Stop(NamedTuple):
     tolerance: Float[Array, ""] | float | None = None
     rise: Float[Array, ""] | float = jnp.inf
     ceiling: Float[Array, ""] | float = jnp.inf
-    skips: Int[Array, ""] | int | None = None
+    skips: Int[Array, ""] | np.integer | int | None = None
 
     def bound(self, first: Float[Array, ""]) -> Float[Array, ""]:
         """The greatest training loss of a trial with this `first` one that is not divergence."""
@@ -226,7 +227,7 @@ class Trial:
         """
         finite = jnp.isfinite(loss)
         reached = finite & (loss <= self.stop.target)
-        lost = ~finite if skips is None else skips.in_a_row > self.stop.skips
+        lost = ~finite if skips is None or self.stop.skips is None else skips.in_a_row > self.stop.skips
         diverged = ~reached & (lost | (finite & (loss > state.bound)))
         status = jnp.where(reached, REACHED, jnp.where(diverged, DIVERGED, RUNNING))
         last = jnp.where(diverged, jnp.inf, jnp.where(finite, loss, state.loss))

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterator
 
-
 QUICK = 0.1  # of the time since it was last done
 
 

@@ -124,6 +124,11 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
     except RunError:
         raise
     except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
+        if manifest is not None and not manifest.complete:
+            raise RunError(
+                f"The results in {folder} cannot be read ({error}). If the run is under way, they are being written: "
+                "load them again in a few seconds. Else run the same sweep again, with this folder as out=."
+            ) from error
         raise ValueError(f"{where} is not a results folder, as `results.save(path)` writes them: {error}.") from error
     return Results(dataset, task, params)
 

@@ -70,7 +70,7 @@ def test_plateau_ends_what_does_not_improve_by_the_share():
 
 def test_an_improvement_by_exactly_the_share_is_one():
     ends = lambda share, last: jl.plateau(10, min_improvement=share).ends(
-        np.array([[[8.0]], [[last]]]), np.ones((1, 1))
+        np.array([[[8.0]], [[last]]]), np.ones((1, 1), bool)
     )
     assert not ends(0.25, 6.0).any()
     assert ends(0.25, 6.001).all()
