@@ -76,7 +76,7 @@ class Expected:
 
 
 class Loop:
-    """The naive loop. Arguments are those of `jl.sweep`; `exact` says that the task's arithmetic is without rounding."""
+    """The naive loop. Arguments are those of `jl.sweep`; `exact`: the task's arithmetic is without rounding."""
 
     def __init__(
         self, optimizers, task, space, *, steps, seeds=1, target=None, tolerance=None, record=None, evaluate=None,
@@ -242,7 +242,7 @@ class Loop:
         median = {c: float(np.median([t.compared[-1] for t in racing if t.config == c])) for c in configs}
         order = sorted(configs, key=lambda c: (median[c], c))
         kept = max(1, math.floor(len(configs) / self.stop.eta))
-        if kept < len(order):
+        if kept < len(order) and self.sign == 1:  # an accuracy is a count, and ties are exact
             self.tell_apart(median[order[kept - 1]], median[order[kept]])
         return [trial for trial in racing if trial.config in order[kept:]]
 
@@ -254,7 +254,8 @@ class Loop:
         if not math.isfinite(best):
             return not now < best
         bound = best - self.stop.min_improvement * abs(best)
-        self.tell_apart(now, bound)
+        if self.sign == 1:
+            self.tell_apart(now, bound)
         return not (now < best and now <= bound)
 
     def worst(self, kept: list[Trial]) -> float | None:
@@ -274,8 +275,8 @@ class Loop:
         return value <= bound
 
     def tell_apart(self, a: float, b: float) -> None:
-        quantised = self.stop is not None and self.compared_by.endswith("accuracy")
-        if not (self.exact or quantised) and math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR * (abs(a) + abs(b)):
+        """Raise where other rounding could put two numbers in the other order."""
+        if not self.exact and math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR * (abs(a) + abs(b)):
             raise TooCloseError
 
 

@@ -124,7 +124,8 @@ def falsehoods(part: jl.Results, whole: Expected) -> list[str]:
             unlike = ~np.isnan(ours) & ~np.isclose(ours, values, rtol=1e-9, atol=1e-12)
         else:
             unlike = (part.dataset["status"].values != "interrupted") & (ours != values)
-        found += [f"{name}{at.tolist()}: {ours[tuple(at)]}, in the end {values[tuple(at)]}" for at in np.argwhere(unlike)]
+        where = map(tuple, np.argwhere(unlike).tolist())
+        found += [f"{name}{list(at)}: {ours[at]}, in the end {values[at]}" for at in where]
     return found
 
 
