@@ -1,6 +1,8 @@
 """jaxopt_lab: which optimizer, with which hyperparameters, on my problem, and how sure am I?"""
 
 from jaxopt_lab import tasks as tasks
+from jaxopt_lab.direction import maximize as maximize
+from jaxopt_lab.direction import minimize as minimize
 from jaxopt_lab.engine import Progress as Progress
 from jaxopt_lab.engine.forecast import Forecast as Forecast
 from jaxopt_lab.engine.fused import fused as fused
@@ -27,6 +29,7 @@ from jaxopt_lab.optimizers import cocob as cocob
 from jaxopt_lab.optimizers import dadapt_adamw as dadapt_adamw
 from jaxopt_lab.optimizers import dog as dog
 from jaxopt_lab.optimizers import dowg as dowg
+from jaxopt_lab.optimizers import filled as filled
 from jaxopt_lab.optimizers import flat as flat
 from jaxopt_lab.optimizers import fromage as fromage
 from jaxopt_lab.optimizers import galore as galore

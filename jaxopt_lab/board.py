@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from jaxopt_lab.statistics.score import default_metric, greater_is_better
+from jaxopt_lab.statistics.score import compared, default_metric
+from jaxopt_lab.tasks.task import QUARTILES
 from jaxopt_lab.validation import printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def board(results: "Results", width: int) -> Group:
     stopped = int((results.dataset["status"] == "stopped").sum())
     title += f", {stopped} stopped early" if stopped else ""
     title += ", interrupted" if attrs["interrupted"] else ""
+    at = compared(results.dataset, metric)
+    title += "" if at.complete else f", compared at step {at.step}"
     gap = 1 if width >= ROOMY else 0  # beside the one of the box
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("optimizer", overflow="fold")
@@ -39,7 +42,8 @@ def board(results: "Results", width: int) -> Group:
         columns["best\nrate"] = [number(x) for x in frame["learning_rate"]]
     for score in dict.fromkeys([metric, *(c for c in ("validation_loss", "test_loss") if c in frame)]):
         columns[score.replace("_", "\n")] = _with_quartiles(frame, score, " " if width >= WIDE else "\n")
-    for score in [c for c in frame if str(c).startswith("test_") and greater_is_better(str(c))]:
+    tested = [c for c in frame if str(c).startswith("test_") and not str(c).endswith(QUARTILES) and c != "test_loss"]
+    for score in tested:
         columns[str(score).replace("_", "\n", 1)] = [number(x) for x in frame[score]]
     columns["\ndiverged"] = [f"{share:.0%}" for share in frame["diverged"]]
     if "good_decades" in frame:

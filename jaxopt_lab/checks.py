@@ -1,12 +1,17 @@
 """What a sweep checks on the host, before anything compiles."""
 
+import dataclasses
+import functools
 import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jax.extend import core
 
-from jaxopt_lab.caching import remembered
-from jaxopt_lab.engine import Plan, Structure
+from jaxopt_lab.calling import explained, is_ours, place
+from jaxopt_lab.engine import Group, Plan
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
 from jaxopt_lab.engine.forecast import held_bytes, host_budget, results_bytes
 from jaxopt_lab.engine.plan import STRATEGIES
@@ -14,16 +19,59 @@ from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
-from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.task_checks import check_gradient, check_task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.validation import check_known, check_number
+from jaxopt_lab.validation import check_known, check_number, quoted
 
 TASK_PREFIX = "task."
+BRANCHES = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
+
+
+def check_untraced(what: str) -> None:
+    """Raise ValueError where `what` is called inside of a function that JAX transforms."""
+    with core.take_current_trace() as trace:
+        outside = type(trace).__name__ == "EvalTrace"
+    if not outside:
+        raise ValueError(
+            f"{what} compiles programs of its own: call it outside of jax.jit, jax.vmap, jax.grad and the like, "
+            "with arrays that are not traced."
+        )
+
+
+def check_flag(what: str, value: Any) -> bool:
+    """`value`, or TypeError: "no" would pass for True."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, got {quoted(value)}.")
+    return value
+
+
+def check_call(out: Any, progress: Any, allow_different_version: Any, cluster: Any) -> None:
+    """Raise where `sweep` is called from a wrong place, or with a wrong kind of what does not belong to the plan."""
+    check_untraced("jl.sweep")
+    if out is not None and (not isinstance(out, str | os.PathLike) or not str(out)):
+        raise TypeError(f"out must be the path or URL of a folder, got {quoted(out)}.")
+    if not callable(progress):
+        check_flag("progress", progress)
+    check_flag("allow_different_version", allow_different_version)
+    if cluster is not None and not isinstance(cluster, str):
+        raise TypeError(f'cluster must be "auto" or the address of a Ray cluster, got {quoted(cluster)}.')
+
+
+def check_takes(what: str, function: Callable[..., Any], options: Iterable[str]) -> None:
+    """Raise ValueError where the function, which is called as `what`, has no such arguments."""
+    for name in options:
+        check_known(f"argument of {what}:", name, inspect.signature(function).parameters)
 
 
 def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
     """Raise where the table names what the optimizer or task does not take, or gives it as the wrong kind."""
-    parameters = inspect.signature(factory).parameters
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (ValueError, TypeError):  # of what is written in C
+        raise TypeError(
+            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a "
+            "function that does."
+        ) from None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     ours = factory in OPTIMIZERS.values()  # whose numeric hyperparameters come first, structural ones after a bare *
@@ -63,47 +111,61 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         )
 
 
-@remembered(maxsize=256)
-def check_traceable(structure: Structure, name: str) -> None:
-    """Trace one step of a trial without running it: raise where the task or the optimizer `name` cannot be trained."""
-    _check_task(structure.task)
+def check_names(tables: Mapping[str, Configurations], measured: Iterable[str]) -> None:
+    """Raise where a hyperparameter is called as one of the losses and metrics that are evaluated."""
+    for name in dict.fromkeys(measured):
+        if any(name in table.columns for table in tables.values()):
+            raise ValueError(
+                f"A hyperparameter cannot be called {name!r}: results call a loss or metric so. Rename it."
+            )
+
+
+def check_traceable(group: Group) -> None:
+    """Trace one step of a trial without running it: raise where the task or the optimizer cannot be trained.
+
+    Nothing is traced again of what was.
+    """
+    check_task(group.structure.task)
     try:
-        traced_step(structure, name)
-    except jax.errors.ConcretizationTypeError as error:
-        raise TypeError(
-            f"{name} branches in Python on one of {', '.join(structure.names)}, so it cannot be traced. "
-            f"Give that one as jl.static([...]): it is then compiled for each value. ({str(error).splitlines()[0]})"
-        ) from None
+        traced_step(group.structure, group.optimizer)
+    except Exception as error:
+        if is_ours(error):
+            raise
+        check_gradient(group.structure.task)
+        if isinstance(error, BRANCHES):
+            raise _branching(group, error) from error
+        counts = ""
+        if isinstance(error, TypeError) and group.values:
+            counts = f"In it {', '.join(group.values)} are traced numbers: give a count or flag as jl.static([...])."
+        raise explained(f"Optimizer {group.optimizer!r}", error, counts) from error
 
 
-@remembered(maxsize=64)
-def _check_task(task: Task) -> None:
-    """Raise where its parameters, its loss or its metrics are not what can be trained by."""
-    key, data = jax.random.key(0), task.data
-    params = jax.eval_shape(task.init, key)
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    if not leaves:
-        raise ValueError(f"Task {task.name!r}: init(key) gave no parameters.")
-    for path, leaf in leaves:
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            raise TypeError(
-                f"Task {task.name!r}: parameter {jax.tree_util.keystr(path) or 'w'} is {leaf.dtype}; parameters must "
-                "be floating-point or complex. Keep integers in the data, or inside the loss."
-            )
-    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), data[0])
-    functions = {"loss": (task.loss, batch)}
-    for split, held_out in zip(("validation", "test"), data[1:], strict=True):
-        if held_out is not None:
-            functions |= {f"loss on {split} data": (task.loss, held_out)}
-            functions |= {f"metric {m} on {split} data": (f, held_out) for m, f in task.metrics.items()}
-    for what, (function, examples) in functions.items():
-        value = jax.eval_shape(function, params, examples)
-        if not hasattr(value, "shape") or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            got = f"{value.dtype} of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
-            raise TypeError(
-                f"Task {task.name!r}: the {what} must be one floating-point number, got {got}. "
-                "Take the mean over the batch's examples, for example."
-            )
+def _branching(group: Group, error: Exception) -> TypeError:
+    """What to raise where the optimizer does in Python what depends on a traced value, which is found by trying."""
+    structure, name = group.structure, group.optimizer
+    values = {n: float(v[0]) for n, v in group.values.items()}
+
+    def fails(*traced: str) -> bool:
+        given = functools.partial(structure.factory, **{n: v for n, v in values.items() if n not in traced})
+        try:
+            traced_step(dataclasses.replace(structure, factory=given, names=traced), name)
+        except BRANCHES:
+            return True
+        return False
+
+    if fails():
+        return TypeError(
+            f"Optimizer {name!r} branches in Python on a value that changes while it trains: the step that a schedule "
+            f"is given, a gradient, or its state{place(error)}. Use jnp.where or jax.lax.cond instead."
+        )
+    culprits = [n for n in values if fails(n)] or list(values)
+    static = f"{culprits[0]}=jl.static([...])"
+    return TypeError(
+        f"Optimizer {name!r} branches in Python on {' or '.join(culprits)}, so that no program can serve all values"
+        f"{place(error)}. Use jnp.where or jax.lax.cond instead of if. Where a schedule of Optax's branches, make one "
+        "whose peak is 1 and scale it: lambda step: learning_rate * schedule(step). Only what decides a shape or a "
+        f"count of steps or layers is structural: {static} compiles a program for each value."
+    )
 
 
 def check_diverged_above(bound: float | str | None) -> float | str | None:

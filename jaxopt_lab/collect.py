@@ -10,24 +10,21 @@ import numpy as np
 
 from jaxopt_lab.engine import Outcome, Plan
 from jaxopt_lab.engine.devices import device_name, devices
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results import Results
-from jaxopt_lab.space import Configurations, label
-from jaxopt_lab.store.identity import versions
+from jaxopt_lab.space import Configurations
+from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.measures import measures
 from jaxopt_lab.trial import DIVERGED, STATUSES
-
-ABSENT = object()  # the value of a hyperparameter that an optimizer does not have
 
 
 def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> Results:
     """Label what the engine returned."""
     import xarray as xr
 
-    owners = [(name, row) for name, table in tables.items() for row in range(len(table))]
-    names = dict.fromkeys(column for table in tables.values() for column in table.columns)
-    columns = {
-        n: _column([tables[o].columns[n][r] if n in tables[o].columns else ABSENT for o, r in owners]) for n in names
-    }
+    owners = [name for name, table in tables.items() for _ in range(len(table))]
+    columns = _columns(tables)
     trials = ("config", "seed")
     dataset = xr.Dataset(
         data_vars={
@@ -44,16 +41,18 @@ def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) 
             "seed": plan.seeds,
             "step": plan.record_steps,
             "eval_step": plan.eval_steps,
-            "optimizer": ("config", np.asarray([owner for owner, _ in owners])),
-            **{name: ("config", column) for name, column in columns.items()},
+            "optimizer": ("config", np.asarray(owners)),
+            **{name: coordinate("config", column(values)) for name, values in columns.items()},
         },
-        attrs=_attributes(plan, outcome, tables),
+        attrs=_attributes(plan, outcome, tables, columns),
     )
     kept = [(g.configs, p) for g, p in zip(plan.groups, outcome.params, strict=True) if p is not None]
     return Results(dataset, plan.groups[0].structure.task, kept)
 
 
-def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> dict[str, Any]:
+def _attributes(
+    plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations], columns: Mapping[str, list[Any]]
+) -> dict[str, Any]:
     """All that is needed to repeat a sweep, as plain values."""
     task = plan.groups[0].structure.task
     registered = {f: name for name, f in TASKS.items()}.get(task.factory) if task.factory else None
@@ -62,6 +61,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         for name, v in task.arguments.items()
     }
     rungs = _in_order(outcome.decisions, tables)
+    measured = measures([group.structure.task for group in plan.groups])
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
     return {
         "task": task.name,
@@ -69,7 +69,10 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "task_arguments": json.dumps(arguments),
         **({} if task.minimum is None else {"minimum": task.minimum}),
         "space": json.dumps(spaces),
-        "structural": json.dumps(_structural(tables)),
+        "structural": json.dumps(_structural(tables, columns)),
+        "problem": json.dumps(problem(plan)),
+        "main_metric": measured.main,
+        "directions": json.dumps(dict(measured.directions)),
         "steps": plan.steps,
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),
@@ -85,7 +88,7 @@ def _attributes(plan: Plan, outcome: Outcome, tables: Mapping[str, Configuration
         "compile_seconds": round(outcome.compile_seconds, 3),
         "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
-        "strategies": json.dumps(_strategies(plan, outcome)),
+        "strategies": json.dumps(_strategies(plan, outcome, columns)),
         **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
@@ -98,33 +101,46 @@ def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configuratio
     return sorted(decisions, key=lambda made: (names.index(made["optimizer"]), made["bracket"], made["rung"]))
 
 
-def _strategies(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
+def _strategies(plan: Plan, outcome: Outcome, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """How each group of equal structure ran."""
+    called = lambda group: {name: columns[name][group.configs[0]] for name, *_ in group.structure.static}
     return [
-        {"optimizer": group.optimizer, "static": {n: label(v) for n, _, v in group.structure.static}} | strategy
+        {"optimizer": group.optimizer, "static": called(group)} | strategy
         for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
     ]
 
 
-def _structural(tables: Mapping[str, Configurations]) -> dict[str, list[list[Any]]]:
-    """Structural values by hyperparameter, each with what tables call it; plain ones, for others are not data."""
-    found: dict[str, list[list[Any]]] = {}
-    for table in tables.values():
+def _columns(tables: Mapping[str, Configurations]) -> dict[str, list[Any]]:
+    """What tables call the values of each hyperparameter, one a configuration of all optimizers."""
+    columns = {}
+    for name in dict.fromkeys(name for table in tables.values() for name in table.columns):
+        has = {owner: name in table.columns for owner, table in tables.items()}
+        values = [v for owner, table in tables.items() if has[owner] for v in table.columns[name]]
+        structural = any(name in table.static for table in tables.values())
+        labelled = iter(labels(values) if structural else values)
+        columns[name] = [
+            next(labelled) if has[owner] else ABSENT for owner, table in tables.items() for _ in range(len(table))
+        ]
+    return columns
+
+
+def _structural(
+    tables: Mapping[str, Configurations], columns: Mapping[str, list[Any]]
+) -> dict[str, dict[str, list[list[Any]]]]:
+    """Of each optimizer, its structural hyperparameters: labels, each with its value; only of values that are data."""
+    found, at = {}, 0
+    for owner, table in tables.items():
+        rows = slice(at, at := at + len(table))
+        found[owner] = {}
         for name in table.static:
-            listed = found.setdefault(name, [])
-            listed += [pair for v in table.columns[name] if _is_plain(v) and (pair := [label(v), v]) not in listed]
+            pairs = {}
+            for called, value in zip(columns[name][rows], table.columns[name], strict=True):
+                if _is_data(value):
+                    pairs.setdefault((type(called), repr(called)), [called, value])
+            found[owner][name] = list(pairs.values())
     return found
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, bool | int | float | str) or value is None
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    """Numbers stay numbers (NaN where an optimizer has no such hyperparameter); all else is written out ("" there)."""
-    present = [v for v in values if v is not ABSENT]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
-        return np.asarray([np.nan if v is ABSENT else v for v in values])
-    return np.asarray(["" if v is ABSENT else label(v) for v in values])
+def _is_data(value: Any) -> bool:
+    """Whether JSON gives the value back, tuples as lists."""
+    return all(map(_is_data, value)) if type(value) is tuple else is_plain(value)

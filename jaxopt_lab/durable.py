@@ -10,11 +10,12 @@ from pathlib import Path
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Plan, Progress, execute
 from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.results import Results
+from jaxopt_lab.results import Results, written_table
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.labelled import RESULTS, load, write, write_dataset, write_values
 from jaxopt_lab.store.run import Run
+from jaxopt_lab.tasks.measures import measures
 
 TABLE = "table.parquet"
 
@@ -52,7 +53,9 @@ def run_durably(
         Terminated: SIGTERM came, and all is saved.
 
     """
-    run = Run.open(out, identity(plan, tables), environment(), allow_different_version, checkpoint)
+    measured = measures([group.structure.task for group in plan.groups])
+    chosen_by = {"main metric": measured.main, "directions of metrics": dict(measured.directions)}
+    run = Run.open(out, identity(plan, tables) | chosen_by, environment(), allow_different_version, checkpoint)
     with contextlib.closing(run):
         if run.complete:
             return load(out, plan.groups[0].structure.task)
@@ -66,7 +69,7 @@ def run_durably(
             with run.folder.errors("write results to"):
                 write(results, run.folder, RESULTS)
             table = io.BytesIO()
-            results.table().to_parquet(table, index=False)
+            written_table(results).to_parquet(table, index=False)
             run.folder.write(TABLE, table.getvalue())
 
         run.show = show

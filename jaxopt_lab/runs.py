@@ -97,9 +97,10 @@ def taken(folder: Folder, spec: "Spec") -> Iterator[None]:
 
 def write_about(results: "Results", folder: Folder, task: str) -> None:
     """Tables and pictures of a task: what can be made again from its results at any time."""
+    from jaxopt_lab.results import written_table
     from jaxopt_lab.statistics.score import default_metric
 
-    folder.write(f"{task}/table.csv", results.table().to_csv(index=False).encode())
+    folder.write(f"{task}/table.csv", written_table(results).to_csv(index=False).encode())
     figures = {
         "sensitivity": results.plot.sensitivity(),
         "curves": results.plot.curves(default_metric(results.dataset)),

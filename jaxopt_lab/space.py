@@ -7,14 +7,18 @@ the product of all its values. `zipped`, `random` and `sobol` combine the same m
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
-from jaxopt_lab.types import Key
-from jaxopt_lab.validation import MOST, check_count
+from jaxopt_lab.labels import label, python_value, same
+from jaxopt_lab.types import Key, random_key
+from jaxopt_lab.validation import MOST, check_count, quoted
+from jaxopt_lab.values import as_float, check_mapping, instead, is_key, is_number, structural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,14 +110,22 @@ def linear(low: float, high: float, count: int | None = None) -> Range:
 def static(values: Iterable[Any]) -> Static:
     """Structural values (flags, sizes, names): each is compiled for, none is traced.
 
+    Args:
+        values: Any Python objects. Scalars of NumPy and JAX become Python's own, so that an array of sizes will do.
+
     Raises:
         TypeError: `values` is not a list.
         ValueError: `values` is empty.
 
     """
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"jl.static takes a list of values, got {values!r}: write jl.static([{values!r}]).")
-    if not (values := tuple(values)):
+    if (
+        isinstance(values, str | bytes | Mapping | set | frozenset | Tracer)
+        or not isinstance(values, Iterable)
+        or not getattr(values, "ndim", 1)
+    ):
+        said = quoted(values)
+        raise TypeError(f"jl.static takes a list of values, got {said}: write jl.static([{said}]).")
+    if not (values := tuple(map(python_value, values))):
         raise ValueError("jl.static([]) is empty: give at least one value.")
     return Static(values)
 
@@ -125,6 +137,7 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
         ValueError: The lists differ in length.
 
     """
+    check_mapping("jl.zipped", space)
     lists = {name: _values(name, value) for name, value in space.items()}
     lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
     if len(set(lengths.values())) > 1:
@@ -143,8 +156,9 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
         key: A JAX random key, or an integer to make one of.
 
     """
+    check_mapping("jl.random", space)
     n = check_count("n of jl.random", n, most=MOST)
-    key = key if isinstance(key, jax.Array) else jax.random.key(check_count("key of jl.random", key, least=0))
+    key = key if is_key(key) else random_key(check_count("key of jl.random", key, least=0))
     return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
 
 
@@ -159,15 +173,18 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
         seed: Of the scrambling.
 
     """
+    check_mapping("jl.sobol", space)
+    n, seed = check_count("n of jl.sobol", n, most=MOST), check_count("seed of jl.sobol", seed, least=0)
     from scipy.stats import qmc
 
-    n = check_count("n of jl.sobol", n, most=MOST)
     points = qmc.Sobol(max(len(space), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
     return _drawn(space, points[:n], "sobol")
 
 
 def configurations(space: Space) -> Configurations:
     """The table of a space: the product of its values, the last name varying fastest, unless it is a table already.
+
+    A value that is given twice counts once, with a warning.
 
     Raises:
         TypeError: The space is not a mapping, or a value is not a number where one is needed.
@@ -177,8 +194,10 @@ def configurations(space: Space) -> Configurations:
     if isinstance(space, Configurations):
         return space
     if not isinstance(space, Mapping):
-        raise TypeError(f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {space!r}.")
-    lists = {name: _values(name, value) for name, value in space.items()}
+        raise TypeError(
+            f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {quoted(space)}."
+        )
+    lists = {name: _once(name, value) for name, value in space.items()}
     if (count := math.prod(map(len, lists.values()))) > MOST:
         raise ValueError(
             f"The space has {count:,} configurations, more than {MOST:,}. Sample it, or sweep it in parts."
@@ -187,9 +206,20 @@ def configurations(space: Space) -> Configurations:
     return _table(space, {name: [row[i] for row in rows] for i, name in enumerate(lists)}, "product")
 
 
-def label(value: Any) -> str:
-    """How a structural value is written in tables."""
-    return value if isinstance(value, str) else getattr(value, "__name__", None) or repr(value)
+def _once(name: str, value: Any) -> list[Any]:
+    """The values of one hyperparameter without repetitions, of which a warning tells: they would repeat trials."""
+    values, once, repeated = _values(name, value), [], []
+    if not isinstance(value, Static):
+        once = list(dict.fromkeys(values))
+        repeated = [number for number in once if values.count(number) > 1] if len(once) < len(values) else []
+    else:
+        for structural in values:
+            known = any(same(structural, other) for other in once)
+            (repeated if known else once).append(structural)
+    if repeated:
+        listed = ", ".join(dict.fromkeys(map(label, repeated[:8]))) + (", ..." if len(repeated) > 8 else "")
+        warnings.warn(f"{name} has {listed} more than once: each value is run once.", UserWarning, stacklevel=2)
+    return once
 
 
 def _table(space: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], kind: str) -> Configurations:
@@ -219,13 +249,14 @@ def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurati
 
 
 def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
-    what = f"jl.{spacing}({low!r}, {high!r}{'' if count is None else f', {count!r}'})"
+    ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
+    what = f"jl.{spacing}({ends}{'' if count is None else f', {quoted(count, 60)}'})"
     if count is not None:
         count = check_count(f"The count of {what}", count, most=MOST)
     for end in (low, high):
-        if not _is_number(end):
-            raise TypeError(f"{what}: both ends must be numbers, got {end!r}.")
-    low, high = float(low), float(high)
+        if not is_number(end):
+            raise TypeError(f"{what}: both ends must be numbers, got {quoted(end)}.")
+    low, high = as_float(low), as_float(high)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{what}: both ends must be finite.")
     if spacing == "log" and low <= 0:
@@ -240,32 +271,32 @@ def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
 def _values(name: str, value: Any) -> list[Any]:
     """The values of one hyperparameter: structural ones as they are, numbers as floats."""
     if not isinstance(name, str):
-        raise TypeError(f"A space's keys are hyperparameter names, got {name!r}.")
+        raise TypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
     if isinstance(value, Static):
-        return list(value.values)
+        return [structural(name, v) for v in value.values]
     if isinstance(value, Range):
         return value.points()
-    if isinstance(value, Mapping):
-        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got a dict: {dict(value)!r}.")
+    if getattr(value, "ndim", 0) > 1:
+        raise TypeError(f"{name} must be one flat list of numbers, got an array of {value.ndim} axes: {quoted(value)}.")
+    if (kind := next((kind for types, kind in NO_LISTS if isinstance(value, types)), None)) is not None:
+        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got {kind}: {quoted(value)}.")
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
         value = value.astype(float).tolist()  # as large as anyone likes, and quickly looked through
-    iterable = isinstance(value, Iterable) and not isinstance(value, str | Callable) and np.ndim(cast(Any, value)) > 0
-    values = list(value) if iterable else [value]
+    iterable = isinstance(value, Iterable) and not isinstance(value, str | bytes | Callable)
+    values = list(value) if iterable and getattr(value, "ndim", 1) > 0 else [value]
     if not values:
         raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
     for v in values:
-        if type(v) is not float and not _is_number(v):
-            raise TypeError(f"{name} = {v!r} is not a number. Structural values are given as {name}=jl.static([...]).")
-        if not math.isfinite(cast(Any, v)):
-            raise ValueError(f"{name} = {v!r} is not finite. Leave it out; every value must be a finite number.")
-    return [float(cast(Any, v)) for v in values]
+        if type(v) is not float and not is_number(v):
+            raise TypeError(f"{name} = {quoted(v)} is not a number. {instead(name, v)}")
+        if not math.isfinite(as_float(v)):
+            raise ValueError(f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number.")
+    return [as_float(v) for v in values]
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_ | str | complex) or value is None:
-        return False
-    return isinstance(value, int | float) or (
-        isinstance(value, np.number | np.ndarray | jax.Array)
-        and np.ndim(value) == 0
-        and np.asarray(value).dtype.kind in "iuf"
-    )
+NO_LISTS = (
+    (Mapping | Configurations, "a dict or table (spaces are not nested)"),
+    (set | frozenset, "a set, which has no order (write a list)"),
+    (Iterator, "an iterator, which ends after its first use (write a list)"),
+    (Tracer, "a traced value (call this outside of jax.jit, jax.vmap and jax.grad)"),
+)

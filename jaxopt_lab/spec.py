@@ -204,6 +204,9 @@ class _Reader:
             for key in [key for key in ("memory", "stop") if key in options]:
                 if objection(spaces, {k: v for k, v in options.items() if k != key}) != message:
                     self.fail((key,), message)
+            for optimizer in spaces:
+                if message.startswith(f"Optimizer {optimizer!r}"):
+                    self.fail(("optimizers", optimizer), message)
             for optimizer, table in spaces.items():
                 of_task = [c for c in table.columns if c.startswith(TASK_PREFIX)]
                 if of_task and objection({optimizer: table}, options):

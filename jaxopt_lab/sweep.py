@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 
 from jaxopt_lab.arguments import Optimizers, made_task, named_factories, reporting, spaces_by_optimizer
+from jaxopt_lab.caching import exact
 from jaxopt_lab.checks import (
     TASK_PREFIX,
     check_budget,
+    check_call,
     check_diverged_above,
+    check_flag,
     check_hyperparameters,
     check_memory,
+    check_names,
     check_strategy,
+    check_takes,
     check_traceable,
+    check_untraced,
 )
+from jaxopt_lab.checks_random import check_random
 from jaxopt_lab.collect import collect
 from jaxopt_lab.engine import Execution, Group, Plan, Progress, Structure, execute
 from jaxopt_lab.engine.forecast import Forecast, forecast
@@ -32,10 +39,11 @@ from jaxopt_lab.engine.stopping import Halving, Hyperband, Plateau, StopRule
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Configurations, Space, configurations
-from jaxopt_lab.statistics import greater_is_better
+from jaxopt_lab.statistics.score import is_greater
+from jaxopt_lab.tasks.measures import measured, measures
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds
+from jaxopt_lab.validation import check_count, check_known, check_number, check_seeds, quoted
 
 
 def sweep(
@@ -114,6 +122,7 @@ def sweep(
         ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
     """
+    check_call(out, progress, allow_different_version, cluster)
     checkpoint = None if checkpoint is None else check_number("checkpoint", checkpoint, least=0.0)
     if checkpoint is not None and out is None:
         raise ValueError("checkpoint says how often to save to a run folder: name one with out=.")
@@ -170,13 +179,13 @@ def plan(
         task: As in `sweep`.
         space: As in `sweep`.
         steps: As in `sweep`.
-        options: All other arguments of `sweep` but `progress`.
+        options: Further arguments of `sweep` that say what runs; not those of a run folder or a cluster.
 
     Raises:
-        TypeError: As `sweep`.
-        ValueError: As `sweep`.
+        TypeError, ValueError: As `sweep`.
 
     """
+    check_takes("jl.plan", plan_sweep, options)
     return forecast(plan_sweep(optimizers, task, space, steps=steps, **options)[0])
 
 
@@ -207,6 +216,8 @@ def plan_sweep(
         The plan, and the table of configurations of each optimizer by name.
 
     """
+    check_untraced("jl.plan")
+    check_flag("cache", cache)
     steps = check_count("steps", steps)
     named = check_seeds(seeds)
     target = None if target is None else check_number("target", target)
@@ -219,7 +230,7 @@ def plan_sweep(
     memory = check_memory(memory)
     strategy = None if strategy is None else check_strategy(strategy)
     if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
-        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {stop!r}.")
+        raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {quoted(stop)}.")
     factories = named_factories(optimizers)
     base = made_task(task)
 
@@ -228,8 +239,10 @@ def plan_sweep(
     for name, table in tables.items():
         check_hyperparameters(name, factories[name], table)
         groups += _groups(name, factories[name], table, base, sum(len(g.configs) for g in groups))
+    check_names(tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
-        check_traceable(group.structure, group.optimizer)
+        check_traceable(group)
+    check_random(groups, named)
 
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
@@ -267,22 +280,24 @@ def plan_sweep(
 
 
 def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
-    """The configurations of one table by structure, in order of appearance."""
+    """The configurations of one table by structure, in order of appearance.
+
+    Structural values are of one structure where they are `exact`ly equal.
+    """
     numeric = tuple(column for column in table.columns if column not in table.static)
-    found: list[tuple[dict[str, Any], list[int]]] = []
+    found: list[tuple[Any, dict[str, Any], list[int]]] = []
     for row in range(len(table)):
         static = {column: table.columns[column][row] for column in table.columns if column in table.static}
-        for known, rows in found:
-            if all(type(known[c]) is type(static[c]) and known[c] == static[c] for c in static):
-                rows.append(row)
-                break
-        else:
-            found.append((static, [row]))
+        key = exact(static)
+        rows = next((rows for known, _, rows in found if known == key), None)
+        if rows is None:
+            found.append((key, static, rows := []))
+        rows.append(row)
     groups = []
-    for static, rows in found:
+    for _, static, rows in found:
         arguments = {c.removeprefix(TASK_PREFIX): v for c, v in static.items() if c.startswith(TASK_PREFIX)}
         task = base.replace(**arguments) if arguments else base
-        structural = tuple((c, type(v), v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
+        structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
     return groups
@@ -290,18 +305,10 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
 
 def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
     """What the rule compares, and 1 where less is better, -1 where more is."""
-    tasks = [group.structure.task for group in groups]
-    held_out = [{"validation": task.validation, "test": task.test} for task in tasks]
-    names = [
-        {f"{split}_{what}" for split in splits if splits[split] is not None for what in ("loss", *task.metrics)}
-        for task, splits in zip(tasks, held_out, strict=True)
-    ]
-    known = ["train_loss", *sorted(set.intersection(*names))]
-    metric = None if stop is None else stop.metric
-    if metric is None:
-        metric = "validation_loss" if "validation_loss" in known else "train_loss"
-    check_known("metric to stop by:", metric, known)
-    return metric, -1 if greater_is_better(metric) else 1
+    known = measures([group.structure.task for group in groups])
+    metric = known.main if stop is None or stop.metric is None else stop.metric
+    check_known("metric to stop by:", metric, known.common)
+    return metric, -1 if is_greater(metric, known.directions.get(metric)) else 1
 
 
 def _affordable(trials: int, most: int) -> int:

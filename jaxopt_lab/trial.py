@@ -10,8 +10,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxopt_lab.optimizers import filled
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
+from jaxopt_lab.updating import updated
 
 ENDINGS = ("completed", "reached", "converged", "diverged", "interrupted", "stopped", "plateau", "failed")
 STATUSES = ("running", *ENDINGS)
@@ -119,7 +121,7 @@ def _of_optax(state: Any, params: Params) -> Params:
 class Trial:
     """One training run as pure functions of its state.
 
-    `data` is `task.data`; `key` is the trial's, `jax.random.key(seed)`: initial parameters and batches are folded from
+    `data` is `task.data`; `key` is the trial's, `random_key(seed)`: initial parameters and batches are folded from
     it, so that all configurations of a seed share both.
     """
 
@@ -139,15 +141,12 @@ class Trial:
 
         A loss that ends the trial leaves the parameters alone, as does every step after, and as does a skipped step.
         """
-        objective = lambda params, key=None: self.task.loss(
-            params, batch
-        )  # Optax's line searches hand on what they get
+        # Optax's line searches hand on what they get; within optax.partition a method sees some parameters only.
+        objective = filled(lambda params, key=None, obj_fn=None: self.task.loss(params, batch), state.params)
         loss, grads = jax.value_and_grad(objective)(state.params)
         grads = jax.tree.map(_ascent, grads)
-        update = optax.with_extra_args_support(self.optimizer).update
-        updates, optimizer_state = update(
-            grads, state.optimizer, state.params, value=loss, grad=grads, value_fn=objective, key=key
-        )
+        extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
+        updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
         bound = self.stop.bound(loss.astype(state.bound.dtype))
         state = state._replace(bound=jnp.where(jnp.isnan(state.bound) & jnp.isfinite(loss), bound, state.bound))

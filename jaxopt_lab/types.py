@@ -21,13 +21,19 @@ Schedule: TypeAlias = Callable[[Any], Any]
 ScalarOrSchedule: TypeAlias = Scalar | Schedule
 
 Key: TypeAlias = jax.Array
-"""A JAX random key, as `jax.random.key` makes it."""
+"""A JAX random key, as `random_key` makes it."""
+
+PRNG = "threefry2x32"
+"""JAX's name of the generator that all random numbers of this package come from."""
 
 Optimizer: TypeAlias = optax.GradientTransformation
 """`init(params) -> state` and `update(grads, state, params) -> (updates, state)`; updates are added to params."""
 
 ExtraArgsOptimizer: TypeAlias = optax.GradientTransformationExtraArgs
-"""An `Optimizer` whose `update` takes more by name: of `value`, `grad`, `value_fn` and `key`, what it needs."""
+"""An `Optimizer` whose `update` takes more by name, and ignores what it does not need."""
+
+MaskedNode: TypeAlias = optax.MaskedNode
+"""What `optax.masked` puts in place of parameters that a method does not train."""
 
 OptimizerFactory: TypeAlias = Callable[..., optax.GradientTransformation]
 """Hyperparameters -> `Optimizer`."""
@@ -47,3 +53,16 @@ class Prior(NamedTuple):
     high: float
     spacing: str
     source: str
+
+
+def random_key(seed: Any) -> Key:
+    """Make a random key.
+
+    It names its generator: under JAX's default one, which a user may change, numbers might depend on how trials are
+    batched (as those of "rbg" do), and a seed would mean something else in each process.
+
+    Args:
+        seed: An integer, or a traced one.
+
+    """
+    return jax.random.key(seed, impl=PRNG)

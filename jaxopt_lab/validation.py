@@ -1,9 +1,10 @@
 """Checks on the host, before anything compiles: every error says what was wrong, what was got and what to do."""
 
 import difflib
+import itertools
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
+def quoted(value: Any, most: int = 200) -> str:
+    """How to show a value in an error: its `repr`, cut short; of a huge integer how many digits it has."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        large = ", larger than any float" if value.bit_length() > 1024 else ""
+        return f"an integer of about {math.ceil(value.bit_length() * math.log10(2))} digits{large}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known name and all known names."""
     known = list(known)
@@ -34,8 +44,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
     """Raise ValueError where `name` is not among `known`."""
     known = list(known)
-    if name not in known:
-        raise ValueError(f"Unknown {what} {name!r}. {nearest(str(name), known)}")
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"Unknown {what} {quoted(name)}. {nearest(name if isinstance(name, str) else '', known)}")
 
 
 def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1) -> int:
@@ -44,37 +54,45 @@ def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1) ->
         if isinstance(value, bool):
             raise TypeError
         count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what} must be an integer, got {value!r}.") from None
+    except Exception:  # whatever an object of another package raises: a traced value, an array
+        raise TypeError(f"{what} must be an integer, got {quoted(value)}.") from None
     if count < least:
-        raise ValueError(f"{what} must be at least {least}, got {count}.")
+        raise ValueError(f"{what} must be at least {least}, got {quoted(count)}.")
     if count > most:
-        raise ValueError(f"{what} must be at most {most}, got {count}.")
+        raise ValueError(f"{what} must be at most {most}, got {quoted(count)}.")
     return count
 
 
 def check_number(what: str, value: Any, least: float = -math.inf) -> float:
     """`value` as a finite float of at least `least`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{what} must be a number or left out, got {value!r}.")
+        raise TypeError(f"{what} must be a number or left out, got {quoted(value)}.")
     try:
         number = float(value)
     except OverflowError:  # an integer may be larger than any float
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{what} must be finite or left out, got {number!r}.")
+        raise ValueError(f"{what} must be finite or left out, got {quoted(value)}.")
     if number < least:
-        raise ValueError(f"{what} must be >= {least:g} or left out, got {value!r}.")
+        raise ValueError(f"{what} must be >= {least:g} or left out, got {quoted(value)}.")
     return number
 
 
 def check_seeds(seeds: int | Iterable[int]) -> list[int]:
     """The seeds themselves: 0, 1, ... where it is said how many. TypeError or ValueError where they cannot be."""
-    if not isinstance(seeds, Iterable):
+    if not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0:
         return list(range(check_count("seeds", seeds, most=MOST)))
-    listed = [check_count("A seed", seed, least=0) for seed in seeds]
-    if not listed:
+    try:
+        given = [] if isinstance(seeds, str | bytes | Mapping) else list(itertools.islice(seeds, MOST + 1))
+    except Exception:  # whatever an object of another package raises: a traced value
+        given = []
+    if not given and not (hasattr(seeds, "__len__") and len(seeds) == 0):  # pyright: ignore[reportArgumentType]
+        raise TypeError(f"seeds must be an integer, or a list of integers, got {quoted(seeds)}.")
+    if not given:
         raise ValueError("seeds is empty: give at least one, or how many.")
+    if len(given) > MOST:
+        raise ValueError(f"seeds has more than {MOST:,} of them. Sweep them in parts.")
+    listed = [check_count("A seed", seed, least=0) for seed in given]
     if len(set(listed)) < len(listed):
-        raise ValueError(f"seeds must differ, got {listed}.")
+        raise ValueError(f"seeds must differ, got {quoted(listed)}.")
     return listed

@@ -11,8 +11,9 @@ import jaxopt_lab
 
 PACKAGE = Path(jaxopt_lab.__file__).parent
 LAYERS = [
-    *("types", "validation", "caching", "optimizers", "tasks", "trial", "space", "engine", "store", "statistics"),
-    *("verify", "results", "checks", "arguments", "collect", "durable", "sweep", "rerun"),
+    *("types", "validation", "settings", "caching", "fingerprint", "calling", "direction", "labels", "optimizers"),
+    *("tasks", "updating", "trial", "values", "space", "engine", "store", "statistics", "verify", "results"),
+    *("task_checks", "checks", "checks_random", "arguments", "collect", "durable", "sweep", "rerun"),
     *("spec_values", "spec", "runs", "cli"),
 ]
 HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,6 +46,36 @@ def test_an_altered_curve_does_not_agree():
     altered = dataclasses.replace(results, dataset=results.dataset.assign(train_loss=losses))
     assert not jl.rerun(altered, 3, 2).agrees
     assert jl.rerun(altered, 3, 7).agrees
+
+
+def picky(learning_rate, a=0, b=0):
+    """Learns by a rate of its own for each kind of value, so that another value has another curve."""
+    return jl.sgd(learning_rate * (1 + len(repr(a)) / 8 + len(repr(b)) / 64 + (a is None) / 2 + (b is True) / 32))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[None, 0.9], [1, True, 1.0], [0.0, -0.0], [(1, (2, None)), (1.0, (2, None))], [None, "None", ""], [16, 8]],
+    ids=str,
+)
+def test_structural_values_are_read_back_as_what_they_were(values, tmp_path):
+    task = jl.tasks.quadratic()
+    rate = {"learning_rate": 0.1}
+    spaces = {"one": rate | {"a": jl.static(values)}, "two": rate | {"b": jl.static(["x"])}}
+    results = jl.sweep({"one": picky, "two": picky}, task, spaces, steps=8, record=1)
+    loaded = jl.load(results.save(tmp_path / "results"))
+    for config in range(len(values) + 1):
+        assert jl.rerun(loaded, config, 0, optimizer=picky, task=task).agrees
+
+
+def test_none_beside_numbers_and_integers_of_one_optimizer_alone():
+    spaces = {
+        "sgd": {"learning_rate": 0.1, "momentum": jl.static([None, 0.9])},
+        "galore": {"learning_rate": 0.1, "rank": jl.static([1, 2])},
+    }
+    task = jl.Task("matrix", lambda key: jnp.ones((3, 3)), lambda w, _: jnp.mean(w**2), train=None)
+    results = jl.sweep(["sgd", "galore"], task, spaces, steps=8, record=1)
+    assert all(jl.rerun(results, config, 0, task=task).agrees for config in range(4))
 
 
 def test_what_cannot_be_known_is_asked_for():

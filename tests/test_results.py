@@ -80,9 +80,112 @@ def test_a_diverged_seed_never_helps(results):
     dataset = results.dataset.assign(validation_loss=loss)
     changed = dataclasses.replace(results, dataset=dataset)
     assert changed.best().config != best
-    lost = dataset.assign(validation_loss=xr.full_like(loss, np.inf))
-    assert dataclasses.replace(results, dataset=lost).best().value == np.inf
-    dataclasses.replace(results, dataset=lost).leaderboard()
+
+
+def ended(results, status, **curves):
+    """The results as if trials had ended otherwise: statuses broadcast to (configs, seeds), curves given whole."""
+    shape = results.dataset.status.shape
+    new = {"status": (("config", "seed"), np.broadcast_to(np.asarray(status), shape))}
+    new |= {name: (results.dataset[name].dims, values) for name, values in curves.items()}
+    return dataclasses.replace(results, dataset=results.dataset.assign(new))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Four configurations by two seeds of 8 steps, evaluated every 2; finite throughout."""
+    task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
+    space = {"learning_rate": [1e-3, 1e-2, 0.1, 1.0]}
+    return jl.sweep(jl.sgd, task, space, steps=8, seeds=2, record=1, evaluate=2)
+
+
+HELD_OUT = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("diverged", "of 8 trials 8 diverged; the furthest came to step 8 of 8. Try smaller learning rates"),
+        ("interrupted", "8 interrupted.*Let it run further"),
+        ("failed", "8 failed.*notes"),
+        ([["diverged", "diverged"]] * 3 + [["diverged", "interrupted"]], "7 diverged, 1 interrupted"),
+        ([["diverged", "completed"]] * 4, "4 diverged"),  # half of the seeds of each: no median
+    ],
+    ids=["diverged", "interrupted", "failed", "both", "halves"],
+)
+def test_where_none_is_best_an_error_says_how_they_ended(small, status, words):
+    status = np.broadcast_to(np.asarray(status), (4, 2))
+    curves = {name: small.dataset[name].values.copy() for name in HELD_OUT}
+    for name, values in curves.items():
+        values[status != "completed", 1:] = np.nan
+        values[status == "diverged", 1:] = np.inf if name.endswith("loss") else np.nan
+    results = ended(small, status, **curves)
+    for call in (results.best, results.params, lambda: results.best(optimizer="sgd")):
+        with pytest.raises(ValueError, match=words):
+            call()
+    assert len(results.leaderboard()) == 1  # nothing is hidden
+    assert "8 trials" in repr(results)
+    assert len(results.table()) == 8
+
+
+ALL = [4] * 8
+CUT = {  # how many evaluations are known of each trial beside that at the start, those that are not complete, and more
+    "interrupted": ([4, 4, 2, 3, *ALL[4:]], {2: "interrupted", 3: "interrupted"}, 4, []),
+    "running": ([4, 4, 2, 3, *ALL[4:]], {2: "running", 3: "running"}, 4, []),
+    "not begun": ([*ALL[:4], 3, 0, 4, 4], {4: "interrupted", 5: "interrupted"}, 8, [2]),
+    "ended": ([4, 4, 1, 1, 3, 4, 1, 4], {2: "stopped", 3: "stopped", 4: "running", 6: "diverged"}, 6, []),
+    "held": ([4, 4, 3, 4, 2, 1, 4, 4], {2: "running", 4: "plateau", 5: "reached"}, 6, []),
+}
+
+
+@pytest.mark.parametrize(("known", "statuses", "step", "left_out"), CUT.values(), ids=CUT)
+def test_an_unfinished_sweep_is_compared_at_the_last_step_that_all_reached(small, known, statuses, step, left_out):
+    curves = {name: small.dataset[name].values.copy() for name in (*HELD_OUT, "train_loss")}
+    for name, values in curves.items():
+        for trial, points in enumerate(known):
+            last = points if name != "train_loss" else 2 * points - (points < 4)
+            values[trial // 2, trial % 2, last + 1 :] = np.nan
+    status = np.full(8, "completed", dtype="<U11")
+    for trial, text in statuses.items():
+        status[trial] = text
+    results = ended(small, status.reshape(4, 2), **curves)
+    point = np.asarray(known) if step == 8 else np.minimum(known, step // 2)  # an ended trial keeps its last value
+    point = np.where([statuses.get(trial) in ("plateau", "reached") for trial in range(8)], point, step // 2)
+    whole = small.dataset.validation_loss.values.reshape(8, -1)
+    expected = whole[np.arange(8), point].reshape(4, 2)
+    expected[np.isin(status.reshape(4, 2), ("stopped", "diverged"))] = np.inf
+    expected[left_out] = np.inf
+    with pytest.warns(UserWarning, match=f"Compared at step {step} of 8") as said:
+        best = results.best()
+    assert ("left out" in str(said[0].message)) == bool(left_out)
+    assert (best.step, best.config) == (step, np.argmin(np.median(expected, axis=1)))
+    np.testing.assert_array_equal(best.values, expected[best.config])
+    board = results.leaderboard()
+    assert (board.step[0], board.config[0]) == (step, best.config)
+    assert f"step {step}" in repr(results)
+    assert small.best().step == 8
+    assert "step" not in small.leaderboard()
+
+
+def test_the_best_seed_has_the_most_of_what_is_to_be_maximized(small):
+    accuracy = small.dataset.validation_accuracy.values.copy()
+    accuracy[1, :, -1] = 0.25, 0.75
+    status = np.full((4, 2), "completed", dtype="<U11")
+    main = small.dataset.assign_attrs(main_metric="validation_accuracy")
+    results = ended(dataclasses.replace(small, dataset=main), status, validation_accuracy=accuracy)
+    np.testing.assert_array_equal(results.params(1), results.params(1, seed=1))
+    status[1, 1] = "diverged"
+    results = ended(results, status)
+    np.testing.assert_array_equal(results.params(1), results.params(1, seed=0))
+
+
+def test_parameters_of_a_trial_that_never_began_are_an_error(small):
+    without = lambda x: np.where(np.arange(4)[:, None, None] == 2, np.nan, x)
+    params = [(rows, jax.tree.map(without, tree)) for rows, tree in small.final_params]
+    cut = ended(small, [["completed"] * 2] * 2 + [["interrupted"] * 2] * 2)
+    results = dataclasses.replace(cut, final_params=params)
+    with pytest.raises(ValueError, match=r"no parameters of configuration 2 with seed 1, which is interrupted.*rerun"):
+        results.params(2, 1)
+    np.testing.assert_array_equal(results.params(3, 1), small.params(3, 1))
 
 
 def test_table_has_a_row_for_every_trial(results):
@@ -146,7 +249,7 @@ ERRORS = [
     (lambda r: r.leaderboard("loss"), "Unknown metric 'loss'"),
     (lambda r: r.params(config=99), "no configuration 99"),
     (lambda r: r.params(seed=99), "no seed 99"),
-    (lambda r: dataclasses.replace(r, final_params=[]).params(), "not kept"),
+    (lambda r: dataclasses.replace(r, final_params=[]).params(), "at most 256 MiB"),
 ]
 
 
@@ -190,7 +293,7 @@ def test_trees_and_types_of_parameters_survive(tmp_path):
     path = results.save(tmp_path / "run.zarr")
     loaded = jl.load(path)
     assert loaded.task is None
-    assert loaded.dataset.nesterov.values.tolist() == ["None", "True", "x"]
+    assert loaded.dataset.nesterov.values.tolist() == [None, True, "x"]
     mine, theirs = results.params(), loaded.params()
     assert isinstance(theirs["a"], list)  # a tuple, when nobody says so
     assert jax.tree.structure(jl.load(path, task=task).params()) == jax.tree.structure(mine)

@@ -57,6 +57,35 @@ def test_sobol_fills_evenly(n):
     assert jl.sobol({"a": jl.linear(0, 1)}, n, seed=1).columns != jl.sobol({"a": jl.linear(0, 1)}, n, seed=2).columns
 
 
+def test_static_values_become_pythons_own():
+    made = jl.static([np.int64(4), np.float32(0.5), np.True_, np.str_("x"), jax.numpy.float32(2), (np.int8(1), None)])
+    assert [*map(repr, made.values)] == ["4", "0.5", "True", "'x'", "2.0", "(1, None)"]
+    assert jl.static(np.array([4, 16, 64])).values == (4, 16, 64)
+
+
+@pytest.mark.parametrize(
+    ("values", "once", "named"),
+    [
+        ([1e-3, 1e-2, 1e-3], [1e-3, 1e-2], "a has 0.001 more than once"),
+        ([1, 1.0, 2], [1.0, 2.0], "a has 1.0 more"),
+        (jl.log(0.1, 0.1, 3), [0.1], "a has 0.1 more"),
+        (jl.static([4, np.int64(4), 5]), [4, 5], "a has 4 more"),
+        (jl.static([(1, "x"), (1, "x")]), [(1, "x")], "more than once"),
+        (jl.static([max, min, max]), [max, min], "a has max more"),
+    ],
+)
+def test_duplicates_in_a_product_are_run_once_and_said(values, once, named):
+    with pytest.warns(UserWarning, match=named):
+        assert configurations({"a": values}).columns["a"] == once
+
+
+def test_equal_values_of_different_kinds_are_no_duplicates(recwarn):
+    values = [1, True, 1.0, 0.0, -0.0, (1,), (True,), (1.0,), "1"]
+    assert len(configurations({"a": jl.static(values)})) == len(values)
+    assert len(jl.zipped({"a": [1, 1], "b": [2, 3]})) == 2  # pairs, not products
+    assert not recwarn.list
+
+
 BAD = [
     (lambda: jl.log(0, 1, 3), ValueError, "must start above 0"),
     (lambda: jl.log(-1, 1, 3), ValueError, "must start above 0"),
@@ -70,6 +99,8 @@ BAD = [
     (lambda: jl.linear("a", 1, 3), TypeError, "must be numbers, got 'a'"),
     (lambda: jl.static([]), ValueError, "at least one value"),
     (lambda: jl.static("relu"), TypeError, r"jl.static\(\['relu'\]\)"),
+    (lambda: jl.static({"relu": 1}), TypeError, "takes a list of values"),
+    (lambda: jl.static(np.array(3)), TypeError, "takes a list of values"),
     (lambda: configurations({"a": []}), ValueError, "empty list"),
     (lambda: configurations({"a": [1.0, float("nan")]}), ValueError, "nan is not finite"),
     (lambda: configurations({"a": [1.0, float("inf")]}), ValueError, "inf is not finite"),

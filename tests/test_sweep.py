@@ -57,7 +57,7 @@ def test_structural_values_of_optimizer_and_task():
     assert results.dataset["task.width"].dtype == int
     grid = results.grid()
     assert dict(grid.sizes)["task.width"] == 2
-    assert grid.nesterov.values.tolist() == ["False", "True"]
+    assert grid.nesterov.values.tolist() == [False, True]
     median = grid.validation_loss.isel(eval_step=-1).median("seed")
     assert (median.sel({"task.width": 16}) < median.sel({"task.width": 2})).all()
     wide = int(np.flatnonzero(results.dataset["task.width"].values == 16)[0])
@@ -82,7 +82,7 @@ def test_batch_size_of_the_task_may_differ_by_optimizer(task):
     results = jl.sweep([jl.gradient_descent, jl.sgd], task, spaces, steps=200, record=1)
     noise = np.diff(results.dataset.train_loss.values[:, 0, 100:], axis=1).std(axis=1)
     assert noise[:2].max() < 1e-3 < noise[2:].min()
-    assert results.best(optimizer="gradient_descent").hyperparameters["task.batch_size"] == "None"
+    assert results.best(optimizer="gradient_descent").hyperparameters["task.batch_size"] is None
 
 
 def test_random_and_sobol_spaces_run(task):

@@ -227,6 +227,35 @@ def test_numbers_that_do_not_differ(stage, name):
 
 
 @pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("main_metric", "validation_lss", "its attribute main_metric is 'validation_lss'"),
+        ("main_metric", "status", "its attribute main_metric is 'status'"),
+        ("main_metric", 3, "its attribute main_metric is 3"),
+        ("directions", "[]", "its attribute directions is no table"),
+        ("directions", '{"train_loss": "up"}', "directions is not of its metrics"),
+        ("directions", '{"test_f9": "max"}', "directions is not of its metrics"),
+        ("structural", '{"sgd": {"a": [3]}}', "structural is no table of values"),
+        ("structural", '{"sgd": 3}', "structural is no table of values"),
+    ],
+)
+def test_attributes_that_results_do_not_have(stage, attribute, value, said):
+    dataset = xr.open_zarr(stage.saved, consolidated=False).load()
+    with pytest.raises(ValueError, match=said):
+        check_dataset(dataset.assign_attrs({attribute: value}))
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", "NaN", "1e999", "[" * 100_000, "nul", "1" * 5000, "'x'"])
+def test_values_of_several_types_that_are_none(stage, tmp_path, text):
+    dataset = jl.load(stage.saved).dataset
+    marked = xr.Variable("config", [text[:6000]] * dataset.sizes["config"], {"written_as": "json"})
+    path = tmp_path / "results"
+    dataclasses.replace(jl.load(stage.saved), dataset=dataset.assign_coords(strange=marked)).save(path)
+    with pytest.raises(ValueError, match="is not a results folder"):
+        jl.load(path)
+
+
+@pytest.mark.parametrize(
     ("header", "said"),
     [
         ([["x", "float32", [2**39, 2**39]]], "is cut off"),

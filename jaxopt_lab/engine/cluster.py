@@ -31,19 +31,12 @@ from jaxopt_lab.engine.probe import Choice
 from jaxopt_lab.engine.race import Race
 from jaxopt_lab.engine.remote import TOKEN, Reply, Settings, Work
 from jaxopt_lab.engine.workers import Workers
+from jaxopt_lab.settings import by_name
 from jaxopt_lab.trial import Trial, TrialState, initial_params
+from jaxopt_lab.types import random_key
 
 CONNECT_SECONDS = 10.0
 DRIVER_THREADS = 2  # none of which ever waits for a chunk
-# What figures depend on, and a process elsewhere does not inherit.
-CONFIG = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_numpy_dtype_promotion",
-    "jax_numpy_rank_promotion",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +75,7 @@ class Cluster:
         environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # others may have something on the card
         if VARIABLE in os.environ:
             environment[VARIABLE] = os.environ[VARIABLE]
-        config = {name: getattr(jax.config, name) for name in CONFIG}
+        config = by_name()
         if self.kind == "CPU":
             environment["NPROC"] = "1"  # XLA's threads: the other cores have workers of their own
             config["jax_platforms"] = "cpu"
@@ -198,7 +191,7 @@ class ClusterExecution(Execution):
             scalar = jax.ShapeDtypeStruct((), jnp.result_type(float))
 
             def start(seed, values):
-                params = initial_params(structure.task, jax.random.key(seed))
+                params = initial_params(structure.task, random_key(seed))
                 return Trial(structure.optimizer(values), structure.task, self.plan.ending).start(params)
 
             one = jax.eval_shape(start, np.int32(0), dict.fromkeys(structure.names, scalar))

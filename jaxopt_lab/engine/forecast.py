@@ -21,6 +21,7 @@ from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.probe import choose
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.trial import Stop, Trial, initial_params
+from jaxopt_lab.types import random_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,7 @@ def forecast(plan: Plan) -> Forecast:
             groups.append(
                 GroupForecast(
                     optimizer=group.optimizer,
-                    static=", ".join(f"{name}={value}" for name, _, value in group.structure.static),
+                    static=", ".join(f"{name}={value}" for name, value in group.structure.static),
                     trials=trials,
                     strategy=strategy,
                     chunks=chunks,
@@ -222,9 +223,8 @@ def state_bytes(group: Group, ending: Stop) -> int:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def start(values):
-        return Trial(structure.optimizer(values), structure.task, ending).start(
-            initial_params(structure.task, jax.random.key(0))
-        )
+        params = initial_params(structure.task, random_key(0))
+        return Trial(structure.optimizer(values), structure.task, ending).start(params)
 
     return _bytes(jax.eval_shape(start, values))
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer
 
 FLAGS = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
@@ -47,19 +47,19 @@ def fused(optimizer: Optimizer) -> ExtraArgsOptimizer:
         without these flags, of which a warning tells, its updates are the optimizer's own.
 
     """
-    inner = optax.with_extra_args_support(optimizer)
 
     def update(grads, state, params=None, **extra):
+        extra = accepted(optimizer.update, extra)
         if not _wanted():
-            return inner.update(grads, state, params, **extra)
+            return optimizer.update(grads, state, params, **extra)
         given, structure = jax.tree.flatten((grads, state, params))
-        of_leaves = lambda *leaves: inner.update(*jax.tree.unflatten(structure, leaves), **extra)
+        of_leaves = lambda *leaves: optimizer.update(*jax.tree.unflatten(structure, leaves), **extra)
         program, made = jax.make_jaxpr(of_leaves, return_shape=True)(*given)
         first, last = len(jax.tree.leaves(grads)), len(given) - len(jax.tree.leaves(params))
         copied = {*program.jaxpr.invars[:first], *program.jaxpr.invars[last:]}
         return jax.tree.unflatten(jax.tree.structure(made), _apart(program, given, copied))
 
-    return ExtraArgsOptimizer(inner.init, cast(Any, update))
+    return ExtraArgsOptimizer(optimizer.init, cast(Any, update))
 
 
 def _apart(program: Any, given: list[Any], copied: set[Any]) -> list[Any]:

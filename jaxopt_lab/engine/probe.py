@@ -15,6 +15,7 @@ from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_cou
 from jaxopt_lab.engine.plan import LOOPS, Group, Plan, Strategy, may_own
 from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.settings import settings
 
 SHARE = 0.1  # of the predicted run: what looking for a faster way may cost
 LOOK_SECONDS = 0.05  # how long one timing lasts at the least, where the segment is that long
@@ -126,7 +127,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     if plan.strategy is not None:
         return [first]
     stepped, alone = dataclasses.replace(first, loop="steps"), [plan.each_alone(group, loop) for loop in LOOPS]
-    if on_cores(devices()) and "conv_general_dilated" in traced_step(group.structure, group.optimizer).text:
+    if on_cores(devices()) and _convolves(group):
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
         ways = [alone[1], stepped, alone[0]]
     else:
@@ -190,12 +191,20 @@ def _may_glance(plan: Plan, group: Group, strategy: Strategy) -> bool:
     return _any_count(strategy) or SHARE * chunks * len(plan.segments) > 2
 
 
+def _convolves(group: Group) -> bool:
+    return "conv_general_dilated" in traced_step(group.structure, group.optimizer).fingerprint.primitives
+
+
 def _key(plan: Plan, group: Group) -> str:
-    """What a measurement holds for: the step's mathematics, its shapes, the machine and the versions."""
-    used = devices()
+    """What a measurement holds for: the step's mathematics, its shapes, JAX's settings, the machine and the versions.
+
+    Not the values of what it closes over: as with data, time does not depend on them.
+    """
+    used, traced = devices(), traced_step(group.structure, group.optimizer)
     sizes = (len(group.configs), len(plan.seeds), plan.segment_length, plan.chunk)
     described = (
-        traced_step(group.structure, group.optimizer),
+        (traced.fingerprint.form, traced.params_bytes, traced.largest_bytes),
+        settings(),
         sizes,
         device_name(used),
         worker_count(used),

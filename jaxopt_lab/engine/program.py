@@ -16,6 +16,7 @@ from jaxopt_lab.engine.options import compiler_options, one_core_options
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import Trial, TrialState, answer, answers_elsewhere, draws, initial_params
+from jaxopt_lab.types import random_key
 
 SHARED_BYTES = 2**18  # of initial parameters, and of a segment's draws: up to here some are kept
 
@@ -56,11 +57,11 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
         data: `task.data`; only its shapes matter.
 
     """
-    length, precision, used = plan.segment_length, str(jnp.result_type(float)), devices()
+    length, used = plan.segment_length, devices()
     uneven = plan.uneven and not on_cores(used)
     largest = traced_step(group.structure, group.optimizer).largest_bytes
     stop = _Shapes(plan.ending)
-    return _compiled(group.structure, strategy, length, uneven, stop, _Shapes(data), precision, used, largest)
+    return _compiled(group.structure, strategy, length, uneven, stop, _Shapes(data), used, largest)
 
 
 class _Shapes:
@@ -80,15 +81,7 @@ class _Shapes:
 
 @remembered(maxsize=64)
 def _compiled(
-    structure: Structure,
-    strategy: Strategy,
-    length,
-    uneven,
-    stop: _Shapes,
-    data: _Shapes,
-    precision,
-    used,
-    largest_bytes,
+    structure: Structure, strategy: Strategy, length, uneven, stop: _Shapes, data: _Shapes, used, largest_bytes
 ) -> Program:
     over = Trials(strategy.seeds, strategy.configs, used)
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
@@ -97,13 +90,13 @@ def _compiled(
     def trial(values, stop):
         return Trial(structure.optimizer(values), structure.task, stop)
 
-    initial = _compiled_initial(structure.task, over, precision)
+    initial = _compiled_initial(structure.task, over)
     begin = lambda params, values: trial(values, stop.tree).start(params)
     start = over.compile(begin, "sv", (initial.out_info, values))
-    state, drawing = start.out_info, _compiled_draw(structure.task, over, length, precision)
+    state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
     shapes = (state, values, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
-    evaluate = _compiled_evaluate(structure.task, over, _Shapes(_seen(state)), stop, data, precision)
+    evaluate = _compiled_evaluate(structure.task, over, _Shapes(_seen(state)), stop, data)
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
     needs = [_bytes(program, len(used)) for program in (one, evaluate)]
     chunk_bytes = max(needs[0], needs[1] + size(state.optimizer)) - size(data.tree)
@@ -196,16 +189,16 @@ def _bytes(program: Any, count: int) -> int:
 
 
 @remembered(maxsize=64)
-def _compiled_initial(task, over: Trials, precision):
+def _compiled_initial(task, over: Trials):
     """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
-    initial = lambda seed: initial_params(task, jax.random.key(seed))
+    initial = lambda seed: initial_params(task, random_key(seed))
     return over.compile(initial, "s", (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
 
 
 @remembered(maxsize=64)
-def _compiled_draw(task, over: Trials, length, precision):
+def _compiled_draw(task, over: Trials, length):
     """Nor do batches."""
-    draw = lambda seed, first: draws(task, jax.random.key(seed), first, length)
+    draw = lambda seed, first: draws(task, random_key(seed), first, length)
     shapes = jax.ShapeDtypeStruct((over.seeds,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
     return over.compile(draw, "sa", shapes)
 
@@ -224,11 +217,11 @@ def _made(make: Any, seeds: bytes, *at: int) -> Any:
 
 
 @remembered(maxsize=64)
-def _compiled_evaluate(task, over: Trials, state: _Shapes, stop: _Shapes, data: _Shapes, precision):
+def _compiled_evaluate(task, over: Trials, state: _Shapes, stop: _Shapes, data: _Shapes):
     """Nor does evaluation."""
 
     def evaluate(state, seed, t, stop, data):
-        return Trial(optax.identity(), task, stop).evaluate(state, jax.random.key(seed), t, data)
+        return Trial(optax.identity(), task, stop).evaluate(state, random_key(seed), t, data)
 
     integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
     return over.compile(evaluate, "tsaaa", (state.tree, seeds, integer, stop.tree, data.tree))

@@ -97,7 +97,8 @@ class Race:
         optimizer = self.plan.groups[next(iter(self.pool.rows))].optimizer
         decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": step}
         decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
-        outcome.decisions.append(decision | {"worst_kept": _finite(kept.max(initial=-math.inf))})
+        worst = _finite(self.plan.compared[1] * kept.max(initial=-math.inf))  # in the metric's own sense
+        outcome.decisions.append(decision | {"worst_kept": worst})
         as_grouped = np.argsort(order)
         self._go_on(ends[as_grouped], status[as_grouped], outcome.last_loss[configs][as_grouped])
 

@@ -1,80 +1,99 @@
 """What programs are compiled for, and what a step of a trial looks like, traced and not run."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.caching import remembered
+from jaxopt_lab.caching import exact, remembered
+from jaxopt_lab.calling import refuse_leaks
+from jaxopt_lab.engine.pair import checked
+from jaxopt_lab.fingerprint import Fingerprint, fingerprint, uses
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.trial import Trial
-from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.types import OptimizerFactory, random_key
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Structure:
-    """All that a program is compiled for; trials of one structure differ in numbers only."""
+    """All that a program is compiled for; trials of one structure differ in numbers only.
+
+    Equal where all of it is `exact`ly equal: a structural value of 1 is not True, nor 0.0 -0.0.
+    """
 
     factory: OptimizerFactory
-    static: tuple[tuple[str, type, Any], ...]  # with the types, for 1 and True are equal
+    static: tuple[tuple[str, Any], ...]
     names: tuple[str, ...]  # traced hyperparameters
     task: Task
 
+    @functools.cached_property
+    def _key(self) -> Any:
+        return exact((self.factory, self.static, self.names, self.task))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
     def optimizer(self, values: Mapping[str, Any]) -> Any:
         """What the factory makes of the structural values and these numbers."""
-        return self.factory(**{name: value for name, _, value in self.static}, **values)
+        return self.factory(**dict(self.static), **values)
 
 
-class Traced(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Traced:
     """One step of one trial.
 
     Attributes:
-        text: As JAX sees it: equal for steps of equal mathematics and shapes.
+        fingerprint: Of its mathematics and shapes, and of what it closes over.
         params_bytes: The size of the parameters.
         largest_bytes: The size of the largest intermediate result.
+        uses_key: Whether it depends on the step's random key.
 
     """
 
-    text: str
+    fingerprint: Fingerprint
     params_bytes: int
     largest_bytes: int
+    uses_key: bool
 
 
+@remembered(maxsize=256)
 def traced_step(structure: Structure, name: str) -> Traced:
     """Trace a step of the optimizer `name`.
 
     Raises what the task or the optimizer raises, and TypeError where the latter is no optimizer.
     """
-    return _traced_step(structure, name, str(jnp.result_type(float)))
-
-
-@remembered(maxsize=256)
-def _traced_step(structure: Structure, name: str, precision: str) -> Traced:
-    task, key = structure.task, jax.random.key(0)
-    params = jax.eval_shape(task.init, key)
-    batch = jax.eval_shape(lambda d: task.batch(d, key, jnp.int32(0)), task.data[0])
+    task, (params, batch) = structure.task, shapes(structure.task)
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
-    def one_step(values, params, batch):
-        optimizer = structure.optimizer(values)
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"{name} must return an (init, update) pair, got {type(optimizer).__name__}.")
-        trial = Trial(optimizer, task)
-        return trial.step(trial.start(params), jnp.int32(0), batch, jax.random.key(0))[0]
+    def one_step(values, params, batch, key):
+        trial = Trial(checked(name, structure.optimizer(values)), task)
+        return trial.step(trial.start(params), jnp.int32(0), batch, key)[0]
 
-    traced = jax.make_jaxpr(one_step)(values, params, batch)
+    traced = jax.make_jaxpr(one_step)(values, params, batch, random_key(0))
+    refuse_leaks(f"Optimizer {name!r}", traced.consts)
     results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]
-    return Traced(str(traced), params_bytes(task), max((_bytes(x) for x in results), default=0))
+    largest = max((_bytes(x) for x in results), default=0)
+    return Traced(fingerprint(traced), params_bytes(task), largest, uses(traced, len(traced.jaxpr.invars) - 1))
 
 
 @remembered(maxsize=256)
+def shapes(task: Task) -> tuple[Any, Any]:
+    """A trial's parameters and batch as shapes and types."""
+    key = random_key(0)
+    batch = lambda train: task.batch(train, key, jnp.int32(0))
+    return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
+
+
 def params_bytes(task: Task) -> int:
     """Size of one trial's parameters."""
-    shapes = jax.eval_shape(task.init, jax.random.key(0))
-    return sum(_bytes(x) for x in jax.tree.leaves(shapes))
+    return sum(_bytes(x) for x in jax.tree.leaves(shapes(task)[0]))
 
 
 def _bytes(x: Any) -> int:

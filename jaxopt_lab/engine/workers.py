@@ -6,9 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
-INHERITED = ("enable_x64", "default_device", "default_matmul_precision")  # settings that JAX keeps by thread
+from jaxopt_lab.settings import enter, of_this_thread
 
 
 class Workers:
@@ -23,7 +21,7 @@ class Workers:
         self._jobs: list[tuple[tuple[int, ...], int, Callable[[], None]]] = []
         self._numbers, self._running = itertools.count(), 0
         self._error: BaseException | None = None
-        settings = {name: getattr(jax.config, f"jax_{name}") for name in INHERITED}
+        settings = of_this_thread()
         self._threads = [
             threading.Thread(target=self._work, args=(settings,), name=f"jaxopt-lab-{i}", daemon=True)
             for i in range(count)
@@ -67,8 +65,7 @@ class Workers:
             return self._changed.wait_for(over, timeout)
 
     def _work(self, settings: dict[str, Any]) -> None:
-        for name, value in settings.items():
-            getattr(jax, name)(value).__enter__()
+        enter(settings)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self.cancelled.is_set() or not self._running)

@@ -18,6 +18,7 @@ from jaxopt_lab.optimizers.cocob import cocob as cocob
 from jaxopt_lab.optimizers.dadapt_adamw import dadapt_adamw as dadapt_adamw
 from jaxopt_lab.optimizers.dog import dog as dog
 from jaxopt_lab.optimizers.dowg import dowg as dowg
+from jaxopt_lab.optimizers.extras import filled as filled
 from jaxopt_lab.optimizers.flat import Flat as Flat
 from jaxopt_lab.optimizers.flat import flat as flat
 from jaxopt_lab.optimizers.fromage import fromage as fromage

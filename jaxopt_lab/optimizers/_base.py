@@ -1,25 +1,24 @@
 """What the methods share: dtypes kept, schedules read, 1 - b^t without cancellation, priors declared."""
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
+from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS, Filled, has_holes
+from jaxopt_lab.types import ExtraArgsOptimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
 F = TypeVar("F", bound=OptimizerFactory)
 
 PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
 """By factory, where each tunable hyperparameter is worth searching; see `searched`."""
 
-EXTRAS = {
-    "value": "the loss at params",
-    "value_fn": "the loss as a function of the parameters",
-    "key": "a random key of this step",
-}
-"""What a method may need beside the gradient. The training loop passes all of it."""
+PRNG = "threefry2x32"
+"""The implementation of the keys that methods make, whatever JAX's default is where they run."""
 
 
 def searched(**priors: Prior) -> Callable[[F], F]:
@@ -27,36 +26,77 @@ def searched(**priors: Prior) -> Callable[[F], F]:
 
     def declare(factory: F) -> F:
         PRIORS[factory] = priors
+        cast(Any, factory).__signature__ = _structural_apart(inspect.signature(factory))
         return factory
 
     return declare
 
 
-def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> Optimizer:
+class Structural(np.int64):
+    """A structural whole number among a factory's defaults.
+
+    `optax.inject_hyperparams` makes a traced array of every default that is an `int`, which could not be a shape. A
+    scalar of NumPy's it hands on as it is.
+    """
+
+    def __repr__(self) -> str:
+        return str(int(self))
+
+
+def _structural_apart(signature: inspect.Signature) -> inspect.Signature:
+    of = lambda p: Structural(p.default) if p.kind is p.KEYWORD_ONLY and type(p.default) is int else p.default
+    return signature.replace(parameters=[p.replace(default=of(p)) for p in signature.parameters.values()])
+
+
+def static_count(name: str, value: Any, least: int = 1) -> int:
+    """The structural whole number `name`. Raises ValueError where it is traced, no whole number, or too small."""
+    try:
+        count = operator.index(value)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError):
+        raise ValueError(
+            f"{name} decides about shapes or a program's length, so it cannot be traced: give a Python int, and where "
+            f"optax.inject_hyperparams makes an array of it, tell that static_args=[{name!r}]."
+        ) from None
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}.") from None
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, got {name}={count}.")
+    return count
+
+
+def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> ExtraArgsOptimizer:
     """Pair `init` with an `update` that computes in float32 at the least and gives back the dtypes it was given.
 
     A hyperparameter is never rounded to the parameters' dtype (b2 = 0.999 in bfloat16 is 1), and a traced
     hyperparameter of a wider dtype never widens updates or state.
 
-    Of `EXTRAS`, those that `update` names after a bare `*` are passed on, and asked for where they are missing.
+    Any extra argument is accepted, as Optax's methods do. Those that `update` names after a bare `*` are passed on;
+    those without a default are asked for where they are missing. An `update` that ends in `**extra` gets all others.
     """
     parameters = inspect.signature(update).parameters.values()
-    wanted = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    named = {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
+    hands_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def update_in_dtype(grads, state, params=None, **extra):
-        for name in wanted:
-            if extra.get(name) is None:
+        extra = {ALIASES.get(name, name): value for name, value in extra.items() if value is not None}
+        for name, needed in named.items():
+            if needed and name not in extra:
                 raise ValueError(
                     f"This optimizer needs {EXTRAS[name]}: call update(grads, state, params, {name}=...). Within "
                     "optax.chain, pass it to the chain's update."
                 )
-        chosen = {name: _widen(extra[name]) if name == "value" else extra[name] for name in wanted}
+        if "value_fn" in named and not isinstance(extra.get("value_fn"), Filled) and has_holes(params):
+            raise ValueError(
+                "This optimizer evaluates the loss, and within optax.partition or optax.masked it sees some of the "
+                "parameters only: call update(grads, state, params, value_fn=jl.filled(loss, params))."
+            )
+        chosen = {name: value for name, value in extra.items() if hands_on or name in named}
+        if "value" in chosen:
+            chosen["value"] = _widen(chosen["value"])
         updates, new_state = update(_widen(grads), _widen(state), _widen(params), **chosen)
         return _cast_like(updates, grads), _cast_like(new_state, state)
 
-    if wanted:
-        return ExtraArgsOptimizer(init, cast(Any, update_in_dtype))
-    return Optimizer(init, cast(Any, lambda grads, state, params=None: update_in_dtype(grads, state, params)))
+    return ExtraArgsOptimizer(init, cast(Any, update_in_dtype))
 
 
 def needs_params(params: Params | None, name: str, why: str) -> None:
@@ -81,6 +121,17 @@ def next_step(t: Any) -> Any:
     Nor does XLA on a CPU fuse it into all that asks for it, as it would `t + 1`, and copy t for them.
     """
     return None if t is None else jnp.maximum(t, t + 1)
+
+
+def first_key(seed: Any) -> jax.Array:
+    """A random key of a method's own, as numbers, so that a state stays a tree of arrays that any file can hold."""
+    return jax.random.key_data(jax.random.key(seed, impl=PRNG))
+
+
+def next_key(own: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What follows `own`, and a key to draw with, split as Optax's methods split theirs."""
+    following, used = jax.random.split(jax.random.wrap_key_data(own, impl=PRNG))
+    return jax.random.key_data(following), used
 
 
 def value_at(value: ScalarOrSchedule, t: Any) -> Any:

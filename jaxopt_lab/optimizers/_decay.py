@@ -13,9 +13,14 @@ Mask = Any | Callable[[Params], Any] | None
 """Which parameters decay: a tree of bools with their structure (or a prefix), or a function to one; None: all."""
 
 
+def is_off(decay: Any) -> bool:
+    """Whether it is the number 0, not an array or schedule that may be 0."""
+    return isinstance(decay, int | float) and decay == 0
+
+
 def decayed(ascent: Params, params: Params, decay: Any, mask: Mask = None, rate: Any = 1) -> Params:
     """Ascent + rate * decay * w, where `mask` says so."""
-    if isinstance(decay, int | float) and decay == 0:
+    if is_off(decay):
         return ascent  # many methods' default, which XLA must not drop (0 times infinity): it would cost a pass over w
     if mask is not None:
         needs_leaves(params, "A mask of weight decay")

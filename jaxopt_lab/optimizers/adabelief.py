@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    one_minus_power,
+    optimizer,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._decay import Mask, decayed, is_off
 from jaxopt_lab.optimizers.nadam import corrected
 from jaxopt_lab.optimizers.radam import rectifier
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -23,6 +32,7 @@ class AdaBeliefState(NamedTuple):
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
     eps_root=Prior(1e-16, 1e-8, "log", "the authors' range, https://github.com/juntang-zhuang/Adabelief-Optimizer"),
+    weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),
 )
 def adabelief(
     learning_rate: ScalarOrSchedule,
@@ -30,9 +40,11 @@ def adabelief(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-16,
     eps_root: Scalar = 1e-16,
+    weight_decay: ScalarOrSchedule = 0.0,
     *,
     nesterov: bool = False,
     rectify: bool = False,
+    mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
     """AdaBelief (Zhuang et al. 2020, Algorithm 2, https://arxiv.org/abs/2010.07468).
@@ -47,18 +59,26 @@ def adabelief(
         w <- w - learning_rate * r_t * m / (1 - b1^t) / (sqrt(s) + eps) * sqrt(1 - b2^t)     rho_t >= 5
         w <- w - learning_rate * m / (1 - b1^t)                                              until then
 
+    Weight decay is decoupled, as the authors' default is: learning_rate * weight_decay * w more is taken off.
+
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         b1: Decay of the mean of g, in (0, 1): at 0, g is never away from its mean.
         b2: Decay of the mean of (g - m)^2, in [0, 1).
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added to s in every step, > 0, in units of g^2.
+        weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         nesterov: Whether the mean of g is NAdam's, a step ahead.
         rectify: Whether the step is rectified as RAdam's.
+        mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
+            function from the parameters to one; None decays all.
         moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
+
+    Raises:
+        ValueError: `update` was called without the parameters, and there is weight decay.
 
     """
 
@@ -67,8 +87,10 @@ def adabelief(
         return AdaBeliefState(jnp.zeros([], jnp.int32), zeros(), zeros())
 
     def update(grads, state, params=None):
+        if not is_off(weight_decay):
+            needs_params(params, "adabelief", "decays")
         t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
+        rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         # Last a sum of two arrays, which XLA makes once; with eps_root last, again for the step, from a copy.
         s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * (g - m) ** 2, state.s, grads, m)
@@ -83,6 +105,7 @@ def adabelief(
                 factor = 1 / (jnp.sqrt(s_scale * s) + eps)
             return -rate * scale * (mean * factor)
 
-        return jax.tree.map(step, mean, s), AdaBeliefState(t, m, s)
+        updates = decayed(jax.tree.map(step, mean, s), params, decay, mask, rate=-rate)
+        return updates, AdaBeliefState(t, m, s)
 
     return optimizer(init, update)

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    optimizer,
+    searched,
+    static_count,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -73,14 +81,15 @@ def adafactor(
         The (init, update) pair.
 
     Raises:
-        ValueError: `update` was called without the parameters.
+        ValueError: `min_dim_size_to_factor` is under 1, or `update` was called without the parameters.
 
     """
+    least = static_count("min_dim_size_to_factor", min_dim_size_to_factor)
 
     def axes(w):
         """The second longest axis and the longest, where v is factored, else none."""
         by_size = sorted(range(w.ndim), key=lambda axis: w.shape[axis])[-2:]
-        return by_size if factored and len(by_size) == 2 and w.shape[by_size[0]] >= min_dim_size_to_factor else []
+        return by_size if factored and len(by_size) == 2 and w.shape[by_size[0]] >= least else []
 
     def means(square):
         return tuple(jnp.mean(square, axis, keepdims=True) for axis in reversed(axes(square))) or square

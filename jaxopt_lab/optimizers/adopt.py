@@ -39,7 +39,7 @@ def adopt(
     *,
     nesterov: bool = False,
     use_clipping: bool = True,
-    clip_value_fn: Callable[[Array], Array] = fourth_root,
+    clip_value_fn: Callable[[Array], Array] | None = None,
     mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
@@ -61,7 +61,7 @@ def adopt(
             schedule; None never asks for the parameters. (Optax has none.)
         nesterov: Whether the step looks one decay ahead.
         use_clipping: Whether n is clipped; without, it is the first version of the paper.
-        clip_value_fn: Steps taken so far -> largest n.
+        clip_value_fn: Steps taken so far -> largest n; None: their fourth root.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
         moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
@@ -83,7 +83,7 @@ def adopt(
         def scaled(g, v):
             n = g / jnp.maximum(jnp.sqrt(v), eps)
             if use_clipping:
-                bound = clip_value_fn(state.t)
+                bound = (clip_value_fn or fourth_root)(state.t)
                 n = jnp.clip(n, -bound, bound)
             return jnp.where(first, 0, n)  # v knows nothing yet
 

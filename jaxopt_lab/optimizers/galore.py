@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, static_count, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -31,7 +32,7 @@ def galore(
     weight_decay: ScalarOrSchedule = 0.0,
     *,
     rank: int = 128,
-    base: OptimizerFactory = adam,
+    base: OptimizerFactory | None = None,
     project_longer: bool = False,
     mask: Mask = None,
 ) -> Optimizer:
@@ -52,8 +53,9 @@ def galore(
         scale: Share of the projected step, > 0, of matrices alone.
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         rank: How many directions are kept, at most the shorter side.
-        base: The factory of the other optimizer, called with a learning rate alone; one that does not ask for the
-            parameters. Of another's hyperparameters, `functools.partial`.
+        base: The factory of the other optimizer, called with a learning rate alone; None: `adam`. One that does not ask
+            for the parameters or the loss as a function of them; of the other extra arguments it gets those it accepts.
+            Of another's hyperparameters, `functools.partial`.
         project_longer: Whether a matrix's longer side is projected instead of its shorter.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
@@ -65,9 +67,8 @@ def galore(
         ValueError: rank < 1, or `update` was called without the parameters.
 
     """
-    if rank < 1:
-        raise ValueError(f"GaLore keeps at least one direction, got rank={rank}: give a whole number, 1 or more.")
-    ascent = base(-1.0)
+    rank = static_count("rank", rank)
+    ascent = (adam if base is None else base)(-1.0)
 
     def is_left(g):
         rows, columns = g.shape
@@ -85,7 +86,7 @@ def galore(
         p = jax.tree.map(columns, params)
         return GaLoreState(jnp.zeros([], jnp.int32), p, ascent.init(jax.tree.map(projected, params, p)))
 
-    def update(grads, state, params=None):
+    def update(grads, state, params=None, **extra):
         needs_params(params, "galore", "decays")
 
         def renewed(p):
@@ -101,7 +102,9 @@ def galore(
             return a if p is None else scale * (p @ a if is_left(g) else a @ p.T)
 
         p = jax.lax.cond(state.t % update_proj_gap == 0, renewed, lambda p: p, state.p)
-        a, base_state = ascent.update(jax.tree.map(projected, grads, p), state.base)
+        below = jax.tree.map(projected, grads, p)
+        extra = accepted(ascent.update, {n: x for n, x in extra.items() if n not in ("grad", "value_fn")})
+        a, base_state = ascent.update(below, state.base, **extra)
         a = decayed(jax.tree.map(lifted, grads, p, a), params, value_at(weight_decay, state.t), mask)
         rate = value_at(learning_rate, state.t)
         return jax.tree.map(lambda a: -rate * a, a), GaLoreState(next_step(state.t), p, base_state)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, static_count, value_at, zeros_like
 from jaxopt_lab.optimizers._linesearch import backtracking, wolfe
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
@@ -58,14 +58,13 @@ def lbfgs(
         ValueError: memory_size < 1, an unknown line search, or `update` was called without what it needs.
 
     """
-    if memory_size < 1:
-        raise ValueError(f"L-BFGS remembers at least one step, got memory_size={memory_size}: give 1 or more.")
+    memory_size = static_count("memory_size", memory_size)
     if linesearch is not None and linesearch not in SEARCHES:
         raise ValueError(f"Unknown linesearch {linesearch!r}: give one of {sorted(SEARCHES)} or None.")
 
     def init(params: Params) -> LBFGSState:
         rows = jax.tree.map(lambda w: jnp.zeros((memory_size, *w.shape), w.dtype), params)
-        rho = jnp.zeros(memory_size, jnp.result_type(*jax.tree.leaves(params)))
+        rho = jnp.zeros(memory_size, jnp.result_type(*jax.tree.leaves(params) or [float]))
         return LBFGSState(jnp.zeros([], jnp.int32), zeros_like(params), zeros_like(params), rows, rows, rho)
 
     def update(grads, state, params=None):

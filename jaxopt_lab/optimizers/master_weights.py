@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.optimizers._base import needs_params
+from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer, Params
 
 
@@ -43,7 +44,7 @@ def master_weights(optimizer: Optimizer, *, dtype: Any = "float32") -> Optimizer
 
     def update(grads, state, params=None, **extra):
         needs_params(params, "master_weights", "rounds to")
-        extra = extra if isinstance(optimizer, ExtraArgsOptimizer) else {}
+        extra = accepted(optimizer.update, extra)
         updates, inner = optimizer.update(widen(grads), state.inner, state.master, **extra)
         master = jax.tree.map(jnp.add, state.master, updates)
         return jax.tree.map(lambda m, w: m - w, master, widen(params)), MasterWeightsState(master, inner)

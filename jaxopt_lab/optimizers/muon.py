@@ -1,5 +1,6 @@
 """Muon: momentum whose matrices are replaced by their nearest orthogonal ones; Adam for all else."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +14,18 @@ from jaxopt_lab.optimizers._base import (
     one_minus_power,
     optimizer,
     searched,
+    static_count,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
+
+SEE = "see its argument `matrices`."
+
+Layout = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Axes of a parameter: those over which it is a stack of matrices, those of their inputs, those of their outputs."""
 
 
 class MuonState(NamedTuple):
@@ -51,7 +58,7 @@ def muon(
     adam_nesterov: bool | None = None,
     bias_correction: bool = True,
     adaptive: bool = False,
-    matrices: Mask = None,
+    matrices: Any = None,
     weight_decay_mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
@@ -85,9 +92,13 @@ def muon(
         adam_nesterov: The same of Adam; None: as `nesterov`.
         bias_correction: Whether means are divided by 1 - beta^t (of Adam they always are).
         adaptive: Whether o is multiplied by its inner product with u, so that the step shrinks with g
-            (Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325).
-        matrices: Which parameters are orthogonalised: a tree of bools (or a prefix), or a function from the
-            parameters to one; None: those with two axes. Of more axes, all but the last are taken as one.
+            (Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325). Each matrix of a stack has its own, while
+            Optax takes one of the whole stack.
+        matrices: Which parameters are orthogonalised, and how they are matrices: a tree (or a prefix), or a function
+            from the parameters to one. At a leaf, False or None leaves it to Adam; True takes the last axis as outputs
+            and all others as inputs; `optax.contrib.MuonDimensionNumbers(reduction_axis, output_axis)` says which axes
+            are inputs and outputs, and over the remaining ones it is a stack of matrices, each orthogonalised by
+            itself: (1, 2) for the (layers, inputs, outputs) of a scanned network. None: True where there are two axes.
         weight_decay_mask: Which parameters decay, likewise; None: all.
         moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
 
@@ -95,9 +106,11 @@ def muon(
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
 
     Raises:
-        ValueError: `update` was called without the parameters, or one of `matrices` has fewer than two axes.
+        ValueError: `update` was called without the parameters, or one of `matrices` has fewer than two axes, or has not
+            the axes that it was said to have.
 
     """
+    ns_steps = static_count("ns_steps", ns_steps)
     triples = ns_coeffs if isinstance(ns_coeffs[0], Sequence) else (ns_coeffs,) * ns_steps
     adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     adam_nesterov = nesterov if adam_nesterov is None else adam_nesterov
@@ -105,69 +118,104 @@ def muon(
     def init(params: Params) -> MuonState:
         needs_leaves(params, "muon")
         m = zeros_like(params, moment_dtype)
-        if not all(jax.tree.leaves(jax.tree.map(lambda w, yes: w.ndim > 1 or not yes, m, _which(matrices, params)))):
-            raise ValueError("muon was told to orthogonalise a parameter of fewer than two axes: see `matrices`.")
-        v = jax.tree.map(lambda m, is_matrix: None if is_matrix else m, m, _which(matrices, params))
+        v = jax.tree.map(lambda m, layout: None if layout else m, m, _layouts(matrices, params))
         return MuonState(jnp.zeros([], jnp.int32), m, v)
 
     def update(grads, state, params=None):
         needs_params(params, "muon", "decays")
         t = next_step(state.t)
-        is_matrix, decays = (
-            _which(matrices, params),
-            _which(True if weight_decay_mask is None else weight_decay_mask, params),
-        )
+        layouts, decays = _layouts(matrices, params), _decays(weight_decay_mask, params)
         v_scale = 1 / one_minus_power(adam_b2, t)
         rate, adam_now = value_at(learning_rate, state.t), value_at(adam_rate, state.t)
         decay, adam_decay = value_at(weight_decay, state.t), value_at(adam_weight_decay, state.t)
 
-        def mean(m, g, is_matrix):
-            b = beta if is_matrix else adam_b1
+        def mean(m, g, layout):
+            b = beta if layout else adam_b1
             return b * m + (1 - b) * g
 
-        def direction(m, g, is_matrix):
-            b, ahead = (beta, nesterov) if is_matrix else (adam_b1, adam_nesterov)
-            scale = lambda t: 1 / one_minus_power(b, t) if bias_correction or not is_matrix else 1
+        def direction(m, g, layout):
+            b, ahead = (beta, nesterov) if layout else (adam_b1, adam_nesterov)
+            scale = lambda t: 1 / one_minus_power(b, t) if bias_correction or not layout else 1
             return b * (scale(t + 1) * m) + (1 - b) * (scale(t) * g) if ahead else scale(t) * m
 
-        def step(is_matrix, u, v, w, decays):
-            if is_matrix:
-                a = ascent(u)
+        def step(u, layout, v, w, decays):
+            if layout:
+                a = ascent(u, layout)
                 return -rate * (a + decay * w if decays else a)
             a = u / (jnp.sqrt(v_scale * v + adam_eps_root) + eps)
             return -adam_now * (a + adam_decay * w if decays else a)
 
-        def ascent(u):
-            flat = u.reshape(-1, u.shape[-1])
-            inputs, outputs = flat.shape
-            o = orthogonalized(flat, triples, eps)
-            factor = max(1, outputs / inputs) ** 0.5
+        def ascent(u, layout):
+            x = as_matrices(u, layout)
+            inputs, outputs = x.shape[-2:]
+            o = orthogonalized(x, triples, eps)
+            factor = max(1, outputs / max(1, inputs)) ** 0.5
             if consistent_rms is not None:
                 factor = consistent_rms * max(inputs, outputs) ** 0.5
-            return (factor * (jnp.sum(flat * o) * o if adaptive else o)).reshape(u.shape)
+            if adaptive:
+                o = jnp.sum(x * o, (-2, -1), keepdims=True) * o
+            return as_tensor(factor * o, u.shape, layout)
 
-        m = jax.tree.map(mean, state.m, grads, is_matrix)
+        m = jax.tree.map(mean, state.m, grads, layouts)
         second_moment = lambda g, v: None if v is None else adam_b2 * v + (1 - adam_b2) * g**2
         v = jax.tree.map(second_moment, grads, state.v)
-        u = jax.tree.map(direction, m, grads, is_matrix)
-        return jax.tree.map(step, is_matrix, u, v, params, decays), MuonState(t, m, v)
+        u = jax.tree.map(direction, m, grads, layouts)
+        return jax.tree.map(step, u, layouts, v, params, decays), MuonState(t, m, v)
 
     return optimizer(init, update)
 
 
+def as_matrices(u: Array, layout: Layout) -> Array:
+    """The matrix, or stack of matrices, that u is by its layout: inputs and outputs its last two axes."""
+    stack, inputs, outputs = layout
+    u = u.transpose(stack + inputs + outputs)
+    rows = math.prod(u.shape[len(stack) : len(stack) + len(inputs)])
+    return u.reshape(*u.shape[: len(stack)], rows, math.prod(u.shape[len(stack) + len(inputs) :]))
+
+
+def as_tensor(x: Array, shape: tuple[int, ...], layout: Layout) -> Array:
+    """What `as_matrices` made x of, which had this shape."""
+    stack, inputs, outputs = layout
+    axes = stack + inputs + outputs
+    back = sorted(range(len(axes)), key=axes.__getitem__)
+    return x.reshape(tuple(shape[axis] for axis in axes)).transpose(back)
+
+
 def orthogonalized(u: Array, triples: Sequence[Sequence[float]], eps: Scalar) -> Array:
-    """The matrix u with its singular values brought near 1, by one odd quintic for each (a, b, c)."""
-    x = u.T if u.shape[0] > u.shape[1] else u  # the smaller of X X' and X' X
-    x = x / (jnp.sqrt(jnp.sum(x**2)) + eps)
+    """The matrix u, or each of a stack, with its singular values brought near 1, by one odd quintic for each triple."""
+    x = u.mT if u.shape[-2] > u.shape[-1] else u  # the smaller of X X' and X' X
+    x = x / (jnp.sqrt(jnp.sum(x**2, (-2, -1), keepdims=True)) + eps)
     for a, b, c in triples:
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if u.shape[0] > u.shape[1] else x
+    return x.mT if u.shape[-2] > u.shape[-1] else x
 
 
-def _which(mask: Mask, params: Params) -> Params:
-    """A bool for every parameter."""
-    chosen = mask(params) if callable(mask) else mask
-    if chosen is None:
-        return jax.tree.map(lambda w: w.ndim == 2, params)
-    return jax.tree.broadcast(chosen, params)
+def _layouts(matrices: Any, params: Params) -> Params:
+    """Of every parameter its layout, or None where Adam steps."""
+    said = matrices(params) if callable(matrices) else matrices
+    if said is None:
+        said = jax.tree.map(lambda w: w.ndim == 2, params)
+    is_leaf = lambda x: x is None or hasattr(x, "reduction_axis")
+    return jax.tree.map(_layout, params, jax.tree.broadcast(said, params, is_leaf))
+
+
+def _layout(w: Array, said: Any) -> Layout | None:
+    numbered = hasattr(said, "reduction_axis")
+    if not numbered and not said:
+        return None
+    if w.ndim < 2:
+        raise ValueError(f"muon was told to orthogonalise a parameter of shape {w.shape}, fewer than two axes: {SEE}")
+    if not numbered:
+        return (), tuple(range(w.ndim - 1)), (w.ndim - 1,)
+    given = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in (said.reduction_axis, said.output_axis)]
+    if not all(-w.ndim <= axis < w.ndim for axes in given for axis in axes):
+        raise ValueError(f"{said} names axes that a parameter of shape {w.shape} has not: {SEE}")
+    inputs, outputs = (tuple(axis % w.ndim for axis in axes) for axes in given)
+    if not inputs or not outputs or len({*inputs, *outputs}) < len(inputs + outputs):
+        raise ValueError(f"{said} must give a parameter of shape {w.shape} inputs and outputs, each axis once: {SEE}")
+    return tuple(axis for axis in range(w.ndim) if axis not in inputs + outputs), inputs, outputs
+
+
+def _decays(mask: Mask, params: Params) -> Params:
+    return jax.tree.broadcast(True if mask is None else mask(params) if callable(mask) else mask, params)

@@ -12,6 +12,7 @@ from jaxopt_lab.optimizers._base import (
     one_minus_power,
     optimizer,
     searched,
+    static_count,
     value_at,
     zeros_like,
 )
@@ -96,8 +97,7 @@ def prodigy(
         ValueError: `slice_p` is under 1, or `update` was called without the parameters.
 
     """
-    if slice_p < 1:
-        raise ValueError(f"slice_p must be at least 1, which looks at every element, got {slice_p}.")
+    slice_p = static_count("slice_p", slice_p)
     beta3 = b2**0.5 if beta3 is None else beta3
     sliced = lambda tree: jax.tree.map(lambda x: x.ravel()[::slice_p] if slice_p > 1 else x, tree)
 

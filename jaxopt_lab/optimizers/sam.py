@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer, searched
 from jaxopt_lab.optimizers._sums import inner
+from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.optimizers.momentum import momentum
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -20,7 +21,7 @@ class SAMState(NamedTuple):
     rho=Prior(0.01, 0.5, "log", "Foret et al. 2021, Section 3.1, https://arxiv.org/abs/2010.01412"),
 )
 def sam(
-    learning_rate: ScalarOrSchedule, rho: Scalar = 0.05, *, base: OptimizerFactory = momentum, adaptive: bool = False
+    learning_rate: ScalarOrSchedule, rho: Scalar = 0.05, *, base: OptimizerFactory | None = None, adaptive: bool = False
 ) -> Optimizer:
     """Sharpness-aware minimisation (Foret et al. 2021, Algorithm 1, https://arxiv.org/abs/2010.01412).
 
@@ -33,8 +34,9 @@ def sam(
     Args:
         learning_rate: Given to `base`; scalar, traced or a schedule `step -> value`.
         rho: How far away the second gradient is taken, >= 0, in units of w (adaptive: as a share of w).
-        base: The factory of the other optimizer, called with the learning rate alone; by default heavy ball with
-            0.9. Of another's hyperparameters, `functools.partial`.
+        base: The factory of the other optimizer, called with the learning rate alone; None: `momentum`, heavy ball with
+            0.9. Of another's hyperparameters, `functools.partial`. Of the extra arguments it gets those it accepts,
+            `value` and `grad` of where the second gradient is taken.
         adaptive: Whether the neighbourhood is scaled by |w|, element by element.
 
     Returns:
@@ -44,19 +46,20 @@ def sam(
         ValueError: `update` was called without the parameters or without `value_fn`.
 
     """
-    descent = base(learning_rate)
+    descent = (momentum if base is None else base)(learning_rate)
 
     def init(params: Params) -> SAMState:
         return SAMState(descent.init(params))
 
-    def update(grads, state, params=None, *, value_fn):
+    def update(grads, state, params=None, *, value_fn, **extra):
         needs_params(params, "sam", "looks around")
         scaled = jax.tree.map(lambda g, w: jnp.abs(w) * g, grads, params) if adaptive else grads
         norm = jnp.sqrt(inner(scaled, scaled))
         size = rho / jnp.where(norm > 0, norm, 1)
         away = lambda w, x: (w + size * (jnp.abs(w) * x if adaptive else x)).astype(w.dtype)
-        sharp = jax.grad(value_fn)(jax.tree.map(away, params, scaled))
-        updates, new = descent.update(sharp, state.base, params)
+        value, sharp = jax.value_and_grad(value_fn)(jax.tree.map(away, params, scaled))
+        extra = accepted(descent.update, extra | {"value": value, "grad": sharp, "value_fn": value_fn})
+        updates, new = descent.update(sharp, state.base, params, **extra)
         return updates, SAMState(new)
 
     return optimizer(init, update)

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, UInt
 
 from jaxopt_lab.optimizers._base import (
+    first_key,
     needs_params,
+    next_key,
     next_step,
     one_minus_power,
     optimizer,
@@ -24,6 +26,7 @@ class SophiaState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     m: Params  # running mean of g
     h: Params  # running mean of the estimated diagonals
+    key: UInt[Array, " words"]  # of the next estimate that is given none
 
 
 def hutchinson(value_fn: Callable[[Params], Array], params: Params, grads: Params, key: Key) -> Params:
@@ -55,8 +58,9 @@ def sophia(
     *,
     bias_correction: bool = True,
     estimate_first: bool = False,
-    hessian_diagonal_fn: Callable[..., Params] = hutchinson,
+    hessian_diagonal_fn: Callable[..., Params] | None = None,
     weight_decay_mask: Mask = None,
+    seed: int = 0,
     moment_dtype: Any = None,
 ) -> Optimizer:
     """Sophia (Liu et al. 2023, Algorithm 3, https://arxiv.org/abs/2305.14342).
@@ -80,30 +84,34 @@ def sophia(
             made every step, and mostly thrown away.
         bias_correction: Whether m is divided by 1 - b1^t.
         estimate_first: Whether h is renewed before the step instead of after it.
-        hessian_diagonal_fn: The estimate: (value_fn, params, grads, key) -> a tree as the parameters; Hutchinson's
-            by default. The paper's Gauss-Newton-Bartlett needs labels drawn from the model, so a function of one's own.
+        hessian_diagonal_fn: The estimate: (value_fn, params, grads, key) -> a tree as the parameters; None:
+            Hutchinson's. The paper's Gauss-Newton-Bartlett needs labels drawn from the model, so your own function.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
+        seed: Of the key in the state, used where `update` is given none.
         moment_dtype: Of `m` and `h`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
 
     Returns:
-        The (init, update) pair; `m` and `h` have the shapes of the parameters; `update` needs `value_fn` and `key`.
+        The (init, update) pair; `m` and `h` have the shapes of the parameters; `update` needs `value_fn` (Optax's
+        `obj_fn`) and takes `key`, a random key of this step.
 
     Raises:
-        ValueError: `update` was called without the parameters, `value_fn` or `key`.
+        ValueError: `update` was called without the parameters or `value_fn`.
 
     """
 
     def init(params: Params) -> SophiaState:
-        return SophiaState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype))
+        m, h = zeros_like(params, moment_dtype), zeros_like(params, moment_dtype)
+        return SophiaState(jnp.zeros([], jnp.int32), m, h, first_key(seed))
 
-    def update(grads, state, params=None, *, value_fn, key):
+    def update(grads, state, params=None, *, value_fn, key=None):
         needs_params(params, "sophia", "takes curvature at")
         t = next_step(state.t)
 
-        def renewed(h):
-            estimate = hessian_diagonal_fn(value_fn, params, grads, key)
-            return jax.tree.map(lambda h, new: (b2 * h + (1 - b2) * new).astype(h.dtype), h, estimate)
+        def renewed(h, own):
+            own, used = next_key(own) if key is None else (own, key)
+            estimate = (hessian_diagonal_fn or hutchinson)(value_fn, params, grads, used)
+            return jax.tree.map(lambda h, new: (b2 * h + (1 - b2) * new).astype(h.dtype), h, estimate), own
 
         def ascent(m, h):
             a = m_scale * m / jnp.maximum(gamma * h, eps)
@@ -111,7 +119,8 @@ def sophia(
 
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         m_scale = 1 / one_minus_power(b1, t) if bias_correction else 1
-        h = jax.lax.cond(state.t % update_interval == 0, renewed, lambda h: h, state.h)
+        due = state.t % update_interval == 0
+        h, own = jax.lax.cond(due, renewed, lambda h, own: (h, own), state.h, state.key)
         a = decayed(
             jax.tree.map(ascent, m, h if estimate_first else state.h),
             params,
@@ -119,6 +128,6 @@ def sophia(
             weight_decay_mask,
         )
         rate = value_at(learning_rate, state.t)
-        return jax.tree.map(lambda a: -rate * a, a), SophiaState(t, m, h)
+        return jax.tree.map(lambda a: -rate * a, a), SophiaState(t, m, h, own)
 
     return optimizer(init, update)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxopt_lab.labels import distinct, narrowed
 from jaxopt_lab.statistics import greater_is_better, score
 from jaxopt_lab.statistics.score import median_score
 
@@ -32,24 +33,31 @@ def spread(values: np.ndarray) -> Spread:
     return Spread(low, np.median(values, axis=1), high)
 
 
-def best_rows(dataset: "xr.Dataset", metric: str, names: list[str]) -> np.ndarray:
+def best_rows(dataset: "xr.Dataset", metric: str, names: list[str], among: np.ndarray) -> np.ndarray:
     """For each combination of values of `names` that occurs, the position of the configuration with the best median.
 
     Among those that a stop rule ended, it is the one that came furthest, and then the best where it was stopped.
+
+    Args:
+        dataset: Of a sweep.
+        metric: What to choose by.
+        names: Of hyperparameters.
+        among: Positions along `config`: which configurations to choose from.
 
     Returns:
         Positions along `config`, sorted by the values of the first name, then the second.
 
     """
-    sign = -1 if greater_is_better(metric) else 1
-    median, there = (sign * m for m in (median_score(dataset, metric), np.median(last(dataset, metric).values, axis=1)))
-    came = np.median(dataset["steps_taken"].values, axis=1)
-    columns = [np.unique(dataset[name].values, return_inverse=True)[1] for name in names]
+    sign = -1 if greater_is_better(dataset, metric) else 1
+    scores = median_score(dataset, metric), np.median(last(dataset, metric).values, axis=1)
+    median, there = (sign * values[among] for values in scores)
+    came = np.median(dataset["steps_taken"].values, axis=1)[among]
+    columns = [distinct(narrowed(dataset[name].values[among]))[1] for name in names]
     order = np.lexsort((there, -came, median, *reversed(columns)))
     keys = np.stack(columns)[:, order]
     first = np.ones(len(order), bool)
     first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
-    return order[first]
+    return among[order[first]]
 
 
 def last(dataset: "xr.Dataset", metric: str) -> Last:

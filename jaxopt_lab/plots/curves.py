@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.lines import Line2D
 
+from jaxopt_lab.direction import MAX
+from jaxopt_lab.labels import present
 from jaxopt_lab.plots import style
 from jaxopt_lab.plots.choice import spread
 from jaxopt_lab.plots.scale import finish, scale
-from jaxopt_lab.statistics import greater_is_better
+from jaxopt_lab.statistics import best, direction
 from jaxopt_lab.statistics.score import hyperparameters, metrics
 from jaxopt_lab.validation import check_count, check_known
 
@@ -28,8 +30,8 @@ def curves(results: "Results", metric: str, configs: Iterable[int] | None, ax: "
     Args:
         results: Of a sweep.
         metric: Any loss or metric of the dataset.
-        configs: Numbers of configurations; by default each optimizer's best by validation loss, else by training loss
-            (not by `metric`: choosing by what is shown would flatter test data).
+        configs: Numbers of configurations; by default each optimizer's best by the task's main metric (not by `metric`:
+            choosing by what is shown would flatter test data).
         ax: Axes to draw into; None makes a figure.
 
     Raises:
@@ -40,7 +42,9 @@ def curves(results: "Results", metric: str, configs: Iterable[int] | None, ax: "
     dataset = results.dataset
     check_known("metric", metric, metrics(dataset))
     names = style.optimizers(dataset)
-    configs = [results.best(optimizer=name).config for name in names] if configs is None else _checked(dataset, configs)
+    configs = (
+        [best(dataset, optimizer=name).config for name in names] if configs is None else _checked(dataset, configs)
+    )
     ax = style.axes(ax)
 
     chosen = dataset.sel(config=configs)
@@ -91,7 +95,7 @@ def _checked(dataset: "xr.Dataset", configs: Iterable[int]) -> list[int]:
 def _values(chosen: "xr.Dataset", metric: str) -> np.ndarray:
     """(configs, seeds, steps), the worst from where a trial diverged on, NaN where it was interrupted or stopped."""
     values = chosen[metric].transpose("config", "seed", ...).values
-    worst = -np.inf if greater_is_better(metric) else np.inf
+    worst = {None: np.nan, MAX: -np.inf}.get(direction(chosen, metric), np.inf)
     diverged = (chosen["status"].values == "diverged")[..., None]
     return np.where(diverged & np.isnan(values), worst, values)
 
@@ -108,9 +112,9 @@ def _minimum(results: "Results", metric: str) -> float | None:
 
 def _describe(chosen: "xr.Dataset", i: int, name: str) -> str:
     """The legend of one curve: optimizer, hyperparameters, and whether something cut it short."""
-    values = {n: v[i] for n, v in hyperparameters(chosen).items()}
-    present = [f"{style.plain(n)} {style.number(v)}" for n, v in values.items() if v == v and v != ""]
-    text = "\n".join([style.plain(name), *textwrap.wrap(", ".join(present), 26)])
+    columns = hyperparameters(chosen)
+    has = [f"{style.plain(n)} {style.by_row(v)[i]}" for n, v in columns.items() if present(v)[i]]
+    text = "\n".join([style.plain(name), *textwrap.wrap(", ".join(has), 26)])
     status, steps = chosen["status"].values[i], chosen["steps_taken"].values[i]
     for ended in ("stopped", "plateau"):
         if (status == ended).any():

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 import jax
 import numpy as np
 
+from jaxopt_lab.calling import calling
 from jaxopt_lab.plots import style
+from jaxopt_lab.statistics import best
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.validation import check_known
 
@@ -106,14 +108,21 @@ def _predictors(results: "Results", params: Any, best_only: bool) -> list[tuple[
     """Optimizer, label and parameters of each prediction to draw."""
     if params is not None:
         return [(None, "prediction", params)]
-    bests = [results.best()] if best_only else [results.best(optimizer=n) for n in style.optimizers(results.dataset)]
-    lost = {best.optimizer: "" if np.isfinite(best.value) else "\n(diverged)" for best in bests}
-    return [(b.optimizer, style.plain(b.optimizer) + lost[b.optimizer], results.params(b.config)) for b in bests]
+    dataset = results.dataset
+    bests = [best(dataset, optimizer=name) for name in ([None] if best_only else style.optimizers(dataset))]
+    predictors = []
+    for found in bests:
+        good, status = np.isfinite(found.value), dataset["status"].sel(config=found.config).values[0]
+        label = style.plain(found.optimizer) + ("" if good else f"\n({status})")
+        tree = results.params(found.config, None if good else int(dataset["seed"].values[0]))
+        predictors.append((found.optimizer, label, tree))
+    return predictors
 
 
 def _predicted(task: Task, params: Any, inputs: Any, size: int) -> np.ndarray:
     """The predictions as a flat array. Raises ValueError where they are not one for each target."""
-    predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
+    with calling(f"Task {task.name!r}: predict, with the parameters to draw,"):
+        predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
     if predicted.size != size:
         raise ValueError(
             f"predict of task {task.name!r} gave shape {predicted.shape} where {size} targets are: it must give one "

@@ -8,10 +8,12 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from jaxopt_lab.labels import distinct, narrowed, present
 from jaxopt_lab.plots import style
 from jaxopt_lab.plots.choice import best_rows, last, why_beyond
 from jaxopt_lab.plots.scale import scale
-from jaxopt_lab.statistics import default_metric, greater_is_better, score
+from jaxopt_lab.statistics import best, default_metric, greater_is_better, score
+from jaxopt_lab.statistics.best import rows_of
 from jaxopt_lab.statistics.score import hyperparameters
 from jaxopt_lab.validation import check_known
 
@@ -37,7 +39,7 @@ def heatmap(
         results: Of a sweep over a product space.
         x: A hyperparameter.
         y: Another.
-        metric: Any loss or metric of the dataset; by default validation loss, else training loss.
+        metric: Any loss or metric of the dataset; by default the task's main metric.
         optimizer: Whose; may be left out where there is one.
         ax: Axes to draw into; None makes a figure.
 
@@ -47,15 +49,17 @@ def heatmap(
             values were tried.
 
     """
-    dataset, optimizer = _of(results.dataset, optimizer)
+    dataset, optimizer = results.dataset, _named(results.dataset, optimizer)
+    own = rows_of(dataset, optimizer)
     metric = default_metric(dataset) if metric is None else metric
-    values = score(dataset, metric).values
+    values, greater = score(dataset, metric).values, greater_is_better(dataset, metric)
     for name in (x, y):
-        check_known(f"hyperparameter of {optimizer}:", name, hyperparameters(dataset))
+        has = [n for n, column in hyperparameters(dataset).items() if present(column[own]).any()]
+        check_known(f"hyperparameter of {optimizer}:", name, has)
     if x == y:
         raise ValueError(f"A heatmap needs two hyperparameters, got {x!r} twice. For one there is plot.sensitivity.")
-    rows = best_rows(dataset, metric, [y, x])
-    xs, ys = np.unique(dataset[x].values), np.unique(dataset[y].values)
+    rows = best_rows(dataset, metric, [y, x], own)
+    (xs, at_x), (ys, at_y) = (distinct(narrowed(dataset[name].values[own])) for name in (x, y))
     if len(rows) < len(xs) * len(ys):
         raise ValueError(
             f"A heatmap needs a grid, got {len(rows)} of the {len(xs) * len(ys)} pairs of {x} and {y} that {optimizer} "
@@ -65,24 +69,24 @@ def heatmap(
 
     shown = values[rows].reshape(len(ys), len(xs), -1)
     median = np.median(shown, axis=-1)
-    limits = scale(dataset, metric, median)
+    limits = scale(dataset.isel(config=own), metric, median)
     ends = sorted([limits.best, limits.worst])
     cells = ax.pcolormesh(
         np.arange(len(xs) + 1) - 0.5,
         np.arange(len(ys) + 1) - 0.5,
         np.ma.masked_invalid(median),
         norm=(LogNorm if limits.log else Normalize)(vmin=ends[0], vmax=ends[1]),
-        cmap="viridis" if greater_is_better(metric) else "viridis_r",  # bright is good
+        cmap="viridis" if greater else "viridis_r",  # bright is good
     )
     off = np.isfinite(median) & limits.beyond(median)
-    extend = "neither" if not off.any() else "min" if greater_is_better(metric) else "max"
+    extend = "neither" if not off.any() else "min" if greater else "max"
     bar = style.figure_of(ax).colorbar(cells, ax=ax, extend=extend)
-    bar.set_label(f"final {style.over_seeds(dataset, metric, spread=False)}", fontsize=9)
+    bar.set_label(style.at_the_end(dataset, metric, spread=False), fontsize=9)
     handles = _mark_lost(ax, dataset.isel(config=rows), values[rows], last(dataset, metric).early[rows], median)
 
-    best = results.best(metric, optimizer)
-    if np.isfinite(best.value):
-        at = (np.flatnonzero(v == best.hyperparameters[n])[0] for n, v in ((x, xs), (y, ys)))
+    found = best(dataset, metric, optimizer)
+    if np.isfinite(found.value):
+        row = np.flatnonzero(dataset["config"].values[own] == found.config)
         star: dict[str, Any] = {
             "marker": "*",
             "markersize": 14,
@@ -91,11 +95,10 @@ def heatmap(
             "mew": 0.9,
             "linestyle": "",
         }
-        label = (
-            f"best: {style.number(best.value)} at {_short(best.hyperparameters[x])}, {_short(best.hyperparameters[y])}"
-        )
-        label += " (edge of the grid: widen it)" if {x, y} & set(best.on_edge) else ""
-        handles = [*ax.plot(*at, **star, label=label, gid="best"), *handles]
+        where = ", ".join(_short(found.hyperparameters[name]) for name in (x, y))
+        label = f"best: {style.number(found.value)} at {where}"
+        label += " (edge of the grid: widen it)" if {x, y} & set(found.on_edge) else ""
+        handles = [*ax.plot(at_x[row], at_y[row], **star, label=label, gid="best"), *handles]
     ax.set_xticks(*_ticks(xs))
     ax.set_yticks(*_ticks(ys))
     ax.set_xlabel(style.words(x))
@@ -112,16 +115,14 @@ def heatmap(
     return style.figure_of(ax)
 
 
-def _of(dataset: "xr.Dataset", optimizer: str | None) -> "tuple[xr.Dataset, str]":
-    """One optimizer's part of the dataset, with its own hyperparameters only, and its name."""
+def _named(dataset: "xr.Dataset", optimizer: str | None) -> str:
+    """The optimizer that was named, or the only one."""
     names = style.optimizers(dataset)
     if optimizer is None and len(names) > 1:
         raise ValueError(f"There are several optimizers: name one of {', '.join(names)}, as optimizer=...")
     optimizer = names[0] if optimizer is None else optimizer
     check_known("optimizer", optimizer, names)
-    own = dataset.isel(config=np.flatnonzero(dataset["optimizer"].values == optimizer))
-    lacking = [n for n, v in hyperparameters(own).items() if (v == "").all() or (v != v).all()]
-    return own.drop_vars(lacking), optimizer
+    return optimizer
 
 
 def _mark_lost(
@@ -158,8 +159,10 @@ def _ticks(values: np.ndarray) -> tuple[list[float], list[str]]:
             at = np.interp(powers, np.log10(values.astype(float)), np.arange(len(values)))
             return at.tolist(), [f"$10^{{{int(p)}}}$" for p in powers]
     at = range(0, len(values), -(-len(values) // TICKS))
-    return list(at), [_short(values[i]) for i in at]
+    named = style.names(values) if values.dtype == object else list(map(_short, values.tolist()))
+    return list(at), [named[i] for i in at]
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float | int | np.number) else style.plain(value)
+    is_number = isinstance(value, float | int) and not isinstance(value, bool)
+    return f"{value:.3g}" if is_number else style.plain(value)

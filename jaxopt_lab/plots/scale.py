@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxopt_lab.statistics import greater_is_better
+from jaxopt_lab.direction import MAX
+from jaxopt_lab.statistics import direction
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,16 +48,18 @@ def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray) -> Scale:
     """A scale for `values` of `metric`, reaching from the best at most two improvements beyond the start of training.
 
     An improvement is from the start to the best, so that for a loss that nearly vanishes this is three times its start:
-    one trial at 1e30 does not flatten all others. It is logarithmic where losses >= 0 span a factor of LOG_FROM.
+    one trial at 1e30 does not flatten all others. It is logarithmic where losses >= 0 span a factor of LOG_FROM. A
+    metric of which nothing says which way is better is shown whole.
     """
-    greater = greater_is_better(metric)
+    way = direction(dataset, metric)
+    greater = way == MAX
     sign = -1 if greater else 1
     starts = dataset[metric].values[..., 0]
     starts = sign * starts[np.isfinite(starts)]
     finite = sign * values[np.isfinite(values)]
     finite = finite if finite.size else np.median(starts, keepdims=True) if starts.size else np.zeros(1)
     best, worst = float(finite.min()), float(finite.max())
-    if starts.size and np.median(starts) > best:
+    if way and starts.size and np.median(starts) > best:
         start = float(np.median(starts))
         worst = min(worst, start + 2 * (start - best))
     positive = finite[finite > 0]

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from jaxopt_lab.labels import distinct, narrowed, present
 from jaxopt_lab.plots import style
 from jaxopt_lab.plots.choice import Last, best_rows, last, spread, why_beyond
 from jaxopt_lab.plots.scale import Scale, finish, scale
-from jaxopt_lab.statistics import default_metric
+from jaxopt_lab.statistics import best, default_metric
 from jaxopt_lab.statistics.score import hyperparameters
 from jaxopt_lab.validation import check_known
 
@@ -34,7 +35,7 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
 
     Args:
         results: Of a sweep.
-        metric: Any loss or metric of the dataset; by default validation loss, else training loss.
+        metric: Any loss or metric of the dataset; by default the task's main metric.
         hyperparameter: Its name. Optimizers that have none of it are drawn as a level line at their best.
         ax: Axes to draw into; None makes a figure.
 
@@ -49,15 +50,15 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
     check_known("hyperparameter", hyperparameter, hyperparameters(dataset))
     ax = style.axes(ax)
 
-    tried = dataset[hyperparameter].values
-    has = tried != "" if tried.dtype.kind in "UO" else ~np.isnan(tried)
-    position = _positions(ax, tried[has])
+    has = present(dataset[hyperparameter].values)
+    at = np.full(len(has), np.nan)
+    at[has] = _positions(ax, narrowed(dataset[hyperparameter].values[has]))
     chosen = {}
     for name in style.optimizers(dataset):
         own = np.flatnonzero((dataset["optimizer"].values == name) & has)
-        chosen[name] = own[best_rows(dataset.isel(config=own), metric, [hyperparameter])] if own.size else own
+        chosen[name] = best_rows(dataset, metric, [hyperparameter], own) if own.size else own
     rows = np.concatenate([*chosen.values()])
-    bests = {name: results.best(metric, name) for name in chosen}
+    bests = {name: best(dataset, metric, name) for name in chosen}
     levels = [bests[name].values for name in chosen if not chosen[name].size]
     y = scale(
         dataset,
@@ -67,36 +68,36 @@ def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax:
 
     handles = []
     for i, (name, own) in enumerate(chosen.items()):
-        look, lane, best = style.line_style(dataset, name), y.lane(i, len(chosen)), bests[name]
+        look, lane, star = style.line_style(dataset, name), y.lane(i, len(chosen)), bests[name]
         if not own.size:
             flat: dict[str, Any] = look | {"marker": ""}
-            level = float(y.clip(np.asarray(best.value), lane))
+            level = float(y.clip(np.asarray(star.value), lane))
             handles.append(ax.axhline(level, **flat, label=f"{style.plain(name)}\n(has none)", gid="level"))
             continue
         joined = _is_grid(dataset.isel(config=dataset["optimizer"].values == name), hyperparameter)
-        _draw(ax, [position(v) for v in tried[own]], Last(values[own], early[own]), y, lane, look, joined)
-        label = f"{style.plain(name)}\n{_describe(best, hyperparameter)}"
+        _draw(ax, at[own], Last(values[own], early[own]), y, lane, look, joined)
+        label = f"{style.plain(name)}\n{_describe(star, hyperparameter)}"
         handles.append(Line2D([], [], **look, label=label))
-        if np.isfinite(best.value):
-            at, value = position(best.hyperparameters[hyperparameter]), y.clip(np.asarray(best.value), lane)
-            star: dict[str, Any] = {"markersize": 13, "mec": "white", "mew": 0.8, "zorder": 5, "gid": "best"}
-            ax.plot(at, value, "*", color=look["color"], **star)
-    if any(np.isfinite(best.value) for best in bests.values()):
+        if np.isfinite(star.value):
+            row = np.flatnonzero(dataset["config"].values == star.config)
+            shape: dict[str, Any] = {"markersize": 13, "mec": "white", "mew": 0.8, "zorder": 5, "gid": "best"}
+            ax.plot(at[row], y.clip(np.asarray([star.value]), lane), "*", color=look["color"], **shape)
+    if any(np.isfinite(star.value) for star in bests.values()):
         handles.append(Line2D([], [], linestyle="", marker="*", markersize=10, color="0.3", label="best median"))
     more, beyond = _beyond(dataset.isel(config=rows), Last(values[rows], early[rows]), y)
 
     finish(ax, y, beyond)
     ax.set_xlabel(style.words(hyperparameter))
-    ax.set_ylabel(f"final {style.over_seeds(dataset, metric)}", fontsize=9)
+    ax.set_ylabel(style.at_the_end(dataset, metric), fontsize=9)
     style.title(ax, dataset)
     style.legend(ax, [*handles, *more])
     style.warn_of_edges(ax, bests.values())
     return style.figure_of(ax)
 
 
-def _draw(ax: "Axes", at: list[float], trials: Last, y: Scale, lane: float, look: dict[str, Any], joined: bool) -> None:
+def _draw(ax: "Axes", x: np.ndarray, trials: Last, y: Scale, lane: float, look: dict[str, Any], joined: bool) -> None:
     """One optimizer's line, band and diverged trials; values are (values of the hyperparameter, seeds)."""
-    (values, early), x = trials, np.asarray(at)
+    values, early = trials
     low, median, high = (y.clip(v, lane) for v in spread(values))
     worse = y.beyond(median)
     alone = np.full(len(x), True)
@@ -148,9 +149,9 @@ def _when_stopped(early: "xr.Dataset") -> str:
 
 def _is_grid(own: "xr.Dataset", name: str) -> bool:
     """Whether a line joins like with like: not where each value of `name` was drawn along with others' values."""
-    distinct = {n: len(np.unique(v)) for n, v in hyperparameters(own).items()}
-    alone = all(count == 1 for n, count in distinct.items() if n != name)
-    return alone or distinct[name] < own.sizes["config"]
+    counts = {n: len(distinct(v)[0]) for n, v in hyperparameters(own).items()}
+    alone = all(count == 1 for n, count in counts.items() if n != name)
+    return alone or counts[name] < own.sizes["config"]
 
 
 def _describe(best: Any, hyperparameter: str) -> str:
@@ -160,14 +161,14 @@ def _describe(best: Any, hyperparameter: str) -> str:
     return f"{style.number(best.value)} at {style.number(best.hyperparameters[hyperparameter])}{edge}"
 
 
-def _positions(ax: "Axes", tried: np.ndarray) -> Any:
-    """How values map to the x axis, which is set up: logarithmic, linear, or side by side for what is no number."""
-    if tried.dtype.kind in "UO":
-        names = np.unique(tried).tolist()
-        ax.set_xticks(range(len(names)), [style.plain(n) for n in names])
-        return names.index
+def _positions(ax: "Axes", tried: np.ndarray) -> np.ndarray:
+    """Where values are on the x axis, which is set up: logarithmic, linear, or side by side for what is no number."""
+    if tried.dtype.kind in "UOb":
+        found, at = distinct(tried)
+        ax.set_xticks(range(len(found)), style.names(found))
+        return at
     if (tried > 0).all() and tried.max() > 10 * tried.min():
         ax.set_xscale("log")
     elif len(np.unique(tried)) == 1:
         ax.set_xticks(tried[:1], [style.number(tried[0])])
-    return float
+    return tried

@@ -9,6 +9,9 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
+from jaxopt_lab.labels import distinct, texts
+from jaxopt_lab.statistics.score import compared
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -71,7 +74,19 @@ def plain(text: Any) -> str:
 
 def number(value: Any) -> str:
     """A number in at most four figures; anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float | int | np.number) else plain(value)
+    is_number = isinstance(value, float | int | np.number) and not isinstance(value, bool)
+    return f"{value:.4g}" if is_number else plain(value)
+
+
+def names(values: np.ndarray) -> list[str]:
+    """Different values of a hyperparameter in words: of one type as numbers, of several each told from the others."""
+    return list(map(plain, texts(values))) if values.dtype == object else list(map(number, values.tolist()))
+
+
+def by_row(values: np.ndarray) -> list[str]:
+    """The name of each value of a column."""
+    found, at = distinct(values)
+    return [names(found)[i] for i in at]
 
 
 def words(name: str) -> str:
@@ -86,6 +101,12 @@ def over_seeds(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
     if n == 1:
         return f"{words(metric)} of 1 seed"
     return f"{words(metric)}, median {'and quartiles ' if spread else ''}of {n} seeds"
+
+
+def at_the_end(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
+    """The same where trials are compared: at the end of a complete sweep, else at the step that all have reached."""
+    at, text = compared(dataset, metric), over_seeds(dataset, metric, spread)
+    return f"final {text}" if at.complete else f"{text} at step {at.step}"
 
 
 def title(ax: Axes, dataset: "xr.Dataset", *more: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxopt_lab.direction import MAX, MIN
 from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.validation import is_nested
@@ -20,7 +21,7 @@ MOST_CHUNKS = 2**16  # of all arrays together
 MOST_CHUNK_BYTES = 2**31 - 1  # what the compressor can take
 METADATA = (".zarray", ".zattrs", ".zgroup")
 TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
-OPTIONAL_TEXTS = ("notes", "rungs", "stop")
+OPTIONAL_TEXTS = ("notes", "problem", "rungs", "stop", "main_metric", "directions")
 NUMBERS = ("steps", "interrupted", "compile_seconds", "run_seconds")
 OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite")
 DIMS = {
@@ -99,7 +100,7 @@ def check_dataset(dataset: "xr.Dataset") -> None:
         if str(name) not in TEXTUAL and array.dtype.kind not in "iuf":
             raise ValueError(f"its {name} is {array.dtype}")
     for name, coordinate in dataset.coords.items():
-        if name not in DIMS and (coordinate.dims != ("config",) or coordinate.dtype.kind not in "iufU"):
+        if name not in DIMS and (coordinate.dims != ("config",) or coordinate.dtype.kind not in "iufUb"):
             raise ValueError(f"its {name} is {coordinate.dtype} of dims {coordinate.dims}")
     for names, kinds, optional in (
         (TEXTS, str, False),
@@ -110,10 +111,23 @@ def check_dataset(dataset: "xr.Dataset") -> None:
         for name in names:
             if not (optional and name not in dataset.attrs) and not isinstance(dataset.attrs.get(name), kinds):
                 raise ValueError(f"its attribute {name} is {dataset.attrs.get(name)!r:.80}")
-    for name in ("space", "structural"):
-        table = json.loads(dataset.attrs[name])
+    tables = {name: json.loads(dataset.attrs.get(name, "{}")) for name in ("space", "structural", "directions")}
+    for name, table in tables.items():
         if not isinstance(table, dict) or is_nested(table):
             raise ValueError(f"its attribute {name} is no table")
+    if not set(tables["directions"]) <= set(dataset.data_vars) or not set(tables["directions"].values()) <= {MAX, MIN}:
+        raise ValueError("its attribute directions is not of its metrics")
+    main = dataset.attrs.get("main_metric", "train_loss")
+    if main not in dataset.data_vars or len(dataset[main].dims) != 3:
+        raise ValueError(f"its attribute main_metric is {main!r:.80}")
+    for columns in tables["structural"].values():
+        lists = list(columns.values()) if isinstance(columns, dict) else [None]
+        if not all(isinstance(pairs, list) and all(map(_is_pair, pairs)) for pairs in lists):
+            raise ValueError("its attribute structural is no table of values")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def check_params(dataset: "xr.Dataset", seeds: int) -> None:

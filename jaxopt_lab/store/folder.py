@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.validation import quoted
 
 PIECE_BYTES = 2**26  # of an array on disk: what a remote store takes in one request
 PARTIAL = ".partial"  # how names of files end that are being written, ours and Zarr's
@@ -34,9 +35,18 @@ class Folder:
     def __init__(self, where: str | Path):
         import fsspec
 
+        if not isinstance(where, str | os.PathLike):
+            raise TypeError(f"The path of a folder must be a string or a path, got {quoted(where)}.")
         self.where = os.fspath(where)
         self._fs: Any
-        self._fs, self._root = fsspec.core.url_to_fs(self.where)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.where)
+        except ValueError as error:  # of a protocol that fsspec does not know
+            raise ValueError(
+                f"{self.where!r:.200} is neither a path nor a URL that fsspec can open: {error}."
+            ) from error
+        if "\0" in self.where:
+            raise ValueError(f"{self.where!r:.200} is no path: it has a null character.")
         self.local = Path(self._root) if "file" in _protocols(self._fs) else None
 
     def __str__(self) -> str:

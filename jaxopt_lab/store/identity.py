@@ -1,35 +1,46 @@
-"""What a run is of: what must be equal for it to go on, as plain values that say in words what differs."""
+"""What a run is of: what must be equal for it to go on, as plain values that say in words what differs.
+
+Of functions it holds digests of all that is traced of them and of every value that they close over: see
+`jaxopt_lab.fingerprint`, which also says what of a Python function that a program calls back is not seen.
+"""
 
 import functools
 import importlib.metadata
 import platform
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.engine import Group, Plan
+from jaxopt_lab.caching import remembered
+from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.devices import device_name, devices
-from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.structure import shapes, traced_step
+from jaxopt_lab.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint
+from jaxopt_lab.settings import described
 from jaxopt_lab.space import Configurations, label
 from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import Folder
-from jaxopt_lab.store.manifest import Manifest, differences, digest
+from jaxopt_lab.store.manifest import Manifest, differences
 from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.types import random_key
 
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in memory, in how JAX writes functions
+IN_A_SWEEP = "in the sweep"
 LISTED = 32  # values that are written out; more are told apart by their digest
+TEXTUAL = ("mathematics of a step", "init(key)", "train(key)", "loss", "metrics")  # digests of how JAX writes functions
 
 
 def identity(plan: Plan, tables: Mapping[str, Configurations]) -> dict[str, Any]:
-    """Task, data, optimizers, space and options, and the mathematics of a step as traced."""
-    tasks = {group.structure.task: None for group in plan.groups}
+    """The problem, how it was asked for, space and options."""
+    whole = problem(plan)
+    arguments = [
+        {name: ADDRESS.sub("", repr(value)) for name, value in task.arguments.items()} for task in _tasks(plan)
+    ]
     return {
-        "task": [_task(task) for task in tasks],
-        "optimizers": {name: _optimizer(name, table, plan) for name, table in tables.items()},
+        "task": [found | {"arguments": given} for found, given in zip(whole["task"], arguments, strict=True)],
+        "optimizers": {name: _space(table) | _columns(whole["optimizers"][name]) for name, table in tables.items()},
         "steps": plan.steps,
         "seeds": _values(plan.seeds),
         "target": None if plan.target == -np.inf else plan.target,
@@ -40,9 +51,52 @@ def identity(plan: Plan, tables: Mapping[str, Configurations]) -> dict[str, Any]
         "evaluated steps": _values(plan.eval_steps),
         "segment": plan.segment_length,
         "stop": None if plan.stop is None else repr(plan.stop),
+        "compared": None if plan.stop is None else list(plan.compared),
         "final parameters kept": plan.keep_params,
-        "precision": str(jnp.result_type(float)),
+        "precision": whole["precision"],
+        "settings": whole["settings"],
     }
+
+
+def problem(plan: Plan) -> dict[str, Any]:
+    """What a trial computes: its task, data, optimizer, and JAX's settings that figures depend on."""
+    optimizers: dict[str, list[dict[str, str]]] = {}
+    for group in plan.groups:
+        step = traced_step(group.structure, group.optimizer).fingerprint
+        found = {"mathematics of a step": step.whole, "arrays of a step": _arrays(step)}
+        optimizers.setdefault(group.optimizer, []).append(found)
+    return {
+        "task": [_task(task) for task in _tasks(plan)],
+        "optimizers": optimizers,
+        "precision": str(jnp.result_type(float)),
+        "settings": described(),
+    }
+
+
+def of_another_problem(before: Any, now: dict[str, Any], same_versions: bool) -> list[str]:
+    """In what the problem of one trial differs from that of a sweep, in words.
+
+    Args:
+        before: The sweep's: what `problem` gave, or whatever a file holds in its place.
+        now: The trial's, which is of one task and one optimizer.
+        same_versions: Whether the same packages have traced both; else what they may write differently is left out.
+
+    """
+    if not same_versions:
+        before, now = _without_mathematics(before), _without_mathematics(now)
+    (task,), ((name, (step,)),) = now["task"], now["optimizers"].items()
+    match before:
+        case {"task": list(tasks), "optimizers": dict(optimizers)}:
+            rest = [{part: x for part, x in y.items() if part not in ("task", "optimizers")} for y in (before, now)]
+            lines = _nearest(tasks, task, "task") + _nearest(optimizers.get(name), step, f"optimizer {name}")
+            return lines + differences(rest[0], rest[1], was=IN_A_SWEEP)
+    return ["problem: damaged"]
+
+
+def _nearest(known: Any, found: dict[str, Any], what: str) -> list[str]:
+    """How it differs from that of the known ones from which it differs least."""
+    compared = [differences(one, found, what, IN_A_SWEEP) for one in known] if isinstance(known, list) else []
+    return min(compared, key=len, default=[f"{what}: not in the sweep"])
 
 
 def environment() -> dict[str, Any]:
@@ -70,10 +124,10 @@ def refuse_other(
 
 
 def _without_mathematics(table: Any) -> Any:
-    """Versions of JAX write the same mathematics differently."""
-    if isinstance(table, dict):
-        textual = ("mathematics of a step", "initial parameters")
-        return {name: _without_mathematics(value) for name, value in table.items() if name not in textual}
+    """Versions of JAX write the same mathematics differently; the arrays that it closes over are the same."""
+    if isinstance(table, Mapping):
+        kept = {name: _without_mathematics(value) for name, value in table.items() if name not in TEXTUAL}
+        return kept | ({"metrics": list(table["metrics"])} if "metrics" in table else {})
     return [_without_mathematics(x) for x in table] if isinstance(table, list) else table
 
 
@@ -83,53 +137,66 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")}
 
 
+def _tasks(plan: Plan) -> list[Task]:
+    return list({group.structure.task: None for group in plan.groups})
+
+
+@remembered(maxsize=64)
 def _task(task: Task) -> dict[str, Any]:
-    key = jax.random.key(0)
-    data = dict(zip(SPLITS, task.data, strict=True))
-    data["train"] = "drawn step by step" if callable(task.train) else data["train"]
+    """All that a task says: its data, and what its functions compute on them."""
+    key, (params, batch) = random_key(0), shapes(task)
+    held_out = [split for split in task.data[1:] if split is not None]
+    functions = {
+        "init(key)": [_traced(task.init, key)],
+        "train(key)": [_traced(task.train, key)] if callable(task.train) else [],
+        "loss": [_traced(task.loss, params, x) for x in (batch, *held_out)],  # derivatives of its own: see the step
+    }
+    metrics = {name: [_traced(metric, params, x) for x in held_out] for name, metric in task.metrics.items()}
+    all_of_them = [one for traced in (*functions.values(), *metrics.values()) for one in traced]
     return {
         "name": task.name,
-        "arguments": {name: repr(value) for name, value in task.arguments.items()},
         "batch size": task.batch_size,
-        "initial parameters": _text(jax.make_jaxpr(task.init)(key)),
-        **{f"{split} data": _data(x) for split, x in data.items()},
-        "metrics": list(task.metrics),
+        "minimum": task.minimum,
+        **{what: _whole(traced) for what, traced in functions.items()},
+        "metrics": {name: _whole(traced) for name, traced in metrics.items()},
+        "arrays": _arrays(*all_of_them),
+        **{
+            f"{split} data": None if data is None else digest_of_arrays(data)
+            for split, data in zip(SPLITS, task.data, strict=True)
+        },
     }
 
 
-def _data(data: Any) -> str | None:
-    if data is None or isinstance(data, str):
-        return data
-    leaves, structure = jax.tree.flatten(data)
-    parts = [str(structure).encode()]
-    for x in map(np.asarray, leaves):
-        parts += [f"{x.dtype.name}{x.shape}".encode(), np.ascontiguousarray(x).tobytes()]
-    return digest(b"".join(parts))
+def _traced(function: Callable[..., Any], *args: Any) -> Fingerprint:
+    return fingerprint(jax.make_jaxpr(function)(*args))
 
 
-def _optimizer(name: str, table: Configurations, plan: Plan) -> dict[str, Any]:
-    groups = [group for group in plan.groups if group.optimizer == name]
+def _whole(traced: list[Fingerprint]) -> str | None:
+    return digest(" ".join(one.whole for one in traced).encode()) if traced else None
+
+
+def _arrays(*traced: Fingerprint) -> str:
+    return digest(" ".join(sorted({array for one in traced for array in one.arrays})).encode())
+
+
+def _space(table: Configurations) -> dict[str, Any]:
     columns = {
-        column: f"{table.described[column]}" if len(values) > LISTED else [label(v) for v in values]
+        column: f"{table.described[column]}" if len(values) > LISTED else [_label(v) for v in values]
         for column, values in table.columns.items()
     }
     exact = [
-        [label(v) if column in table.static else float(v).hex() for v in values]
+        [f"{type(v).__name__} {_label(v)}" if column in table.static else float(v).hex() for v in values]
         for column, values in table.columns.items()
     ]
-    return {
-        "space": columns,
-        "values": digest(repr(exact).encode()),
-        "mathematics of a step": [_mathematics(group) for group in groups],
-    }
+    return {"space": columns, "values": digest(repr(exact).encode())}
 
 
-def _mathematics(group: Group) -> str:
-    return _text(traced_step(group.structure, group.optimizer).text)
+def _columns(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _text(traced: Any) -> str:
-    return digest(ADDRESS.sub("", str(traced)).encode())
+def _label(value: Any) -> str:
+    return ADDRESS.sub("", label(value))
 
 
 def _values(values: np.ndarray) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, present
 from jaxopt_lab.store import manifest as manifests
 from jaxopt_lab.store.checked import check_arrays, check_dataset, check_params
 from jaxopt_lab.store.errors import RunError
@@ -15,6 +16,7 @@ from jaxopt_lab.store.manifest import damaged_files
 from jaxopt_lab.store.pack import KINDS
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.types import random_key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "jaxopt_lab results 1"
 RESULTS = "results.zarr"  # of a run folder
+AS_JSON = {"written_as": "json"}  # the mark of a column whose values are of several types
 
 
 def save(results: "Results", path: str | Path) -> str | Path:
@@ -60,7 +63,7 @@ def write(results: "Results", folder: Folder, name: str) -> None:
 def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
     """The dataset alone. Where it is there already, its values are replaced one by one, whoever reads meanwhile."""
     order = json.dumps([str(name) for name in dataset.data_vars])  # which Zarr does not keep
-    _write(dataset.assign_attrs(format=FORMAT, order=order), folder.url(name), None)
+    _write(_with_texts(dataset).assign_attrs(format=FORMAT, order=order), folder.url(name), None)
 
 
 def write_values(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
@@ -114,6 +117,7 @@ def load(path: str | Path, task: Task | None = None) -> "Results":
         dataset = xr.open_zarr(where, consolidated=False, zarr_format=2).load()
         del dataset.attrs["format"]
         check_dataset(dataset)
+        dataset = _with_values(dataset)
         order = [name for name in json.loads(dataset.attrs.pop("order", "[]")) if name in dataset.data_vars]
         order += [name for name in dataset.data_vars if name not in order]
         dataset = xr.Dataset({name: dataset[name] for name in order}, dataset.coords, dataset.attrs)
@@ -148,6 +152,27 @@ def _write(dataset: "xr.Dataset", path: str, group: str | None) -> None:
     dataset.to_zarr(path, group=group, mode="a", zarr_format=2, consolidated=False)
 
 
+def _with_texts(dataset: "xr.Dataset") -> "xr.Dataset":
+    """Columns of values of several types as JSON, "" where there is none."""
+    mixed = {name: coord for name, coord in dataset.coords.items() if coord.dtype == object}
+    for name, coord in mixed.items():
+        there = present(coord.values)
+        written = [json.dumps(value) if has else "" for value, has in zip(coord.values, there, strict=True)]
+        dataset = dataset.assign_coords({name: ("config", np.asarray(written), AS_JSON)})
+    return dataset
+
+
+def _with_values(dataset: "xr.Dataset") -> "xr.Dataset":
+    """What `_with_texts` wrote. Raises ValueError where that cannot be."""
+    for name, coord in dataset.coords.items():
+        if coord.attrs == AS_JSON:
+            values = [json.loads(text) if text else ABSENT for text in coord.values.tolist()]
+            if not all(is_plain(value) or value is ABSENT for value in values):
+                raise ValueError(f"its {name} has values that are none of a hyperparameter")
+            dataset = dataset.assign_coords({name: coordinate("config", column(values))})
+    return dataset
+
+
 def _registered_task(attrs: dict[str, Any]) -> Task | None:
     make = TASKS.get(attrs.get("task_function", ""))
     try:
@@ -173,7 +198,7 @@ def _entry(entry: Any) -> str | int:
 def _tree(paths: list[list[str | int]], leaves: list[np.ndarray], task: Task | None) -> Any:
     """The parameters' own tree where the task is at hand; else dicts for names and lists for positions."""
     if task is not None:
-        structure = jax.tree.structure(jax.eval_shape(task.init, jax.random.key(0)))
+        structure = jax.tree.structure(jax.eval_shape(task.init, random_key(0)))
         if structure.num_leaves == len(leaves):
             return jax.tree.unflatten(structure, leaves)
     if paths == [[]]:

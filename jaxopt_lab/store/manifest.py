@@ -149,21 +149,21 @@ def digest(content: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """In which of their values two tables of plain values differ, in words."""
+def differences(before: Any, now: Any, where: str = "", was: str = "in the folder") -> list[str]:
+    """In which of their values two tables of plain values differ, in words; `was` says where the first one is."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = [*before, *(name for name in now if name not in before)]
         inner = lambda name: f"{where}, {name}" if where else str(name)
-        return [line for name in names for line in differences(before.get(name), now.get(name), inner(name))]
+        return [line for name in names for line in differences(before.get(name), now.get(name), inner(name), was)]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
-        return [line for i, pair in pairs for line in differences(*pair, f"{where}, {i}")]
+        return [line for i, pair in pairs for line in differences(*pair, f"{where}, {i}", was)]
     if type(before) is type(now) and before == now:
         return []
     if all(isinstance(x, str) and DIGEST.fullmatch(x) for x in (before, now)):
         return [f"{where}: changed"]
     said = lambda x: "absent" if x is None else f"{x!r:.200}"
-    return [f"{where}: {said(before)} in the folder, {said(now)} now"]
+    return [f"{where}: {said(before)} {was}, {said(now)} now"]
 
 
 def _name(form: re.Pattern[str], value: Any) -> str:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.tasks.task import Task, task_function
+from jaxopt_lab.validation import quoted
 
 
 @task_function
@@ -24,9 +25,12 @@ def quadratic(spectrum: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01), rotation_
         ValueError: The spectrum is empty, negative or not finite.
 
     """
-    h = np.asarray(spectrum, float)
+    try:
+        h = np.asarray(spectrum, float)
+    except (TypeError, ValueError, OverflowError):  # of text, of lists of unequal length, of a huge integer
+        h = np.zeros(0)
     if h.ndim != 1 or not len(h) or not np.isfinite(h).all() or (h < 0).any():
-        raise ValueError(f"spectrum must be a sequence of finite eigenvalues >= 0, got {spectrum!r}.")
+        raise ValueError(f"spectrum must be a sequence of finite eigenvalues >= 0, got {quoted(spectrum)}.")
     if rotation_seed is None:
         times_q = lambda w: jnp.asarray(h, w.dtype) * w
     else:

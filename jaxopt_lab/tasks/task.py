@@ -8,14 +8,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxopt_lab.caching import remembered
+from jaxopt_lab.calling import calling
+from jaxopt_lab.direction import direction_of
+from jaxopt_lab.settings import settings
+from jaxopt_lab.tasks._examples import check_examples
 from jaxopt_lab.tasks._sampling import batch_indices
-from jaxopt_lab.types import Batch, Key, Params
-from jaxopt_lab.validation import check_count, check_known
+from jaxopt_lab.tasks.measures import LOSS
+from jaxopt_lab.types import Batch, Key, Params, random_key
+from jaxopt_lab.validation import check_count, check_known, check_number, nearest, quoted
 
 SPLITS = ("train", "validation", "test")
+QUARTILES = ("_q25", "_q75")  # the ends of columns' names in leaderboards
+LONGEST_NAME = 200  # bytes of a metric's name: file systems take 255
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,13 +34,16 @@ class Task:
         loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples.
         train: A pytree of arrays with a leading example axis; or None, a deterministic objective whose loss gets
             None; or a function `key -> batch` for endless synthetic data.
-        validation: Like `train`; None where there is none. A function is called once, with `jax.random.key(0)`.
-        test: Like `validation`, with `jax.random.key(1)`.
-        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Greater is taken to be
-            better where the name ends in accuracy, auc, r2 or score.
+        validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
+        test: Like `validation`, with the key of seed 1.
+        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Which way one is better
+            `jl.maximize(metric)` or `jl.minimize(metric)` says, else the last words of its name (accuracy, f1, auc, r2,
+            score ...; loss, error, mse, brier_score ...). Nothing can be chosen by one that says neither.
         batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
         minimum: The smallest training loss (all of `train`), where known.
         predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
+        main_metric: The metric on validation data by which everything chooses by default: the best configuration,
+            leaderboards, stop rules, pictures. By default the loss, which without validation data is that of training.
         factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
 
     Raises:
@@ -53,15 +62,23 @@ class Task:
     batch_size: int | None = None
     minimum: float | None = None
     predict: Callable[[Params, Any], Any] | None = None
+    main_metric: str = LOSS
     factory: "Callable[..., Task] | None" = dataclasses.field(default=None, repr=False)
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"A task's name must be a non-empty string, got {self.name!r}.")
+        if not isinstance(self.metrics, Mapping):
+            raise TypeError(f"Task {self.name!r}: metrics must be a dict of functions, got {quoted(self.metrics)}.")
         for what, function in {"init": self.init, "loss": self.loss, **self.metrics}.items():
             if not callable(function):
                 raise TypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
+        if self.predict is not None and not callable(self.predict):
+            raise TypeError(f"Task {self.name!r}: predict must be a function, got {quoted(self.predict)}.")
+        if self.minimum is not None:
+            check_number(f"Task {self.name!r}: minimum", self.minimum)
+        self._check_metrics()
         examples = {split: count_examples(self, split) for split in SPLITS}
         if self.batch_size is None:
             return
@@ -74,12 +91,52 @@ class Task:
                 "examples. Choose a smaller one, or None for the full batch."
             )
 
-    @functools.cached_property
+    def _check_metrics(self) -> None:
+        where = f"Task {self.name!r}:"
+        for name in self.metrics:
+            if not isinstance(name, str):
+                raise TypeError(f"{where} the names of metrics must be strings, got {name!r}.")
+            if name == LOSS:
+                raise ValueError(f"{where} a metric cannot be called 'loss': that is the task's own. Rename it.")
+            if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
+                raise ValueError(
+                    f"{where} a metric cannot be called {name!r:.80}: results have a file of that name, so it must "
+                    f"have 1 to {LONGEST_NAME} bytes, all printable, and no slash."
+                )
+            if name.endswith(QUARTILES):
+                raise ValueError(f"{where} a metric cannot be called {name!r}: leaderboards call quartiles so.")
+        if self.main_metric not in (known := [LOSS, *self.metrics]):
+            raise ValueError(
+                f"{where} unknown main_metric {self.main_metric!r}. {nearest(str(self.main_metric), known)}"
+            )
+        if self.main_metric == LOSS:
+            return
+        if self.validation is None:
+            raise ValueError(
+                f"{where} main_metric {self.main_metric!r} needs validation data to be evaluated on. Give validation=, "
+                "or leave main_metric out."
+            )
+        if direction_of(self.main_metric, self.metrics[self.main_metric]) is None:
+            raise ValueError(
+                f"{where} nothing says whether more or less of main_metric {self.main_metric!r} is better: write "
+                f"metrics={{{self.main_metric!r}: jl.maximize(...)}} or jl.minimize(...)."
+            )
+
+    @property
     def data(self) -> tuple[Any, Any, Any]:
         """The splits as pytrees of arrays: what programs take as an argument; None for endless training data."""
-        fixed = lambda split, seed: split(jax.random.key(seed)) if callable(split) else split
         train = None if callable(self.train) else self.train
-        return train, fixed(self.validation, 0), fixed(self.test, 1)
+        if not (callable(self.validation) or callable(self.test)):
+            return train, self.validation, self.test
+        if settings() not in self._made:
+            fixed = lambda split, seed: split(random_key(seed)) if callable(split) else split
+            self._made[settings()] = fixed(self.validation, 0), fixed(self.test, 1)
+        return train, *self._made[settings()]
+
+    @functools.cached_property
+    def _made(self) -> dict[Any, tuple[Any, Any]]:
+        """Validation and test data by JAX's settings, of which what their functions make depends."""
+        return {}
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
@@ -118,26 +175,11 @@ class Task:
 
 
 def count_examples(task: Task, split: str) -> int | None:
-    """How many examples a split has, or None where it is not in arrays. Raises ValueError where they are unusable."""
+    """How many examples a split has, or None where it is not in arrays. Raises where they are unusable."""
     data = getattr(task, split)
     if data is None or callable(data):
         return None
-    leaves = jax.tree.leaves(data)
-    where = f"Task {task.name!r}: {split} data"
-    shapes = [np.shape(x) for x in leaves]
-    if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
-        raise ValueError(f"{where} must be arrays with a leading example axis, got shapes {shapes}.")
-    if len({shape[0] for shape in shapes}) > 1:
-        raise ValueError(f"{where} must have as many examples in every array, got shapes {shapes}.")
-    for x in leaves:
-        x = np.asarray(x)
-        if x.dtype.kind in "fc" and not np.isfinite(x).all():
-            bad = np.argwhere(~np.isfinite(x))
-            raise ValueError(
-                f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
-                f"of shape {x.shape}. Remove or fill them first."
-            )
-    return shapes[0][0]
+    return check_examples(f"Task {task.name!r}: {split} data", data)
 
 
 def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
@@ -145,10 +187,12 @@ def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
     parameters = inspect.signature(factory).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for name in arguments:
-            check_known(f"argument of task {factory.__name__!r}:", name, parameters)
-    task = factory(**arguments)
+            check_known(f"argument of task {getattr(factory, '__name__', factory)!r}:", name, parameters)
+    name = getattr(factory, "__name__", type(factory).__name__)
+    with calling(f"The task function {name!r}"):
+        task = factory(**arguments)
     if not isinstance(task, Task):
-        raise TypeError(f"{factory.__name__} must return a jl.Task, got {type(task).__name__}.")
+        raise TypeError(f"{name} must return a jl.Task, got {type(task).__name__}.")
     if task.factory is None:
         task = dataclasses.replace(task, factory=factory, arguments=dict(arguments))
     return task
@@ -164,7 +208,10 @@ def task_function(make: Callable[..., Task]) -> Callable[..., Task]:
 
     @functools.wraps(make)
     def made(*args, **kwargs):
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"Task function {make.__name__!r} takes {signature}: {error}.") from None
         bound.apply_defaults()
         return remembering(**bound.arguments)
 

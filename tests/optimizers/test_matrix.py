@@ -60,9 +60,62 @@ def test_muon_steps_outside_matrices_are_adams(float64):
     assert jnp.array_equal(first_step(jl.muon(0.1), g, w)["b"], first_step(jl.nadamw(0.1, weight_decay=0.0), g, w)["b"])
 
 
-def test_muon_wants_matrices():
-    with pytest.raises(ValueError, match="fewer than two axes"):
-        jl.muon(0.1, matrices=True).init({"b": jnp.ones(3)})
+Axes = optax.contrib.MuonDimensionNumbers
+STACKED = {
+    "scanned": (wave(3, 4, 6), Axes(1, 2)),
+    "tall": (wave(2, 7, 3, phase=0.5), Axes(-2, -1)),
+    "heads in": (wave(2, 3, 4, phase=1.0), Axes((0, 1), 2)),
+    "heads out": (wave(5, 2, 3, phase=1.5), Axes(0, (1, 2))),
+    "layers of heads": (wave(2, 3, 4, 5, phase=2.0), Axes((3, -3), 0)),
+    "turned": (wave(6, 4, phase=2.5), Axes(1, 0)),
+    "bias": (wave(4, phase=3.0), None),
+}
+"""Parameters, and Optax's numbers of their axes: what is in neither is a stack of matrices."""
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"consistent_rms": 0.2}, {"nesterov": False, "weight_decay": 0.1, "ns_steps": 3}], ids=str
+)
+def test_muon_of_stacks_and_heads_is_optaxs(given, float64):
+    w, axes = ({name: pair[i] for name, pair in STACKED.items()} for i in (0, 1))
+    ours = jl.muon(0.1, matrices=lambda params: axes, **given)
+    twin = optax.contrib.muon(0.1, muon_weight_dimension_numbers=lambda params: axes, **given)
+
+    def both(carry, t):
+        w, state, twin_state = carry
+        g = jax.tree.map(lambda w: jnp.sin(3 * w + t), w)
+        updates, state = ours.update(g, state, w)
+        twin_updates, twin_state = twin.update(g, twin_state, w)
+        return (optax.apply_updates(w, twin_updates), state, twin_state), (updates, twin_updates)
+
+    start = w, ours.init(w), twin.init(w)
+    _, (updates, expected) = jax.jit(lambda carry: jax.lax.scan(both, carry, jnp.arange(5.0)))(start)
+    # Small singular values grow by up to 3.4 a Newton-Schulz step, and their rounding with them.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-13), updates, expected)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_stack_of_matrices_steps_as_they_do_alone(adaptive, float64):
+    """Where `adaptive`, by the inner product of each, not of the whole stack as in Optax."""
+    stack, muon = wave(3, 4, 6), partial(jl.muon, 0.1, adaptive=adaptive)
+    together = first_step(muon(matrices=Axes(1, 2)), stack, stack)
+    alone = jnp.stack([first_step(muon(), matrix, matrix) for matrix in stack])
+    np.testing.assert_allclose(together, alone, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("matrices", "says"),
+    [
+        (True, "fewer than two axes"),
+        (Axes(0, 1), "fewer than two axes"),
+        ({"b": None, "w": Axes(0, 3)}, "has not"),
+        ({"b": None, "w": Axes(0, -3)}, "each axis once"),
+        ({"b": None, "w": Axes((), 1)}, "inputs and outputs"),
+    ],
+)
+def test_muon_wants_matrices(matrices, says):
+    with pytest.raises(ValueError, match=says):
+        jl.muon(0.1, matrices=matrices).init({"b": jnp.ones(3), "w": jnp.ones((3, 2, 2))})
 
 
 # Adafactor and SM3
@@ -135,6 +188,24 @@ def test_the_loss_is_asked_for(method):
     w = jnp.ones(2)
     with pytest.raises(ValueError, match="value_fn="):
         method(0.1).update(w, method(0.1).init(w), w)
+
+
+def test_sophia_without_a_key_is_optaxs(float64):
+    """Which calls the loss `obj_fn`, and draws by a key of its own."""
+    loss = PROBLEMS["mlp"].loss
+    w = PROBLEMS["mlp"].start()
+    ours: Any = jl.sophia(0.01, update_interval=2)
+    twin: Any = optax.contrib.sophia(0.01, update_interval=2)
+
+    def both(carry, _):
+        w, state, twin_state = carry
+        g = jax.grad(loss)(w)
+        updates, state = ours.update(g, state, w, obj_fn=loss)
+        twin_updates, twin_state = twin.update(g, twin_state, w, obj_fn=loss)
+        return (optax.apply_updates(w, twin_updates), state, twin_state), (updates, twin_updates)
+
+    _, (updates, expected) = jax.jit(lambda carry: jax.lax.scan(both, carry, length=6))((w, ours.init(w), twin.init(w)))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-14), updates, expected)
 
 
 # Sophia

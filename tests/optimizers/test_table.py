@@ -3,6 +3,7 @@
 import inspect
 from pathlib import Path
 
+import numpy as np
 import optax
 import pytest
 from typer.testing import CliRunner
@@ -80,11 +81,12 @@ def test_rows_are_of_what_there_is():
     assert {row.method for row in ROWS.values()} <= set(jl.OPTIMIZERS)
     for method, argument in NOT_TRACED:
         assert inspect.signature(jl.OPTIMIZERS[method]).parameters[argument].kind is inspect.Parameter.KEYWORD_ONLY
+    is_number = lambda x: isinstance(x, int | float | tuple | np.integer) and not isinstance(x, bool)
     numbers = {
         (method, p.name)
         for method, factory in jl.OPTIMIZERS.items()
         for p in inspect.signature(factory).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and type(p.default) in (int, float, tuple)
+        if p.kind is p.KEYWORD_ONLY and is_number(p.default)
     }
     assert numbers == set(NOT_TRACED)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
+from jaxopt_lab.labels import ABSENT, column, coordinate
 
 RATES = (0.1, 0.5, 1.5, 1e12)  # the last overflows gradient descent in float64 too
 SEEDS = 4
@@ -184,8 +185,9 @@ def test_a_metric_of_which_more_is_better_falls_to_a_floor(line):
 
 @pytest.mark.parametrize("status", ["diverged", "interrupted"])
 def test_trials_that_all_failed_are_still_drawn(swept, status):
-    final = np.full((8, SEEDS), np.inf if status == "diverged" else np.nan)
-    failed = with_final(swept, final, np.full((8, SEEDS), status))
+    losses = swept.dataset["train_loss"].values.copy()
+    losses[..., 1:] = np.inf if status == "diverged" else np.nan
+    failed = changed(swept, train_loss=losses, status=np.full((8, SEEDS), status))
     figure = rendered(failed.plot.sensitivity())
     assert [len(b.get_xdata()) for b in artists(figure, "beyond")] == [4, 4]
     assert not artists(figure, "best")
@@ -203,8 +205,8 @@ def test_one_configuration_and_one_seed(swept):
 
 
 def test_structural_hyperparameters_stand_side_by_side(swept):
-    nesterov = ["True", "False", "True", "False", "", "", "", ""]  # Adam has none
-    dataset = swept.dataset.assign_coords(nesterov=("config", nesterov))
+    nesterov = coordinate("config", column([True, False, True, False, *[ABSENT] * 4]))  # Adam has none
+    dataset = swept.dataset.assign_coords(nesterov=nesterov)
     figure = rendered(dataclasses.replace(swept, dataset=dataset).plot.sensitivity(hyperparameter="nesterov"))
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["False", "True"]
     (level,) = artists(figure, "level")
@@ -331,6 +333,39 @@ def test_metrics_of_diverged_trials_stay_in_the_picture(line):
     status[0] = "diverged"
     figure = rendered(changed(line, test_r2=r2, status=status).plot.curves("test_r2", configs=[0, 1]))
     assert (artists(figure, "median")[0].get_ydata()[4:] < ceiling(figure)).all()
+
+
+def test_a_metric_without_a_direction_is_shown_and_nothing_is_chosen_by_it(line):
+    dataset = line.dataset.rename(validation_r2="validation_gap")
+    directions = '{"train_loss": "min", "validation_loss": "min"}'
+    results = dataclasses.replace(line, dataset=dataset.assign_attrs(directions=directions))
+    (first, *_) = artists(rendered(results.plot.curves("validation_gap")), "median")
+    shown = dataset["validation_gap"].sel(config=line.best(optimizer="gradient_descent").config).median("seed")
+    np.testing.assert_array_equal(first.get_ydata(), shown)
+    with pytest.raises(ValueError, match="more or less of 'validation_gap'"):
+        results.plot.sensitivity("validation_gap")
+    heat = dataclasses.replace(results, dataset=results.dataset.assign_coords(b=("config", [1.0] * 4)))
+    with pytest.raises(ValueError, match="more or less of 'validation_gap'"):
+        heat.plot.heatmap("learning_rate", "b", "validation_gap", "adam")
+
+
+def test_mixed_values_stand_side_by_side_each_by_its_name(grid):
+    flags = coordinate("config", column([1, True, None, "None"] * 3))
+    dataset = grid.dataset.assign_coords(flag=flags)
+    results = dataclasses.replace(grid, dataset=dataset)
+    names = ["1", "True", "None", "'None'"]
+    figure = rendered(results.plot.sensitivity(hyperparameter="flag"))
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == names
+    paired = dataset.isel(config=slice(4)).assign_coords(momentum=("config", [0.5] * 4))
+    figure = rendered(dataclasses.replace(grid, dataset=paired).plot.heatmap("flag", "momentum"))
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == names
+
+
+def test_pictures_of_an_unfinished_sweep_say_at_which_step(swept):
+    losses = swept.dataset["train_loss"].values.copy()
+    losses[:, :, 5:] = np.nan
+    cut = changed(swept, train_loss=losses, status=np.full((8, SEEDS), "interrupted"))
+    assert "at step 16" in rendered(cut.plot.sensitivity()).axes[0].get_ylabel()
 
 
 # Heatmap

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.types import random_key
 from jaxopt_lab.verify.optimizers.case import Bounds
 from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.conventions import CONVENTIONS, NOT_TRACED, TWINS
@@ -144,7 +145,7 @@ def traces(name: str) -> bool:
 
     def step(values, w):
         optimizer = optax.with_extra_args_support(OPTIMIZERS[name](**values, **METHODS[name].structural))
-        extras: dict[str, Any] = {"value": loss(w), "value_fn": loss, "key": jax.random.key(0)}
+        extras: dict[str, Any] = {"value": loss(w), "value_fn": loss, "key": random_key(0)}
         return optimizer.update(w, optimizer.init(w), w, **extras)
 
     jax.eval_shape(step, values, w)

@@ -36,7 +36,7 @@ CONVENTIONS = {
     "lars": "As Optax: the norm of gradient and decay together. The paper adds their norms (`joint_norm=False`).",
     "lamb": "As Optax: the paper's phi is the identity.",
     "novograd": "As Optax: b1 0.9 and b2 0.25; the paper's experiments mostly have 0.95 and 0.98.",
-    "noisy_sgd": "The key of each step is the training loop's; Optax keeps one in its state.",
+    "noisy_sgd": "The key of each step is the training loop's, where it gives one; else as Optax, from the state.",
     "dog": "As Optax: the training iterate is the answer. The authors advise to average (`averaging=8.0`).",
     "dowg": "As Optax: with an eps under the root, which the paper has not.",
     "prodigy": "As Optax: the bias is corrected. The paper and, by default, the authors do not "
@@ -90,5 +90,7 @@ NOT_TRACED = {
     ("prodigy", "slice_p"): "it decides the state's shapes",
     ("lbfgs", "memory_size"): "it is a shape of the state",
     ("galore", "rank"): "it is a shape of the state",
+    ("noisy_sgd", "seed"): "it is a number of the program",
+    ("sophia", "seed"): "it is a number of the program",
 }
 """Numbers that a compiled program is made for, and why."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.optimizers.flat import Flat, flat
+from jaxopt_lab.types import random_key
 
 
 class Problem(NamedTuple):
@@ -23,7 +24,7 @@ class Problem(NamedTuple):
 
     def extras(self, value, t):
         """What the training loop gives an optimizer beside the gradient, at step t."""
-        return {"value": value, "value_fn": self.loss, "key": jax.random.fold_in(jax.random.key(5), t)}
+        return {"value": value, "value_fn": self.loss, "key": jax.random.fold_in(random_key(5), t)}
 
 
 def wave(*shape, phase=0.0, amplitude=1.0):

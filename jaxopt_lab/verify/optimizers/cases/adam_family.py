@@ -23,7 +23,11 @@ from jaxopt_lab.verify.optimizers.case import (
 
 values = slow | {"b1": 0.8, "b2": 0.95, "eps": 1e-3, "eps_root": 1e-4}
 pytorchs = {"momentum_decay": "PyTorch's; Optax has none"}
-rectified = {"rectify": "the authors' package's; Optax has none"}
+authors = {
+    "rectify": "the authors' package's; Optax has none",
+    "weight_decay": "the authors'; Optax has none",
+    "mask": "Optax has no decay",
+}
 unrectified = Bounds(
     step64=1e-11,
     step32=5e-3,
@@ -60,10 +64,21 @@ def adan_with_b2(*args, proximal=False, **settings):
     return pair(inner.init, update)
 
 
+def decayed_adabelief(learning_rate, b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16, weight_decay=0.0, *, mask=None):
+    """Built of Optax's parts: decay between the scaling and the rate, as in its AdamW."""
+    scaled = optax.scale_by_belief(b1, b2, eps, eps_root)
+    decay = optax.add_decayed_weights(weight_decay, mask)
+    return optax.chain(scaled, decay, optax.scale_by_learning_rate(learning_rate))
+
+
 CASES = {
-    "adabelief": Case(jl.adabelief, optax.adabelief, slow, bounds=corrected, differs=rectified),
+    "adabelief": Case(jl.adabelief, optax.adabelief, slow, bounds=corrected, differs=authors),
     "adabelief values": Case(jl.adabelief, optax.adabelief, values),
     "adabelief nesterov": Case(jl.adabelief, optax.adabelief, values, {"nesterov": True}),
+    "adabelief decay": Case(jl.adabelief, decayed_adabelief, values | {"weight_decay": 0.5}, {"mask": matrices}),
+    "adabelief decay schedules": Case(
+        jl.adabelief, decayed_adabelief, {"learning_rate": slow_halving, "eps_root": 1e-8, "weight_decay": halving}
+    ),
     "adabelief schedule": Case(jl.adabelief, optax.adabelief, {"learning_rate": slow_halving, "eps_root": 1e-8}),
     "adamax": Case(jl.adamax, optax.adamax, slow),
     "adamax values": Case(jl.adamax, optax.adamax, slow | {"b1": 0.8, "b2": 0.95, "eps": 1e-2}),

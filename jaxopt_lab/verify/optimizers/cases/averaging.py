@@ -87,7 +87,7 @@ warmup = {"warmup_steps": "Optax takes schedules for b3 and alpha instead"}
 decay = {
     "weight_decay": "Optax has none",
     "mask": "Optax has no decay",
-    "clip_value_fn": "the same function by another name",
+    "clip_value_fn": "None is Optax's function",
 }
 no_cancelling = Bounds(
     step64=1e-9,

@@ -171,7 +171,9 @@ CASES = {
         slow | {"b1": 0.95, "b2": 0.98, "eps": 1e-3, "eps_root": 1e-4, "weight_decay": 1e-3},
     ),
     "novograd schedule": Case(jl.novograd, optax.novograd, {"learning_rate": crawling_halving}),
-    "noisy_sgd": Case(jl.noisy_sgd, noisy_sgd, rate),
+    "noisy_sgd": Case(
+        jl.noisy_sgd, noisy_sgd, rate, differs={"seed": "Optax's `key`, or its deprecated `seed`, None for 0"}
+    ),
     "noisy_sgd values": Case(jl.noisy_sgd, noisy_sgd, slow | {"eta": 1.0, "gamma": 0.3}),
     "noisy_sgd schedule": Case(jl.noisy_sgd, noisy_sgd, {"learning_rate": halving}),
 }

@@ -132,6 +132,7 @@ SOPHIA = {
         bounds=clipped,
         differs={
             "hessian_diagonal_fn": "a function of ours, a transformation of Optax's",
+            "seed": "Optax's is an argument of its estimate",
             "bias_correction": "Optax always corrects, the authors never",
             "estimate_first": "Optax's estimate serves the next step, the paper's its own",
         },

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxopt_lab.trial import answer
+from jaxopt_lab.types import random_key
 from jaxopt_lab.verify.optimizers.golden.problems import (
     MATRIX,
     WEIGHTS,
@@ -78,7 +79,7 @@ def _walk(optimizers, objective, w, steps):
     def step(carry, t):
         ws, states = carry
         values, grads = jax.vmap(jax.value_and_grad(objective))(ws)
-        key, moved, rows = jax.random.fold_in(jax.random.key(0), t), [], []
+        key, moved, rows = jax.random.fold_in(random_key(0), t), [], []
         for i, optimizer in enumerate(optimizers):
             w, grad = jax.tree.map(lambda leaf: leaf[i], (ws, grads))  # noqa: B023
             extras = {"value": values[i], "grad": grad, "value_fn": objective, "key": key}

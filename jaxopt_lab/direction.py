@@ -1,0 +1,86 @@
+"""Which way a metric is better: as its function says, else as its name does."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+MAX, MIN = "max", "min"
+
+# By the last words of a name, whole ones; the longest entry that fits counts.
+NAMES = {
+    MAX: """accuracy acc auc auroc auprc roc_auc pr_auc auc_roc auc_pr r2 r_squared explained_variance score f1 f1_macro
+        f1_micro f1_weighted fbeta precision average_precision recall specificity iou miou jaccard dice mcc kappa ndcg
+        mrr bleu psnr ssim likelihood reward""",
+    MIN: """loss logloss error errors err error_rate mse rmse msle rmsle mae mape smape nll
+        neg_log_likelihood negative_log_likelihood perplexity ppl cross_entropy crossentropy bce brier brier_score crps
+        ece fid fid_score wer cer regret deviance misclassification_rate word_error_rate""",
+}
+KNOWN = {name: way for way, names in NAMES.items() for name in names.split()}
+TURNING = {"neg", "negative", "minus", "inverse", "non", "not"}  # words that may turn the meaning of those after them
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric that says which way it is better: what `maximize` and `minimize` make of a function.
+
+    Attributes:
+        function: `(params, batch) -> scalar`.
+        direction: "max" where greater is better, "min" where less is.
+
+    """
+
+    function: Callable[..., Any]
+    direction: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def maximize(metric: Callable[..., Any]) -> Metric:
+    """Say that greater values of a metric are better: `metrics={"purity": jl.maximize(purity)}`.
+
+    Args:
+        metric: `(params, batch) -> scalar`, as in `jl.Task`.
+
+    Raises:
+        TypeError: It is not a function, or says already which way it is better.
+
+    """
+    return _directed(metric, MAX, "maximize")
+
+
+def minimize(metric: Callable[..., Any]) -> Metric:
+    """Say that smaller values of a metric are better: `metrics={"imbalance": jl.minimize(imbalance)}`.
+
+    Args:
+        metric: `(params, batch) -> scalar`, as in `jl.Task`.
+
+    Raises:
+        TypeError: It is not a function, or says already which way it is better.
+
+    """
+    return _directed(metric, MIN, "minimize")
+
+
+def direction_of(name: str, function: Any = None) -> str | None:
+    """Which way a metric is better, "max" or "min"; None where neither its function nor its name says so."""
+    return function.direction if isinstance(function, Metric) else _by_name(name)
+
+
+def _by_name(name: str) -> str | None:
+    """What the last words of a name say: of `balanced_acc`, `val-F1` and `recall@10`, but not of `accuracy_gap`."""
+    words = re.findall(r"[a-z0-9]+", name.lower().replace("@", "_at_"))
+    words = words[: words.index("at")] if "at" in words[1:] else words
+    for first in range(len(words)):
+        if (way := KNOWN.get("_".join(words[first:]))) is not None:
+            return None if TURNING & set(words[:first]) else way
+    return None
+
+
+def _directed(metric: Any, way: str, called: str) -> Metric:
+    if isinstance(metric, Metric):
+        raise TypeError(f"jl.{called} got a metric that has a direction already ({metric.direction}): give it one.")
+    if not callable(metric):
+        raise TypeError(f"jl.{called} takes a metric's function, (params, batch) -> scalar, got {metric!r}.")
+    return Metric(metric, way)

@@ -1,0 +1,127 @@
+"""What can be data: arrays with a leading example axis. Anything else is refused with what to make of it."""
+
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+AXIS = "must be arrays with a leading example axis"
+KINDS = {
+    "O": "an array of Python objects: convert it to numbers, and pad lists of unequal length to one shape",
+    "U": "an array of strings: encode them as numbers, for example by np.unique(x, return_inverse=True)[1]",
+    "S": "an array of strings: encode them as numbers, for example by np.unique(x, return_inverse=True)[1]",
+    "T": "an array of strings: encode them as numbers, for example by np.unique(x, return_inverse=True)[1]",
+    "M": "an array of dates: pass numbers, for example (x - x.min()) / np.timedelta64(1, 'D')",
+    "m": "an array of durations: pass numbers, for example x / np.timedelta64(1, 's')",
+    "V": "a structured array: pass its columns, as a tuple or dict of arrays",
+}
+# How objects of other packages become arrays, by an attribute that they have.
+CONVERSIONS = {
+    "toarray": "x.toarray()",
+    "todense": "x.todense()",
+    "to_numpy": "x.to_numpy()",
+    "detach": "x.detach().cpu().numpy()",
+    "numpy": "x.numpy()",
+    "__array__": "np.asarray(x)",
+}
+
+
+def check_examples(where: str, data: Any) -> int:
+    """How many examples the pytree `data` has, which `where` names.
+
+    Raises:
+        TypeError: Something in it is no array of numbers.
+        ValueError: It is empty, not finite, or its arrays differ in length.
+
+    """
+    check_arrays(where, data)
+    leaves = jax.tree.leaves(data)
+    shapes = [np.shape(x) for x in leaves]
+    if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
+        raise ValueError(f"{where} {AXIS}, got {_shapes(shapes)}. {_stacking(data)}")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"{where} must have as many examples in every array, got {_shapes(shapes)}. {_stacking(data)}")
+    for x in leaves:
+        x = np.asarray(x)
+        if x.dtype.kind in "fc" and not np.isfinite(x).all():
+            bad = np.argwhere(~np.isfinite(x))
+            raise ValueError(
+                f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
+                f"of shape {x.shape}. Remove or fill them first."
+            )
+    return shapes[0][0]
+
+
+def check_arrays(where: str, data: Any, traced: bool = False) -> None:
+    """Raise TypeError or ValueError where a leaf of `data` is no array of numbers, a traced one where that is allowed.
+
+    `where` names the data.
+    """
+    if isinstance(data, list) and data and all(isinstance(x, tuple | list | dict) for x in data):
+        raise ValueError(f"{where} {AXIS}, got a list of {len(data)} {type(data[0]).__name__}s. {_stacking(data)}")
+    for path, x in jax.tree_util.tree_leaves_with_path(data, is_leaf=_is_one):
+        fault = _fault_of_type(x.dtype) if traced and isinstance(x, Tracer) else _fault(x)
+        if fault is not None:
+            kind = ValueError if isinstance(x, bool | int | float | complex) else TypeError
+            raise kind(f"{where}{jax.tree_util.keystr(path)} {AXIS}, got {fault}.")
+
+
+def _is_one(x: Any) -> bool:
+    """Whether to judge it as a whole, though JAX would look inside, or will: sparse matrices of its own, iterators."""
+    return x is None or hasattr(x, "todense") or isinstance(x, Iterator | KeysView | ValuesView | ItemsView)
+
+
+def _fault(x: Any) -> str | None:
+    """What a leaf is, and what to do about it; None where it is an array of numbers."""
+    kind = f"an object of type {type(x).__module__.partition('.')[0]}.{type(x).__name__}".replace("builtins.", "")
+    if isinstance(x, Tracer):
+        return "a traced value: make the task outside of jax.jit, jax.vmap and jax.grad"
+    if isinstance(x, np.ma.MaskedArray):
+        return "a masked array: fill it, as x.filled(0.0), and pass the mask as an array of its own where it matters"
+    if isinstance(x, np.ndarray | np.generic | jax.Array):
+        return _fault_of_type(x.dtype)
+    if x is None:
+        return "None: leave it out, or return something"
+    if isinstance(x, bool | int | float | complex):
+        return f"the number {x!r:.40}: wrap lists of numbers in np.asarray, and keep constants in the loss"
+    if isinstance(x, str | bytes):
+        return f"the string {x!r:.40}: pass numbers"
+    for attribute, conversion in CONVERSIONS.items():
+        if hasattr(x, attribute):
+            return f"{kind}: pass {conversion}"
+    if isinstance(x, Iterable) or hasattr(x, "__getitem__"):
+        return (
+            f"{kind}: generators and loaders are not supported. Pass all examples as arrays (batch_size= cuts batches "
+            "of them), or a function key -> batch"
+        )
+    return f"{kind}: pass arrays, or a function key -> batch"
+
+
+def _fault_of_type(dtype: Any) -> str | None:
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return "random keys: pass a function key -> batch, which is given a key, or jax.random.key_data(keys)"
+    if dtype.kind in "mM" or not (jnp.issubdtype(dtype, np.number) or dtype.kind == "b"):
+        return KINDS.get(dtype.kind, f"an array of type {dtype}: pass numbers")
+    if (dtype.itemsize > 8 and dtype.kind == "f") or dtype.itemsize > 16:
+        return f"{dtype}, which JAX lacks: pass x.astype({'complex' if dtype.kind == 'c' else 'float'})"
+    return None
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    more = f", ... ({len(shapes)} in all)" if len(shapes) > 6 else ""
+    return f"shapes [{', '.join(map(str, shapes[:6]))}{more}]"
+
+
+def _stacking(data: Any) -> str:
+    """What to do about arrays that are no columns of one table."""
+    if isinstance(data, list):
+        first = data[0] if data else ()
+        if isinstance(first, tuple | list) and all(isinstance(x, bool | int | float) for x in first):
+            return "Make it an array: np.asarray(data)."
+        if isinstance(first, tuple | list) and len(first) == 2:
+            return "Stack examples: (np.stack([x for x, _ in data]), np.stack([y for _, y in data]))."
+        return "Stack examples into one array for inputs and one for targets: (np.stack(inputs), np.stack(targets))."
+    return "Every array's first axis counts the examples: (inputs, targets), for example."

@@ -1,0 +1,59 @@
+"""What tasks are measured by on held-out data: names, which way each is better, and by which a sweep chooses."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from jaxopt_lab.direction import direction_of
+
+if TYPE_CHECKING:
+    from jaxopt_lab.tasks.task import Task
+
+LOSS = "loss"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """What some tasks of one sweep are measured by.
+
+    Attributes:
+        common: The losses and metrics that all of the tasks have.
+        main: The one that everything chooses by where no other is named.
+        directions: "max" or "min" for each that has a direction, in all tasks together.
+
+    """
+
+    common: list[str]
+    main: str
+    directions: Mapping[str, str]
+
+
+def measures(tasks: "Iterable[Task]") -> Measures:
+    """What the tasks are measured by.
+
+    Raises:
+        ValueError: They differ in which way a metric is better, or in their main metric.
+
+    """
+    tasks, directions = list(dict.fromkeys(tasks)), {"train_loss": "min"}
+    for task in tasks:
+        for name, direction in _directions(task).items():
+            if directions.setdefault(name, direction) != direction:
+                raise ValueError(f"The tasks of a sweep differ in which way {name} is better. Sweep them apart.")
+    mains = list(dict.fromkeys(task.main_metric for task in tasks))
+    if len(mains) > 1:
+        raise ValueError(f"The tasks of a sweep differ in their main metric: {', '.join(mains)}. Sweep them apart.")
+    common = set.intersection(*({"train_loss", *measured(task)} for task in tasks))
+    main = f"validation_{mains[0]}"
+    return Measures(sorted(common), main if main in common else "train_loss", directions)
+
+
+def measured(task: "Task") -> list[str]:
+    """The losses and metrics that a task is evaluated by."""
+    splits = {"validation": task.validation, "test": task.test}
+    return [f"{split}_{what}" for split, data in splits.items() if data is not None for what in (LOSS, *task.metrics)]
+
+
+def _directions(task: "Task") -> dict[str, str]:
+    ways = {LOSS: "min", **{name: direction_of(name, function) for name, function in task.metrics.items()}}
+    return {name: way for name in measured(task) if (way := ways[name.partition("_")[2]]) is not None}
