@@ -73,10 +73,11 @@ def bowl() -> jl.Task:
 
 
 def line() -> jl.Task:
-    """Minibatches, both held-out splits, a metric of which more is better and one of which less is."""
+    """Minibatches, both held-out splits, metrics of which more is better or less."""
     split = [(FEATURES[at], TARGETS[at]) for at in (slice(0, 12), slice(12, 16), slice(16, 20))]
-    size = lambda params, batch: jnp.sum(params["w"] ** 2)
-    metrics = {"accuracy": line_accuracy, "size": size}
+    size = jl.minimize(lambda params, batch: jnp.sum(params["w"] ** 2))
+    reward = jl.maximize(lambda params, batch: -line_loss(params, batch))
+    metrics = {"accuracy": line_accuracy, "size": size, "reward": reward}
     return jl.Task("line", line_start, line_loss, *split, metrics=metrics, batch_size=4)
 
 
@@ -115,15 +116,15 @@ def holes() -> jl.Task:
     """Some batches have a loss that is not a number, others a gradient that is not."""
 
     def batch(key):
-        return jax.random.normal(key, (3,)), jax.random.uniform(jax.random.fold_in(key, 1))
+        return jax.random.normal(key, (1, 3)), jax.random.uniform(jax.random.fold_in(key, 1), (1,))
 
     def loss(w, batch):
         shift, chance = batch
-        value = 0.125 + 0.5 * jnp.sum(SPECTRUM * (w - 0.1 * shift) ** 2)
-        root = jnp.sqrt(jnp.where(chance > 0.85, 0.0, 1.0) * jnp.sum(w**2))  # at 0 it has no derivative
-        return jnp.where(chance < 0.15, jnp.nan, value + 0.01 * root)
+        values = 0.125 + 0.5 * jnp.sum(SPECTRUM[None] * (w[None] - 0.1 * shift) ** 2, axis=1)
+        roots = jnp.sqrt(jnp.where(chance > 0.85, 0.0, 1.0) * jnp.sum(w**2))  # at 0 it has no derivative
+        return jnp.mean(jnp.where(chance < 0.15, jnp.nan, values + 0.01 * roots))
 
-    whole = lambda key: (jax.random.normal(key, (3,)), jnp.array(0.5))
+    whole = lambda key: (jax.random.normal(key, (4, 3)), jnp.full(4, 0.5))
     return jl.Task("holes", lambda key: jax.random.normal(key, (3,)), loss, batch, validation=whole)
 
 

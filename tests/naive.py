@@ -21,6 +21,7 @@ from jaxopt_lab.space import Configurations, Range, Static
 from jaxopt_lab.trial import answer, batch_key, initial_params, noise_key
 
 SPLITS = ("validation", "test")
+GREATER = ("accuracy", "reward")  # metrics of which more is better
 NEAR = 1e-9  # two numbers closer than this, relatively, may come in either order after other rounding
 
 
@@ -242,7 +243,7 @@ class Loop:
         median = {c: float(np.median([t.compared[-1] for t in racing if t.config == c])) for c in configs}
         order = sorted(configs, key=lambda c: (median[c], c))
         kept = max(1, math.floor(len(configs) / self.stop.eta))
-        if kept < len(order) and self.sign == 1:  # an accuracy is a count, and ties are exact
+        if kept < len(order) and not self.counts:
             self.tell_apart(median[order[kept - 1]], median[order[kept]])
         return [trial for trial in racing if trial.config in order[kept:]]
 
@@ -254,7 +255,7 @@ class Loop:
         if not math.isfinite(best):
             return not now < best
         bound = best - self.stop.min_improvement * abs(best)
-        if self.sign == 1:
+        if not self.counts:
             self.tell_apart(now, bound)
         return not (now < best and now <= bound)
 
@@ -267,8 +268,13 @@ class Loop:
         return self.stop.metric or ("validation_loss" if "validation_loss" in self.names else "train_loss")
 
     @property
+    def counts(self) -> bool:
+        """Whether what is compared is a count, whose ties are exact."""
+        return self.compared_by.endswith("accuracy")
+
+    @property
     def sign(self) -> int:
-        return -1 if self.compared_by.endswith("accuracy") else 1
+        return -1 if self.compared_by.endswith(GREATER) else 1
 
     def not_above(self, value: float, bound: float) -> bool:
         self.tell_apart(value, bound)
@@ -383,11 +389,10 @@ def differences(results: jl.Results, expected: Expected, rtol: float = 1e-9, ato
             found.append(f"{name}: {dataset[name].values.tolist()}, expected {values}")
     if found:
         return found
-    for config, row in enumerate(expected.hyperparameters):
-        for name, value in row.items():
-            label = dataset[name].values[config].item()
-            if label != value and label != str(value):
-                found.append(f"{name} of configuration {config}: {label!r}, expected {value!r}")
+    for name in {name for row in expected.hyperparameters for name in row}:
+        values = [row.get(name, math.nan) for row in expected.hyperparameters]  # NaN where an optimizer has none
+        if repr(dataset[name].values.tolist()) != repr(values):  # by type, too: 1 is not True
+            found.append(f"{name}: {dataset[name].values.tolist()}, expected {values}")
     for name in sorted(variables):
         ours, theirs = dataset[name].values, expected.arrays[name]
         if theirs.dtype.kind == "f":

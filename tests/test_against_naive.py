@@ -3,14 +3,15 @@
 A hundred in every run; `pytest -m thorough` draws thousands, of any structure.
 """
 
-import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -70,49 +71,53 @@ def test_thousands_of_sweeps_are_the_naive_loop(drawn):
 # Broken off
 
 
-def check_broken_off(drawn: Drawn, saves: int, saved: bool):
-    """What is there when a sweep is broken off is true, and the same call comes to the rest, to the last bit."""
+def check_broken_off(drawn: Drawn, saves: int, killed: bool):
+    """The same call goes on with a sweep that was broken off and comes to its results, to the last bit."""
     if not looks(drawn):
         reject()
     loop, whole = expected(drawn), jl.sweep(**drawn.arguments, **drawn.cut)
     with tempfile.TemporaryDirectory() as folder:
         options = drawn.arguments | drawn.cut | {"out": Path(folder) / "run", "checkpoint": 0}
-        with broken_off(saves, saved):
-            part = jl.sweep(**options)
+        part = broken_off(options, saves, killed)
         found = jl.sweep(**options)
-    assert not falsehoods(part, loop)
+    assert killed or not falsehoods(part, loop)
     assert not differences(found, loop)
     assert_equal(found, whole)
 
 
 @settings(max_examples=15, **SOME)
 @given(sweeps(), st.integers(1, 12), st.booleans())
-def test_a_sweep_that_was_broken_off_goes_on(drawn, saves, saved):
-    check_broken_off(drawn, saves, saved)
+def test_a_sweep_that_was_broken_off_goes_on(drawn, saves, killed):
+    check_broken_off(drawn, saves, killed)
 
 
 @pytest.mark.thorough
 @settings(max_examples=500, **SOME)
 @given(sweeps(structures()), st.integers(1, 40), st.booleans())
-def test_hundreds_of_sweeps_that_were_broken_off_go_on(drawn, saves, saved):
-    check_broken_off(drawn, saves, saved)
+def test_hundreds_of_sweeps_that_were_broken_off_go_on(drawn, saves, killed):
+    check_broken_off(drawn, saves, killed)
 
 
-@contextlib.contextmanager
-def broken_off(saves: int, saved: bool):
-    """Inside, a sweep ends at its save of this number as by Ctrl-C, after what is saved is written or before."""
-    count, save = itertools.count(1), Run.save
+def broken_off(options: dict[str, Any], saves: int, killed: bool) -> jl.Results:
+    """A sweep that ends at its save of this number: by Ctrl-C, or without saving more, as one that is killed."""
+    count, save, pressed = itertools.count(1), Run.save, []
 
     def counting(self, *args):
         last = next(count) == saves
-        if saved or not last:
-            save(self, *args)
+        if last and killed:
+            raise KeyboardInterrupt
+        save(self, *args)
         if last:
+            pressed.append(True)
+            time.sleep(0.15)  # until the main thread, which looks ten times a second, has seen it
+
+    def press(_):
+        if pressed:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "save", counting)
-        yield
+        return jl.sweep(**options, progress=press)
 
 
 def falsehoods(part: jl.Results, whole: Expected) -> list[str]:
