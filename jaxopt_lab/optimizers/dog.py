@@ -46,7 +46,7 @@ def dog(
     init_step_kind: str = "heuristic",
     layerwise: bool = False,
     mask: Mask = None,
-    moment_dtype: Any = None,
+    average_dtype: Any = None,
 ) -> Optimizer:
     """DoG, distance over gradients (Ivgi, Hinder & Carmon 2023, https://arxiv.org/abs/2302.12022).
 
@@ -72,7 +72,7 @@ def dog(
         layerwise: Whether every array of the parameters has an r and s of its own (L-DoG).
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of the average, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+        average_dtype: Of the average, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
             for float32 beside float16 ones.
 
     Returns:
@@ -120,7 +120,7 @@ def dog(
         return optimizer(init, update)
 
     def averaged_init(params: Params) -> AveragedDoGState:
-        return AveragedDoGState(init(params), copied(params, moment_dtype))
+        return AveragedDoGState(init(params), copied(params, average_dtype))
 
     def averaged_update(grads, state, params=None):
         updates, dog = update(grads, state.dog, params)

@@ -266,13 +266,21 @@ def test_float16_parameters_are_trained_as_float32_ones(name, float32):
         np.testing.assert_allclose(a.astype("float32"), b, rtol=2**-10, atol=2**-24)
 
 
-@pytest.mark.parametrize("name", ["rprop", "optimistic_gradient_descent", "lbfgs", "galore", "dog"])
+@pytest.mark.parametrize("name", ["rprop", "optimistic_gradient_descent", "lbfgs", "galore"])
 @pytest.mark.parametrize(("asked", "kept"), [("float32", "float32"), (None, "bfloat16")])
 def test_lists_of_parameters_have_the_dtype_asked_for(name, asked, kept):
-    settings = {"averaging": 8.0} if name == "dog" else {}
-    state = jax.eval_shape(made(name, moment_dtype=asked, **settings).init, jnp.ones((2, 3), "bfloat16"))
-    lists = state.average if name == "dog" else state
-    assert {leaf.dtype for leaf in jax.tree.leaves(lists) if leaf.ndim} == {jnp.dtype(kept)}
+    state = jax.eval_shape(made(name, moment_dtype=asked).init, jnp.ones((2, 3), "bfloat16"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state) if leaf.ndim} == {jnp.dtype(kept)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "asked", "kept"),
+    [("bfloat16", "float32", "float32"), ("bfloat16", None, "bfloat16"), ("float16", None, "float32")],
+)
+def test_an_average_of_parameters_has_the_dtype_asked_for(dtype, asked, kept):
+    w = jnp.ones(3, dtype)
+    state = jl.dog(averaging=8.0, average_dtype=asked).init(w)
+    assert (state.average.dtype, state.evaluation_params(w).dtype) == (kept, dtype)
 
 
 # Whole numbers
