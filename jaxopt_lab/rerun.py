@@ -17,7 +17,7 @@ from jaxopt_lab.engine.structure import shapes
 from jaxopt_lab.labels import present, same
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import Results
-from jaxopt_lab.space import static
+from jaxopt_lab.space import Static, static
 from jaxopt_lab.statistics.score import hyperparameters
 from jaxopt_lab.store import load
 from jaxopt_lab.store.identity import of_another_problem, problem, versions
@@ -102,8 +102,10 @@ def rerun(
     if steps == 0:
         raise ValueError(f"Configuration {config} with seed {seed} made no step, so there is nothing to repeat.")
     number = dataset.attrs["dtype"]
+    space = _space(dataset, config, values or {})
+    numbers = _numbers(space, factory)
     what, options = (
-        ({name: factory}, base, _space(dataset, config, values or {}, factory)),
+        ({name: factory}, base, space | numbers),
         {
             "steps": steps,
             "seeds": [seed],
@@ -117,7 +119,7 @@ def rerun(
     )
     with jax.enable_x64(number == "float64"):
         plan, _ = plan_sweep(*what, **options)
-        _refuse_another(dataset, plan)
+        _refuse_another(dataset, _with_static(plan, numbers))
         again = sweep(*what, **options)
         tolerance = _tolerance(plan.groups[0].structure.task)
     one = again.dataset.isel(config=0, seed=0)
@@ -132,6 +134,15 @@ def rerun(
 
 def _bound(stored: Any) -> Any:
     return None if stored == "none" else stored
+
+
+def _with_static(plan: Plan, values: Mapping[str, Any]) -> Plan:
+    """The plan, of one trial, with these of its numbers as structural values, which they were in the sweep."""
+    (group,) = plan.groups
+    names = tuple(name for name in group.structure.names if name not in values)
+    static = (*group.structure.static, *values.items())
+    structure = dataclasses.replace(group.structure, names=names, static=static)
+    return dataclasses.replace(plan, groups=[dataclasses.replace(group, structure=structure)])
 
 
 def _refuse_another(dataset: "xr.Dataset", plan: Plan) -> None:
@@ -157,7 +168,7 @@ def _tolerance(task: Task) -> float:
     return float(np.sqrt(max(float(jnp.finfo(x).eps) for x in found if jnp.issubdtype(x, jnp.inexact))))
 
 
-def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any], factory: OptimizerFactory) -> dict[str, Any]:
+def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration's own values."""
     row, space = int(np.flatnonzero(dataset["config"].values == config)[0]), {}
     structural = json.loads(dataset.attrs["structural"]).get(str(dataset["optimizer"].values[row]), {})
@@ -173,9 +184,14 @@ def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any], factory
             known = [value for label, value in structural[name] if same(label, called)]
             if not known:
                 raise ValueError(f"{name} = {called} cannot be read back: pass it, as values={{{name!r}: ...}}.")
-            numeric = type(known[0]) in (int, float) and _is_numeric(factory, name)
-            space[name] = known[0] if numeric else static([_tuples(known[0])])
+            space[name] = static([_tuples(known[0])])
     return space
+
+
+def _numbers(space: Mapping[str, Any], factory: OptimizerFactory) -> dict[str, Any]:
+    """Structural values that are so only beside None: a sweep of one of them takes it as a number."""
+    values = {name: value.values[0] for name, value in space.items() if isinstance(value, Static)}
+    return {name: x for name, x in values.items() if type(x) in (int, float) and _is_numeric(factory, name)}
 
 
 def _is_numeric(factory: OptimizerFactory, name: str) -> bool:

@@ -10,6 +10,8 @@ import pytest
 import jaxopt_lab as jl
 from jaxopt_lab.direction import direction_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:Nothing depends on the seed")
+
 EYE = np.eye(3, dtype=np.float32)
 
 

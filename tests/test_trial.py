@@ -42,6 +42,7 @@ TASKS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Nothing depends on the seed in 'rosenbrock'")
 @pytest.mark.parametrize("make_task", TASKS)
 def test_a_sweep_is_the_loop_written_by_hand(make_task, float64):
     task, rates, seeds, steps = make_task(), [1e-3, 1e-2], [3, 11], 40
