@@ -166,14 +166,14 @@ def _of_part(batched: Callable, arguments: str, part: tuple[int, int]) -> Callab
         *trees, seed, config = trees
         sizes, starts = dict(zip("sv", part, strict=True)), {"s": seed, "v": config}
         axes = {"t": "sv", "s": "s", "v": "v", "a": ""}
+        corner = lambda letters, x: (*(starts[a] for a in letters), *[np.int32(0)] * (x.ndim - len(letters)))
 
         def cut(x, letters):
-            more = x.shape[len(letters) :]
-            begin = (*(starts[a] for a in letters), *(0 for _ in more))
-            return jax.lax.dynamic_slice(x, begin, (*(sizes[a] for a in letters), *more))
+            size = (*(sizes[a] for a in letters), *x.shape[len(letters) :])
+            return jax.lax.dynamic_slice(x, corner(letters, x), size)
 
         cuts = (jax.tree.map(lambda x, a=a: cut(x, axes[a]), tree) for tree, a in zip(trees, arguments, strict=True))
-        put = lambda whole, new: jax.lax.dynamic_update_slice(whole, new, (seed, config, *(0 for _ in new.shape[2:])))
+        put = lambda whole, new: jax.lax.dynamic_update_slice(whole, new, corner("sv", new))
         return jax.tree.map(put, trees[0], batched(*cuts))
 
     return of_part

@@ -17,8 +17,9 @@ from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.trial import Trial, initial_params
 from jaxopt_lab.types import random_key
 
-FEW = 24  # held-out examples that tell whether a function is a mean over them
-CUT = 7  # of these, in the first of two unequal batches
+FEW = 64  # held-out examples that tell whether a function is a mean over them
+CUT = 19  # of these, in the first of two unequal batches
+ASIDE = (1, -1, 8, -8)  # of initial parameters: where that is looked at, too
 
 
 class Evaluation(NamedTuple):
@@ -81,7 +82,7 @@ def evaluation_in_parts(
     status, index, share = of_all(jnp.int32), jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), number)
     trial = Trial(optax.identity(), task)
     seen = jax.eval_shape(trial.evaluate_held_out, of_one(state.tree), of_one(status), tuple(held_out))
-    wide = lambda dtype: jnp.promote_types(dtype, jnp.float32) if examples else dtype  # where means are added up
+    wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # where means are added up
     empty = {name: of_all(wide(x.dtype)) for name, x in seen.items()}
 
     def compiled(batch: Batch) -> tuple[Any, int]:
@@ -132,13 +133,14 @@ def not_means(task: Task) -> list[str]:
     """What is no mean over held-out examples, so that batches of them would give another number (r2, AUC, F1).
 
     Told by whether two unequal batches of a few examples, weighted by their sizes, give what all of them give: at
-    initial parameters and on either side of them, since a network that knows nothing yet may hide the difference.
+    initial parameters and on either side of them, since a network that knows nothing yet may hide the difference (its
+    F1 is zero for any batch). What is the same number everywhere, or never finite, counts as no mean.
     """
     start = initial_params(task, random_key(0))
     leaves, structure = jax.tree.flatten(start)
     noise = [jax.random.normal(random_key(n), x.shape).astype(x.dtype) for n, x in enumerate(leaves)]
     beside = lambda side: jax.tree.unflatten(structure, [x + side * e for x, e in zip(leaves, noise, strict=True)])
-    points, found = [start, beside(1), beside(-1)], []
+    points, found = [start, *map(beside, ASIDE)], []
     for split, data in zip(SPLITS[1:], task.data[1:], strict=True):
         if data is None:
             continue
@@ -153,18 +155,19 @@ def not_means(task: Task) -> list[str]:
 def _is_mean(function: Callable[..., Any], points: list[Any], examples: Any) -> bool:
     count = len(jax.tree.leaves(examples)[0])
     cut = min(CUT, count // 2)
-    first, second = (jax.tree.map(lambda x, at=at: x[at], examples) for at in (slice(cut), slice(cut, None)))
-    seen, eps = False, max(jnp.finfo(x.dtype).eps for x in jax.tree.leaves(points))
-    for params in points:
-        whole, *parts = (jax.jit(function)(params, batch) for batch in (examples, first, second) if count > 1)
-        tolerance = max(float(eps), float(jnp.finfo(whole.dtype).eps)) ** 0.5
-        whole, *parts = (float(x) for x in (whole, *parts))
-        if np.isfinite(whole):  # else it tells nothing
+    pieces = [jax.tree.map(lambda x, at=at: x[at], examples) for at in (slice(cut), slice(cut, None))]
+    see = jax.jit(lambda params: [function(params, batch) for batch in (examples, *pieces)])
+    told, eps = False, max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(points))
+    for params in points if count > 1 else []:
+        seen = see(params)
+        tolerance = max(eps, float(jnp.finfo(seen[0].dtype).eps)) ** 0.5
+        whole, *parts = (float(x) for x in seen)
+        if np.isfinite(whole) and {whole} != {*parts}:
             mean, size = np.average(parts, weights=[cut, count - cut]), max(map(abs, (whole, *parts)))
             if not abs(mean - whole) <= tolerance * size:
                 return False
-            seen = True
-    return seen
+            told = True
+    return told
 
 
 def _batches(number: int, split: Any, examples: int) -> Iterator[Batch]:
