@@ -13,8 +13,8 @@ from jax.extend import core
 from jaxopt_lab.calling import explained, is_ours, place
 from jaxopt_lab.engine import Group, Plan
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
-from jaxopt_lab.engine.forecast import held_bytes, host_budget, results_bytes
 from jaxopt_lab.engine.plan import STRATEGIES
+from jaxopt_lab.engine.sizing import data_bytes, held_bytes, host_budget, results_bytes
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
@@ -197,12 +197,23 @@ def check_memory(memory: int | float | None) -> int:
 
 
 def check_budget(plan: Plan) -> None:
-    """Raise where what a sweep keeps for all of its trials does not fit into its memory budget."""
-    results, held, budget = results_bytes(plan), held_bytes(plan), host_budget(plan)
-    if results + held > budget:
-        parts = [f"curves and statuses {results / 2**20:,.0f} MiB"]
-        parts += [f"states between rungs {held / 2**20:,.0f} MiB"] if held else []
+    """Raise where data, or what a sweep keeps for all of its trials, do not fit into its memory budget."""
+    data, results, held = data_bytes(plan), results_bytes(plan), held_bytes(plan)
+    size = lambda count: f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"
+    if data > plan.memory:
+        copies = len(devices())
+        where = f" on {copies} devices, each of which has a copy," if copies > 1 else ""
         raise ValueError(
-            f"{plan.trials} trials do not fit into {budget / 2**20:,.0f} MiB of memory: {', '.join(parts)}. "
+            f"The tasks' data (training, validation and test) take {size(data)}{where} and do not fit into "
+            f"{size(plan.memory)} of memory. Give more memory, or tasks with fewer examples or of a smaller dtype."
+        )
+    budget = host_budget(plan)
+    on_host = data if devices()[0].platform == "cpu" else 0
+    if on_host + results + held > budget:
+        parts = [f"data {size(on_host)}"] if on_host else []
+        parts += [f"curves and statuses {size(results)}"]
+        parts += [f"states between rungs {size(held)}"] if held else []
+        raise ValueError(
+            f"{plan.trials} trials do not fit into {size(budget)} of memory: {', '.join(parts)}. "
             "Record and evaluate less often, sweep in parts, or give more memory."
         )

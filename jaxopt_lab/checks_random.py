@@ -8,12 +8,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-
 from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine import Group
 from jaxopt_lab.engine.structure import shapes, traced_step
-from jaxopt_lab.fingerprint import fingerprint, uses
+from jaxopt_lab.fingerprint import fingerprint, trace, uses
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import random_key
 
@@ -44,7 +42,7 @@ def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
 @remembered(maxsize=64)
 def _check_task(task: Task) -> None:
     key = random_key(0)
-    if callable(task.train) and not uses(jax.make_jaxpr(task.train)(key), 0):
+    if callable(task.train) and not uses(trace(task.train, key), 0):
         raise ValueError(
             f"Task {task.name!r}: train(key) gives the same batch for every key, so every step would train on it. "
             f"{INSTEAD} from train's key, or pass data as arrays and a batch_size."
@@ -62,13 +60,12 @@ def _check_task(task: Task) -> None:
 def _draws(task: Task) -> bool:
     """Whether a trial of the task depends on its seed, whatever its optimizer."""
     batches = callable(task.train) or task.batch_size is not None
-    return batches or uses(jax.make_jaxpr(task.init)(random_key(0)), 0)
+    return batches or uses(trace(task.init, random_key(0)), 0)
 
 
 def _differs(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
     """Whether the function is another one when it is traced again."""
     if hasattr(function, "lower") and hasattr(function, "__wrapped__"):  # jax.jit's, which remembers its trace
         function = function.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
-    once = jax.make_jaxpr(function)(*arguments)  # remembered by JAX, where it was traced before
-    again = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
-    return fingerprint(once).whole != fingerprint(again).whole
+    once, again = (fingerprint(trace(function, *arguments)) for _ in range(2))
+    return once != again

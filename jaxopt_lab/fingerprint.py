@@ -50,8 +50,13 @@ class Fingerprint(NamedTuple):
     primitives: frozenset[str]
 
 
+def trace(function: Callable[..., Any], *arguments: Any) -> "ClosedJaxpr":
+    """`jax.make_jaxpr`, but traced anew: what JAX remembers of a function is not by its default generator of keys."""
+    return jax.make_jaxpr(lambda *given: function(*given))(*arguments)
+
+
 def fingerprint(traced: "ClosedJaxpr") -> Fingerprint:
-    """The digests of what `jax.make_jaxpr` gave."""
+    """The digests of what `trace` gave."""
     writer = _Writer()
     writer.program(traced.jaxpr, traced.consts)
     form, values = digest("\n".join(writer.lines).encode()), sorted(set(writer.large))

@@ -99,8 +99,10 @@ def sweep(
             step called again and again), "scan_each" or "steps_each" (each trial alone). By default the first, or
             whatever is measured to be faster where a tenth of the predicted run pays for measuring.
         chunk: How many trials run at once at the most; by default as many as caches and memory allow.
-        memory: What the sweep may take, in bytes, of the accelerators' memory or else of the host's. A float below 1 is
-            a share of what is free. By default half of the host's, or .8 of the accelerators'.
+        memory: What the sweep may take, in bytes, of the accelerators' memory or else of the host's: the data on the
+            devices, running chunks, and on the host results. Chunks are as large as it allows; held-out data are
+            evaluated in batches where they do not fit at once. A float below 1 is a share of what is free. By default
+            half of the host's, or .8 of the accelerators'.
         cache: Whether compiled programs and measured strategies are kept in the user's cache folder, so that the next
             process starts faster. The environment variable JAXOPT_LAB_CACHE names another folder, or is "off".
         progress: Whether to show it; or a function to call with it several times a second.
@@ -117,7 +119,7 @@ def sweep(
 
     Raises:
         TypeError: An argument is of the wrong kind, a loss is not a scalar, a parameter is not floating-point.
-        ValueError: A name is unknown, a value is out of range, a space is empty.
+        ValueError: A name is unknown, a value is out of range, a space is empty, data or a trial exceed the memory.
         RunError: The run folder is in use, damaged, of another sweep, or cannot be written.
         ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
@@ -227,7 +229,7 @@ def plan_sweep(
     record = None if record is None else check_count("record", record)
     evaluate = None if evaluate is None else check_count("evaluate", evaluate)
     chunk = None if chunk is None else check_count("chunk", chunk)
-    memory = check_memory(memory)
+    given, memory = memory, check_memory(memory)
     strategy = None if strategy is None else check_strategy(strategy)
     if stop is not None and not isinstance(stop, Halving | Hyperband | Plateau):
         raise TypeError(f"stop must be jl.halving(...), jl.hyperband(...) or jl.plateau(...), got {quoted(stop)}.")
@@ -247,6 +249,7 @@ def plan_sweep(
     trials = sum(len(table) for table in tables.values()) * len(named)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
     params = max(params_bytes(group.structure.task) for group in groups)
+    kept = KEPT_PARAMS_BYTES if given is None or given < 1 else min(KEPT_PARAMS_BYTES, memory // 4)
     plan = Plan(
         groups=groups,
         seeds=np.asarray(named, np.int32),
@@ -258,7 +261,7 @@ def plan_sweep(
         record_steps=steps_at(record, steps, _affordable(trials, 201)),
         eval_steps=steps_at(evaluate, steps, _affordable(trials, 21) if held_out else 2),
         segment_length=1,
-        keep_params=params * trials <= KEPT_PARAMS_BYTES,
+        keep_params=params * trials <= kept,
         stop=stop,
         compared=_compared(stop, groups),
         strategy=strategy,

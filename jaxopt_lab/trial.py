@@ -205,13 +205,15 @@ class Trial:
         be left out where both are the same. Where the step that follows would be skipped, the training loss is the last
         finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
         """
-        params = answer(state.optimizer, state.params)
         loss = self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss))
         status, train_loss = self._judge(state, loss, skips)
-        diverged = status == DIVERGED
-        values = {"status": status, "train_loss": train_loss}
-        for split, batch in zip(SPLITS[1:], data[1:], strict=True):
+        return {"status": status, "train_loss": train_loss} | self.evaluate_held_out(state, status, data[1:])
+
+    def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
+        """Losses and metrics on (validation, test) data of a trial that `evaluate` found to have this status."""
+        params, diverged, values = answer(state.optimizer, state.params), status == DIVERGED, {}
+        for split, batch in zip(SPLITS[1:], held_out, strict=True):
             if batch is None:
                 continue
             values[f"{split}_loss"] = jnp.where(diverged, jnp.inf, self.task.loss(params, batch))

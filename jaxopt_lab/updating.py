@@ -54,11 +54,11 @@ def updated(
 
 
 def _refusal(error: Exception) -> str | None:
-    modules, text = set(_modules(error.__traceback__)), str(error)
+    modules, text = list(_modules(error.__traceback__)), str(error)
     for (module, word), reason in REFUSED.items():
         if module in {"", *modules} and word in text:
             return reason
-    if isinstance(error, TypeError) and "unexpected keyword argument" in text:
+    if isinstance(error, TypeError) and "unexpected keyword argument" in text and modules[-1].startswith("optax."):
         return (
             f"{text}. Inside optax.chain and other wrappers, an Optax transformation that names extra arguments is "
             "given all of them: hide them from it by optax.GradientTransformation(part.init, part.update)"
@@ -96,6 +96,6 @@ def _check_state(new: Any, old: Any) -> None:
             "leave out what only watches the training, such as optax.monitor."
         )
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
-        if jnp.shape(before) != jnp.shape(after):
-            where = jax.tree_util.keystr(path)
-            raise ValueError(f"{what}: {where} began with the shape {jnp.shape(before)} and got {jnp.shape(after)}.")
+        one, other = jax.typeof(before), jax.typeof(after)
+        if one.shape != other.shape or (one.dtype != other.dtype and not one.weak_type):
+            raise ValueError(f"{what}: {jax.tree_util.keystr(path) or 'it'} began as {one} and became {other}.")

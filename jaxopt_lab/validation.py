@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 def quoted(value: Any, most: int = 200) -> str:
     """How to show a value in an error: its `repr`, cut short; of a huge integer how many digits it has."""
     if isinstance(value, int) and value.bit_length() > 128:
-        large = ", larger than any float" if value.bit_length() > 1024 else ""
+        large = ", too large for a float" if value.bit_length() > 1024 else ""
         return f"an integer of about {math.ceil(value.bit_length() * math.log10(2))} digits{large}"
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[:most]}..."
@@ -69,7 +69,7 @@ def check_number(what: str, value: Any, least: float = -math.inf) -> float:
         raise TypeError(f"{what} must be a number or left out, got {quoted(value)}.")
     try:
         number = float(value)
-    except OverflowError:  # an integer may be larger than any float
+    except OverflowError:  # an integer may be too large for a float
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{what} must be finite or left out, got {quoted(value)}.")

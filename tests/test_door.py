@@ -421,7 +421,7 @@ def test_a_module_with_a_mistake_is_said(tmp_path, monkeypatch, compile_nothing)
 
 SPEC = "steps = 3\n[tasks.quadratic]\n{task}\n[space]\nlearning_rate = {rates}\n[optimizers.{optimizer}]\n"
 LINES = [
-    ({"rates": f"[{HUGE}]"}, 5, "larger than any float"),
+    ({"rates": f"[{HUGE}]"}, 5, "too large for a float"),
     ({"rates": '"1e-3"'}, 5, "Write 1e-3 without quotes"),
     ({"rates": "2020-01-01"}, 5, "is not a number"),
     ({"rates": "[[1, 2], [3]]"}, 5, "one flat list"),
@@ -472,7 +472,7 @@ SPACES = [
     ("a matrix", {"learning_rate": jnp.ones((2, 2))}, TypeError, "2 axes", "one flat list"),
     ("a data frame", {"learning_rate": pd.DataFrame(X)}, TypeError, "2 axes", "one flat list"),
     ("a range in a list", {"learning_rate": [jl.log(1e-3, 1, 3)]}, TypeError, "is not a number", "outside of a list"),
-    ("huge", {"learning_rate": [HUGE]}, ValueError, "learning_rate = an integer of about 401", "larger than any float"),
+    ("huge", {"learning_rate": [HUGE]}, ValueError, "learning_rate = an integer of about 401", "too large for a float"),
     ("huge below 0", {"learning_rate": -HUGE}, ValueError, "learning_rate = an integer of about 401", "finite number"),
     ("arrays", numeric(eps=jl.static([np.ones(2)])), TypeError, "eps: jl.static", "hashed and compared"),
     ("JAX's arrays", numeric(eps=jl.static([jnp.ones(2)])), TypeError, "eps: jl.static", "hashed and compared"),

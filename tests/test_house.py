@@ -70,3 +70,10 @@ def test_the_table_of_benchmarks_is_that_of_their_figures():
     )
     assert made.stdout == (benchmarks / "TABLE.md").read_text()
     assert "| **no** |" in made.stdout  # what fell short is said, and why
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_key_names_its_generator(path):
+    text = path.read_text()
+    assert "PRNGKey(" not in text
+    assert "random.key(" not in text or path.name == "types.py", "make keys by jaxopt_lab.types.random_key"

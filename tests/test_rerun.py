@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxopt_lab as jl
@@ -31,18 +33,20 @@ def test_a_trial_again_is_the_trial(kept, tmp_path, precision):
     assert str(again.dataset["nesterov"].values) == str(stored["nesterov"].values) == "True"
 
 
-def test_a_stopped_trial_goes_as_far_as_it_went():
-    results = sweep(stop=jl.halving(2, min_steps=10))
+@pytest.mark.parametrize("record", [4, 5])  # a rung is no recorded step, or is one
+def test_a_stopped_trial_goes_as_far_as_it_went(record):
+    results = sweep(stop=jl.halving(2, min_steps=10), record=record)
     config = int(results.dataset.config[(results.dataset.rung == 0).all("seed")][0])
     again = jl.rerun(results, config, 2)
     assert again.dataset.attrs["steps"] == 10
     assert again.agrees
 
 
-def test_an_altered_curve_does_not_agree():
+@pytest.mark.parametrize("altered", [1.01, np.nan, np.inf])
+def test_an_altered_curve_does_not_agree(altered):
     results = sweep()
     losses = results.dataset.train_loss.copy()
-    losses[3, 0, 5] *= 1.01
+    losses[3, 0, 5] *= altered
     altered = dataclasses.replace(results, dataset=results.dataset.assign(train_loss=losses))
     assert not jl.rerun(altered, 3, 2).agrees
     assert jl.rerun(altered, 3, 7).agrees
@@ -95,3 +99,61 @@ def test_what_cannot_be_known_is_asked_for():
     with pytest.raises(ValueError, match="cannot be read back: pass it"):
         jl.rerun(masked, 0, 0)
     assert jl.rerun(masked, 0, 0, values={"mask": lambda w: True}).agrees
+
+
+def mine(matrix=1.0, threshold=0.5, held_out=3.0):
+    return jl.Task(
+        "mine",
+        lambda key: jax.random.normal(key, (2,)),
+        lambda w, _: jnp.sum((jnp.eye(2) * matrix @ w - 1) ** 2),
+        train=None,
+        validation=jnp.full((3,), held_out),
+        metrics={"hits": lambda w, x: jnp.mean(w > threshold)},
+    )
+
+
+def scaled(scale):
+    return lambda learning_rate: optax.chain(optax.scale(scale), optax.sgd(learning_rate))
+
+
+@pytest.mark.parametrize("kept", ["in memory", "saved"])
+@pytest.mark.parametrize(
+    ("task", "optimizer", "said"),
+    [
+        (
+            mine(2.0),
+            scaled(0.5),
+            r"trials: task, loss: changed; .*optimizer scaled, mathematics of a step: changed",
+        ),
+        (mine(threshold=0.7), scaled(0.5), r"trials: task, metrics, hits: changed\. Pass"),
+        (mine(held_out=4.0), scaled(0.5), r"trials: task, validation data: changed\. Pass"),
+        (mine(), scaled(0.25), r"trials: optimizer scaled, mathematics of a step: changed\. Pass"),
+    ],
+    ids=["loss", "metric", "data", "optimizer"],
+)
+def test_another_problem_is_refused(kept, task, optimizer, said, tmp_path):
+    results = jl.sweep({"scaled": scaled(0.5), "adam": jl.adam}, mine(), {"learning_rate": [0.1, 0.2]}, steps=3)
+    results = jl.load(results.save(tmp_path / "saved")) if kept == "saved" else results
+    assert jl.rerun(results, 1, 0, task=mine(), optimizer=scaled(0.5)).agrees
+    with pytest.raises(ValueError, match=f"This is none of the sweep's {said}"):
+        jl.rerun(results, 1, 0, task=task, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("problem", ["[", "[1, 2]", '{"task": 1}', '{"task": [], "optimizers": {}}'])
+def test_a_damaged_problem_is_none(problem):
+    results = jl.sweep(jl.sgd, mine(), {"learning_rate": [0.1]}, steps=3)
+    altered = dataclasses.replace(results, dataset=results.dataset.assign_attrs(problem=problem))
+    with pytest.raises(ValueError, match="This is none of the sweep's trials: "):
+        jl.rerun(altered, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("bfloat16", 2**-3.5), ("float16", 2**-5), ("float32", 2**-11.5), ("float64", 2**-26)],
+)
+def test_the_tolerance_is_that_of_the_parameters(dtype, expected, float64):
+    init = lambda key: jax.random.normal(key, (8,), dtype)
+    task = jl.Task("low", init, lambda w, _: jnp.sum((w - 1) ** 2), train=None)
+    again = jl.rerun(jl.sweep(jl.sgd, task, {"learning_rate": [0.01]}, steps=20), 0, 0)
+    assert again.tolerance == expected
+    assert again.agrees

@@ -1,6 +1,7 @@
 """The public sweep: what may be swept, and what is refused before anything compiles."""
 
 import importlib
+import json
 
 import jax
 import jax.numpy as jnp
@@ -258,3 +259,57 @@ def test_numbers_stay_what_they_were_given(task):
     with jax.enable_x64(True):
         results = jl.sweep(jl.sgd, task, {"learning_rate": [0.1]}, steps=1)
     assert results.dataset.learning_rate.item() == 0.1
+
+
+@pytest.mark.parametrize(
+    ("values", "scales"),
+    [
+        ([(1,), (True,), (1.0,)], [2, 3, 4]),
+        ([(0.0,), (-0.0,)], [4, -4]),
+        ([0.0, -0.0], [4, -4]),
+        ([1, True, 1.0], [2, 3, 4]),
+        ([np.float32(1), 1.0, np.ones(1)[0]], [5, 4, 6]),
+        ([(1, (True,)), (1, (1,))], [7, 8]),
+    ],
+)
+def test_structural_values_that_python_takes_for_equal_are_not(values, scales):
+    """The optimizer tells them apart, and so do the programs."""
+    kinds = {int: 2, bool: 3, float: 4, np.float32: 5, np.float64: 6}
+
+    def told_apart(learning_rate, value):
+        inner = value[-1] if isinstance(value, tuple) else value
+        nested = isinstance(inner, tuple)
+        scale = {bool: 7, int: 8}[type(inner[0])] if nested else kinds[type(inner)]
+        return optax.sgd(learning_rate * scale * (1 if nested else np.copysign(1, inner)))
+
+    task = jl.Task("falls", lambda key: jnp.zeros([]), lambda w, _: -w, train=None)
+    results = jl.sweep(told_apart, task, {"learning_rate": [1.0], "value": jl.static(values)}, steps=1)
+    np.testing.assert_array_equal(-results.dataset.train_loss[:, 0, -1], scales)
+
+
+def test_equal_structural_values_share_a_program():
+    made = []
+
+    def counted(learning_rate, value):
+        made.append(value)
+        return optax.sgd(learning_rate)
+
+    task = jl.Task("falls", lambda key: jnp.zeros([]), lambda w, _: -w, train=None)
+    values = jl.static([(np.nan,), (float("nan"),), [1], [1]])
+    space = jl.zipped({"learning_rate": [1.0, 2.0, 3.0, 4.0], "value": values})
+    results = jl.sweep(counted, task, space, steps=1)
+    assert len(json.loads(results.dataset.attrs["strategies"])) == 2
+    count = len(made)
+    jl.sweep(counted, task, space, steps=1)
+    assert len(made) == count  # remembered
+
+
+def test_task_arguments_that_python_takes_for_equal_are_not():
+    @jl.tasks.task.task_function
+    def typed(kind=1):
+        value = float(type(kind) is bool) + 2 * float(type(kind) is float)
+        return jl.Task("typed", lambda key: jnp.zeros([]), lambda w, _: w + value, train=None)
+
+    space = {"learning_rate": [0.0], "task.kind": jl.static([1, True, 1.0])}
+    results = jl.sweep(jl.sgd, typed(), space, steps=1)
+    np.testing.assert_array_equal(results.dataset.train_loss[:, 0, 0], [0, 1, 2])

@@ -117,6 +117,12 @@ REFUSED = {
         lambda r: optax.partition({"one": optax.lbfgs(r), "other": optax.sgd(r)}, LABELS),
         "mask_compatible_extra_args=True",
     ),
+    "state of another type": (
+        lambda r: optax.stateless(lambda g, w: g)._replace(
+            init=lambda w: jnp.zeros([], jnp.int32), update=lambda g, state, w=None: (g, state + 0.5)
+        ),
+        r"began as int32\[\] and became ~?float",
+    ),
     "state that grows": (
         lambda r: optax.chain(optax.monitor({"norm": optax.tree.norm}), optax.sgd(r)),
         "must keep its form.*optax.monitor",

@@ -1,11 +1,28 @@
 """The trials' axes of a chunk: one trial's functions mapped over them, shared out to devices, compiled."""
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+class Shapes:
+    """Shapes as an argument of caches; programs take the values as arguments."""
+
+    def __init__(self, tree: Any):
+        self.tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+        leaves, structure = jax.tree.flatten(self.tree)
+        self.key = (structure, tuple((x.shape, x.dtype) for x in leaves))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shapes) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 class Trials:
@@ -32,16 +49,16 @@ class Trials:
         donate: bool = False,
         flat: bool = False,
         options: dict[str, Any] | None = None,
+        part: tuple[int, int] | None = None,
     ) -> Any:
         """`one`, for one trial, over all trials of a chunk: ahead of time, for arguments of these shapes.
 
         Seeds outside, configurations inside, so that a seed's batch is made once for all of them; or `flat`: see
-        `_flat`. `donate` gives up the first argument.
+        `_flat`. `donate` gives up the first argument. `part` is for so many (seeds, configurations) of each device
+        alone: see `_of_part`.
         """
         count = len(self.devices)
-        seeds, configs = self.seeds, self.configs
-        if count > 1:
-            seeds, configs = (seeds, configs // count) if self.split == "configs" else (seeds // count, configs)
+        seeds, configs = part or self.shape_of_each
         by_seed_alone = not set(arguments) & set("tv")
         if flat:
             batched = _flat(one, arguments, seeds, configs)
@@ -49,12 +66,32 @@ class Trials:
             inner, outer = {"t": 0, "v": 0, "s": None, "a": None}, {"t": 0, "v": None, "s": 0, "a": None}
             batched = one if by_seed_alone else _mapped(one, tuple(inner[a] for a in arguments), configs)
             batched = _mapped(batched, tuple(outer[a] for a in arguments), seeds)
+        if part is not None:
+            batched, arguments = _of_part(batched, arguments, part), arguments + "aa"
         if count > 1:
             mesh, result = Mesh(np.asarray(self.devices), ("trials",)), "s" if by_seed_alone else "t"
             specs = tuple(self._spec(a) for a in arguments)
             batched = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=self._spec(result), check_vma=False)
             shapes = tuple(self._placed(s, a, _with_sharding) for s, a in zip(shapes, arguments, strict=True))
         return jax.jit(batched, donate_argnums=0 if donate else ()).lower(*shapes).compile(options)
+
+    @property
+    def shape_of_each(self) -> tuple[int, int]:
+        """The (seeds, configurations) that each device has."""
+        count = len(self.devices)
+        return (self.seeds, self.configs // count) if self.split == "configs" else (self.seeds // count, self.configs)
+
+    def part(self, trials: int) -> tuple[int, int]:
+        """About so many of all trials, as (seeds, configurations) of each device."""
+        seeds, configs = self.shape_of_each
+        each = max(1, trials // len(self.devices))
+        pieces = math.ceil(configs / min(configs, each)), math.ceil(seeds / max(1, min(seeds, each // configs)))
+        return math.ceil(seeds / pieces[1]), math.ceil(configs / pieces[0])
+
+    def corners(self, part: tuple[int, int]) -> Iterator[tuple[np.int32, np.int32]]:
+        """Where parts begin that hold all trials."""
+        starts = (range(0, whole, piece) for whole, piece in zip(self.shape_of_each, part, strict=True))
+        return ((np.int32(seed), np.int32(config)) for seed, config in itertools.product(*starts))
 
     def place(self, trees: tuple[Any, ...], kinds: str) -> Any:
         """Arrays of the host as programs take them: on the devices, each tree as its letter's argument is split.
@@ -73,6 +110,23 @@ class Trials:
         by_config = {"t": PartitionSpec(None, "trials"), "v": PartitionSpec("trials")}
         by_seed = {"t": PartitionSpec("trials"), "s": PartitionSpec("trials")}
         return (by_config if self.split == "configs" else by_seed).get(kind, PartitionSpec())
+
+
+def tree_bytes(tree: Any) -> int:
+    """The size of arrays, or of shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def program_bytes(program: Any, over: Trials, taken: Any) -> int:
+    """What a compiled program takes while it runs, on all devices together, with the arguments `taken`.
+
+    These are counted by their shapes, for a program is not given what it does not use.
+    """
+    needs = program.memory_analysis()
+    if needs is None:  # the platform does not say
+        return tree_bytes(taken)
+    given_back = needs.output_size_in_bytes - needs.alias_size_in_bytes
+    return tree_bytes(taken) + (given_back + needs.temp_size_in_bytes) * len(over.devices)
 
 
 def _mapped(one: Callable, axes: tuple[int | None, ...], size: int) -> Callable:
@@ -99,6 +153,30 @@ def _flat(one: Callable, arguments: str, seeds: int, configs: int) -> Callable:
         return jax.tree.map(lambda x: x.reshape(seeds, configs, *x.shape[1:]), results)
 
     return batched
+
+
+def _of_part(batched: Callable, arguments: str, part: tuple[int, int]) -> Callable:
+    """`batched` for the part of the trials that begins at the (seed, configuration) of two further arguments.
+
+    Its results replace those of these trials in the first argument, which it is given, too. A part that would go beyond
+    the last trial begins earlier.
+    """
+
+    def of_part(*trees):
+        *trees, seed, config = trees
+        sizes, starts = dict(zip("sv", part, strict=True)), {"s": seed, "v": config}
+        axes = {"t": "sv", "s": "s", "v": "v", "a": ""}
+
+        def cut(x, letters):
+            more = x.shape[len(letters) :]
+            begin = (*(starts[a] for a in letters), *(0 for _ in more))
+            return jax.lax.dynamic_slice(x, begin, (*(sizes[a] for a in letters), *more))
+
+        cuts = (jax.tree.map(lambda x, a=a: cut(x, axes[a]), tree) for tree, a in zip(trees, arguments, strict=True))
+        put = lambda whole, new: jax.lax.dynamic_update_slice(whole, new, (seed, config, *(0 for _ in new.shape[2:])))
+        return jax.tree.map(put, trees[0], batched(*cuts))
+
+    return of_part
 
 
 def _with_sharding(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

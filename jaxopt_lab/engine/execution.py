@@ -30,6 +30,7 @@ from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.engine.probe import Choice, choose
 from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.engine.race import Race, start_races
+from jaxopt_lab.engine.sizing import Room
 from jaxopt_lab.engine.workers import Workers
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.trial import TrialState
@@ -52,7 +53,7 @@ class Execution:
         self.compacted: dict[tuple[int, int], list[Strategy]] = collections.defaultdict(list)  # by race and group
         self.columns = np.arange(len(plan.seeds))
         self.data: dict[Task, Any] = {}
-        self.races = start_races(plan)
+        self.races, self.room = start_races(plan), Room(plan)
         self.workers = self.hire()
         for number in range(len(plan.groups)):
             # One group ahead of the one whose chunks run: see `submit`.
@@ -161,7 +162,8 @@ class Execution:
             race.last, not race.final, going_on, lambda: self.ledger.due(unit), lambda c: self.save(race, unit, c)
         )
         run = lambda: run_chunk(self.plan, program, strategy.shape, chunk, stage, data, self.recorder)
-        self.conclude(race, chunk, strategy, run, lambda: made)
+        with self.room.taken(program.chunk_bytes):
+            self.conclude(race, chunk, strategy, run, lambda: made)
 
     def conclude(
         self, race: Race, chunk: Chunk, strategy: Strategy, run: Callable[[], Chunk], made: Callable[[], int]

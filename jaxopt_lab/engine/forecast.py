@@ -2,26 +2,20 @@
 
 import dataclasses
 import math
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from jaxopt_lab.engine.cache import cache_folder, persistent
-from jaxopt_lab.engine.devices import (
-    FREE_SHARE,
-    device_name,
-    devices,
-    host_free_bytes,
-    on_devices,
-    worker_count,
-)
-from jaxopt_lab.engine.outcome import evaluation_names
-from jaxopt_lab.engine.plan import Group, Plan, Strategy
+from jaxopt_lab.engine.devices import device_name, devices, on_devices, worker_count
+from jaxopt_lab.engine.plan import Plan, Strategy
 from jaxopt_lab.engine.probe import choose
+from jaxopt_lab.engine.sizing import (
+    data_bytes,
+    held_bytes,
+    kept_params_bytes,
+    results_bytes,
+    side_by_side,
+    state_bytes,
+)
 from jaxopt_lab.engine.structure import params_bytes
-from jaxopt_lab.trial import Stop, Trial, initial_params
-from jaxopt_lab.types import random_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +123,12 @@ def forecast(plan: Plan) -> Forecast:
     with persistent(plan.cache):
         for number, group in enumerate(plan.groups):
             task = group.structure.task
-            data = loaded.setdefault(task, on_devices(task.data))
-            choice = choose(plan, group, data, measure=True)
+            on_them = loaded.setdefault(task, on_devices(task.data))
+            choice = choose(plan, group, on_them, measure=True)
             strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
             chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
-            rate = choice.rate * min(plan.at_once, chunks)
+            running = side_by_side(plan, chunks, choice.program.chunk_bytes)
+            rate = choice.rate * min(plan.at_once, running)
             groups.append(
                 GroupForecast(
                     optimizer=group.optimizer,
@@ -147,8 +142,8 @@ def forecast(plan: Plan) -> Forecast:
                     compile_seconds=choice.compile_seconds + choice.probe_seconds,
                 )
             )
-    data_bytes = sum(_bytes(data) for data in loaded.values())
-    running = max(min(at_once, g.chunks) * g.chunk_bytes for g in groups)
+    data = data_bytes(plan)
+    running = max(side_by_side(plan, g.chunks, g.chunk_bytes) * g.chunk_bytes for g in groups)
     params = kept_params_bytes(plan)
     results = results_bytes(plan) + params
     held = held_bytes(plan)
@@ -160,7 +155,7 @@ def forecast(plan: Plan) -> Forecast:
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
     kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
     folder = cache_folder() if plan.cache else None
-    on_host = data_bytes if used[0].platform == "cpu" else 0
+    on_host = data if used[0].platform == "cpu" else 0
     meanwhile = _meanwhile(plan, groups, at_once) if used[0].platform == "cpu" else params
     return Forecast(
         groups=tuple(groups),
@@ -171,7 +166,7 @@ def forecast(plan: Plan) -> Forecast:
         trial_steps=sum(trial_steps(plan, n) for n in range(len(plan.groups))),
         seconds=sum(g.seconds for g in groups),
         compile_seconds=sum(g.compile_seconds for g in groups),
-        device_bytes=data_bytes + running,
+        device_bytes=data + running,
         host_bytes=results + held,
         peak_bytes=max(on_host + results - params + meanwhile, results) + held,
         results_bytes=results,
@@ -187,7 +182,7 @@ def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
     for group, g in zip(plan.groups, groups, strict=True):
         unfinished = params_bytes(group.structure.task) * min(at_once * g.strategy.trials, g.trials)
         ended = kept - unfinished if plan.keep_params else 0
-        worst = max(worst, min(at_once, g.chunks) * g.chunk_bytes + ended)
+        worst = max(worst, side_by_side(plan, g.chunks, g.chunk_bytes) * g.chunk_bytes + ended)
     return worst
 
 
@@ -195,47 +190,6 @@ def trial_steps(plan: Plan, number: int) -> int:
     """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
     stages = plan.stages(plan.groups[number])
     return sum(configs * steps for configs, steps in stages.items()) * len(plan.seeds)
-
-
-def results_bytes(plan: Plan) -> int:
-    """Curves, evaluations and statuses of all trials."""
-    number = jnp.result_type(float).itemsize
-    curves = len(plan.record_steps) + len(plan.eval_steps) * len(evaluation_names(plan)) + 1
-    return plan.trials * (number * curves + 1 + 4 + 4 + 2)
-
-
-def kept_params_bytes(plan: Plan) -> int:
-    """Final parameters of all trials, where they are kept."""
-    sizes = [params_bytes(g.structure.task) * len(g.configs) * len(plan.seeds) for g in plan.groups]
-    return sum(sizes) if plan.keep_params else 0
-
-
-def held_bytes(plan: Plan) -> int:
-    """What trials take between two rungs, where they wait for each other."""
-    if not any(len(pool.rungs) for pool in plan.pools):
-        return 0
-    return sum(state_bytes(group, plan.ending) * len(group.configs) * len(plan.seeds) for group in plan.groups)
-
-
-def state_bytes(group: Group, ending: Stop) -> int:
-    """Where one trial stands: parameters, the optimizer's state and what tells when it ends."""
-    structure = group.structure
-    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
-
-    def start(values):
-        params = initial_params(structure.task, random_key(0))
-        return Trial(structure.optimizer(values), structure.task, ending).start(params)
-
-    return _bytes(jax.eval_shape(start, values))
-
-
-def host_budget(plan: Plan) -> int:
-    """What may be kept on the host: of the sweep's own budget where it runs there."""
-    return plan.memory if devices()[0].platform == "cpu" else int(host_free_bytes() * FREE_SHARE["cpu"])
-
-
-def _bytes(tree: Any) -> int:
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _time(seconds: float) -> str:

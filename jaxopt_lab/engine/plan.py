@@ -43,6 +43,7 @@ class Strategy:
         own: Whether every trial takes a copy of its batch, and multiplies it by its own parameters. Otherwise a seed's
             configurations share one: a single large product, whose results lie apart from where parameters do.
         one_core: Whether a chunk keeps to one core of the CPU, since there are chunks enough for all of them.
+        evaluated, examples: How many trials are evaluated at once, on how many held-out examples at once; 0: all.
 
     """
 
@@ -51,6 +52,8 @@ class Strategy:
     configs: int
     own: bool = False
     one_core: bool = False
+    evaluated: int = 0
+    examples: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -244,7 +247,8 @@ class Plan:
                 found = cost, shape, like.one_core if self.workers else self._one_core(chunks)
                 best = min(best or found, found)
         assert best is not None
-        return Strategy(like.loop, *best[1], own=like.own and best[1][1] > 1, one_core=best[2])
+        (seeds, configs), own = best[1], like.own and best[1][1] > 1
+        return dataclasses.replace(like, seeds=seeds, configs=configs, own=own, one_core=best[2])
 
     def each_alone(self, group: Group, loop: str) -> Strategy:
         """Chunks of one trial."""

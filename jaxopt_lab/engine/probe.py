@@ -13,7 +13,8 @@ import numpy as np
 from jaxopt_lab.engine.cache import recall, remember
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_count
 from jaxopt_lab.engine.plan import LOOPS, Group, Plan, Strategy, may_own
-from jaxopt_lab.engine.program import Program, compiled
+from jaxopt_lab.engine.program import Program
+from jaxopt_lab.engine.sizing import BudgetError, fitting
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.settings import settings
 
@@ -70,12 +71,12 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     """
     try:
         return _measured(plan, group, data, measure)
-    except Exception:
-        if measure:
+    except Exception as error:
+        if measure or isinstance(error, BudgetError):
             raise
     # A trial that was timed failed. Whoever runs the trials will tell which, and the others are to run.
-    began, strategy = time.perf_counter(), candidates_for(plan, group)[0]
-    program = compiled(plan, group, strategy, data)
+    began = time.perf_counter()
+    strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data)
     return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {})
 
 
@@ -85,27 +86,31 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
     if known is not None:  # what an earlier sweep could not pay for may be looked at now
         candidates = [known, *(way for way in candidates if str(way) not in seen)]
     began = time.perf_counter()
-    program = compiled(plan, group, candidates[0], data)
+    strategy, program = fitting(plan, group, candidates[0], data)
     compile_seconds = time.perf_counter() - began
-    found = Choice(candidates[0], program, math.nan, compile_seconds, 0.0, {}, known is not None)
+    found = Choice(strategy, program, math.nan, compile_seconds, 0.0, {}, known is not None)
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
     another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what one more will cost
     pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / plan.at_once
-    best, glance = None, _glances.get((key, candidates[0]))
-    if glance is None and (measure or plan.stop is not None or _may_glance(plan, group, candidates[0])):
-        best = _candidate(plan, group, candidates[0], program, data)
-        glance = _glances[key, candidates[0]] = best.glance()
+    best, glance = None, _glances.get((key, strategy))
+    if glance is None and (measure or plan.stop is not None or _may_glance(plan, group, strategy)):
+        best = _candidate(plan, group, candidates[0], (strategy, program), data)
+        glance = _glances[key, strategy] = best.glance()
     if not measure and (glance is None or len(candidates) == 1 or not pays(glance)):
         found.rate, found.probe_seconds = 1 / glance if glance else math.nan, spent()
         return found
-    best = best or _candidate(plan, group, candidates[0], program, data)
+    best = best or _candidate(plan, group, candidates[0], (strategy, program), data)
     tried = {best: best.seconds()}
-    for strategy in candidates[1:]:
+    for way in candidates[1:]:
         if not pays(tried[best]):
             break
-        candidate = _candidate(plan, group, strategy, compiled(plan, group, strategy, data), data)
+        try:
+            fit = fitting(plan, group, way, data)
+        except BudgetError:
+            continue
+        candidate = _candidate(plan, group, way, fit, data)
         tried[candidate] = candidate.seconds()
         if tried[candidate] < 2 * tried[best]:  # near enough to be told apart only side by side
             for _ in range(ROUNDS):
@@ -114,10 +119,10 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
         if tried[candidate] * GAIN < tried[best]:
             best = candidate
     found.strategy, found.program, found.rate = best.strategy, best.program, 1 / tried[best]
-    found.tried = {str(one.strategy): round(1 / seconds) for one, seconds in tried.items()}
+    found.tried = {str(one.way): round(1 / seconds) for one, seconds in tried.items()}
     found.probe_seconds = spent()
     if len(tried) > 1 and plan.cache:
-        remember(key, {"fastest": dataclasses.asdict(best.strategy), "tried": seen | found.tried})
+        remember(key, {"fastest": dataclasses.asdict(best.way), "tried": seen | found.tried})
     return found
 
 
@@ -127,7 +132,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     if plan.strategy is not None:
         return [first]
     stepped, alone = dataclasses.replace(first, loop="steps"), [plan.each_alone(group, loop) for loop in LOOPS]
-    if on_cores(devices()) and _convolves(group):
+    if on_cores(devices()) and traced_step(group.structure, group.optimizer).convolves:
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
         ways = [alone[1], stepped, alone[0]]
     else:
@@ -142,8 +147,9 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
 
 @dataclasses.dataclass(eq=False)
 class _Candidate:
-    """A compiled program with a chunk of its own to be timed on."""
+    """A compiled program with a chunk of its own to be timed on: a way to run trials, as memory allows."""
 
+    way: Strategy
     strategy: Strategy
     program: Program
     arguments: tuple[Any, ...]
@@ -166,8 +172,9 @@ class _Candidate:
         return (time.perf_counter() - began) / (self.steps * self.strategy.trials)
 
 
-def _candidate(plan: Plan, group: Group, strategy: Strategy, program: Program, data: Any) -> _Candidate:
+def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Program], data: Any) -> _Candidate:
     """Warmed up by one turn, and ready to be timed on the group's first trials."""
+    strategy, program = fit
     seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
     values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
     values, seeds, stop = program.place((values, seeds, plan.ending), "vsa")
@@ -175,7 +182,7 @@ def _candidate(plan: Plan, group: Group, strategy: Strategy, program: Program, d
     arguments = (values, program.draw(seeds, zero), zero, stop, data)
     state = program.start(program.initial(seeds), values)
     steps = 1 if _any_count(strategy) else plan.segment_length
-    one = _Candidate(strategy, program, arguments, state, plan.segment_length, steps)
+    one = _Candidate(way, strategy, program, arguments, state, plan.segment_length, steps)
     one.glance()
     return one
 
@@ -189,10 +196,6 @@ def _may_glance(plan: Plan, group: Group, strategy: Strategy) -> bool:
     """Whether two calls, the first to warm up, are little beside all that will run."""
     chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
     return _any_count(strategy) or SHARE * chunks * len(plan.segments) > 2
-
-
-def _convolves(group: Group) -> bool:
-    return "conv_general_dilated" in traced_step(group.structure, group.optimizer).fingerprint.primitives
 
 
 def _key(plan: Plan, group: Group) -> str:

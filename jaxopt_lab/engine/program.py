@@ -1,5 +1,6 @@
 """Programs: one trial's pure functions over the seeds and configurations of a chunk, compiled ahead of time."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxopt_lab.caching import remembered
-from jaxopt_lab.engine.axes import Trials
+from jaxopt_lab.engine.axes import Shapes, Trials, program_bytes, tree_bytes
 from jaxopt_lab.engine.devices import GPUS, devices, on_cores
+from jaxopt_lab.engine.evaluation import evaluation_at_once, evaluation_in_parts
 from jaxopt_lab.engine.options import compiler_options, one_core_options
 from jaxopt_lab.engine.plan import Group, Plan, Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
@@ -33,7 +34,7 @@ class Program(NamedTuple):
     evaluate(state, seeds, t, stop, data) -> status, losses and metrics by name
     answer(state) -> the parameters that the trials have come to
     place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
-    chunk_bytes: what a running chunk takes, the data apart
+    advance_bytes, evaluate_bytes: what a running chunk takes in either, the data apart
     """
 
     initial: Callable[..., Any]
@@ -44,7 +45,13 @@ class Program(NamedTuple):
     answer: Callable[[TrialState], Any]
     shapes: TrialState
     place: Callable[[Any, str], Any]
-    chunk_bytes: int
+    advance_bytes: int
+    evaluate_bytes: int
+
+    @property
+    def chunk_bytes(self) -> int:
+        """What a running chunk takes, the data apart."""
+        return max(self.advance_bytes, self.evaluate_bytes)
 
 
 def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program:
@@ -59,30 +66,27 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     """
     length, used = plan.segment_length, devices()
     uneven = plan.uneven and not on_cores(used)
-    largest = traced_step(group.structure, group.optimizer).largest_bytes
-    stop = _Shapes(plan.ending)
-    return _compiled(group.structure, strategy, length, uneven, stop, _Shapes(data), used, largest)
-
-
-class _Shapes:
-    """Shapes as an argument of a cache; programs take the values as arguments."""
-
-    def __init__(self, tree: Any):
-        self.tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-        leaves, structure = jax.tree.flatten(self.tree)
-        self.key = (structure, tuple((x.shape, x.dtype) for x in leaves))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shapes) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
+    step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
+    stop = Shapes(plan.ending)
+    training = _compiled(group.structure, way, length, uneven, stop, Shapes(data), used, step.largest_bytes)
+    over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
+    seen = Shapes(_seen(state))
+    about = seen, stop, Shapes(data), step.convolves
+    if strategy.evaluated:
+        counts = strategy.evaluated, strategy.examples
+        evaluation = evaluation_in_parts(group.structure.task, over, *counts, *about)
+    else:
+        evaluation = evaluation_at_once(group.structure.task, over, *about)
+    see = lambda state, *others: evaluation.run(_seen(state), *others)
+    beside = tree_bytes(state) - tree_bytes(seen.tree)
+    return Program(**training, evaluate=see, evaluate_bytes=evaluation.bytes + beside)
 
 
 @remembered(maxsize=64)
 def _compiled(
-    structure: Structure, strategy: Strategy, length, uneven, stop: _Shapes, data: _Shapes, used, largest_bytes
-) -> Program:
+    structure: Structure, strategy: Strategy, length, uneven, stop: Shapes, data: Shapes, used, largest_bytes
+) -> dict[str, Any]:
+    """The fields of a program, but for those of evaluation."""
     over = Trials(strategy.seeds, strategy.configs, used)
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
@@ -96,18 +100,22 @@ def _compiled(
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
     shapes = (state, values, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
-    evaluate = _compiled_evaluate(structure.task, over, _Shapes(_seen(state)), stop, data)
-    size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-    needs = [_bytes(program, len(used)) for program in (one, evaluate)]
-    chunk_bytes = max(needs[0], needs[1] + size(state.optimizer)) - size(data.tree)
+    advance_bytes = program_bytes(one, over, (state, values, drawing.out_info))
     if on_cores(used):  # XLA's library for products copies a factor beside; measured
-        chunk_bytes += strategy.trials * largest_bytes
+        advance_bytes += strategy.trials * largest_bytes
     answering = lambda state: state.params
     if answers_elsewhere(state.optimizer):
         answering = over.compile(lambda state: answer(state.optimizer, state.params), "t", (state,))
-    see = lambda state, *others: evaluate(_seen(state), *others)
-    initial, draw = _shared(initial, used), _shared(drawing, used)
-    return Program(initial, start, draw, advance, see, answering, state, over.place, max(chunk_bytes, 0))
+    return {
+        "initial": _shared(initial, used),
+        "start": start,
+        "draw": _shared(drawing, used),
+        "advance": advance,
+        "answer": answering,
+        "shapes": state,
+        "place": over.place,
+        "advance_bytes": advance_bytes,
+    }
 
 
 def _seen(state: TrialState) -> TrialState:
@@ -179,15 +187,6 @@ def _stepping(step: Callable) -> Callable:
     return advance
 
 
-def _bytes(program: Any, count: int) -> int:
-    """What a compiled program takes while it runs, on all devices together."""
-    needs = program.memory_analysis()
-    if needs is None:  # the platform does not say
-        return 0
-    given_back = needs.output_size_in_bytes - needs.alias_size_in_bytes
-    return (needs.argument_size_in_bytes + given_back + needs.temp_size_in_bytes) * count
-
-
 @remembered(maxsize=64)
 def _compiled_initial(task, over: Trials):
     """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
@@ -214,14 +213,3 @@ def _shared(make: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
 @functools.lru_cache(maxsize=64)
 def _made(make: Any, seeds: bytes, *at: int) -> Any:
     return make(np.frombuffer(seeds, np.int32), *(np.int32(step) for step in at))
-
-
-@remembered(maxsize=64)
-def _compiled_evaluate(task, over: Trials, state: _Shapes, stop: _Shapes, data: _Shapes):
-    """Nor does evaluation."""
-
-    def evaluate(state, seed, t, stop, data):
-        return Trial(optax.identity(), task, stop).evaluate(state, random_key(seed), t, data)
-
-    integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
-    return over.compile(evaluate, "tsaaa", (state.tree, seeds, integer, stop.tree, data.tree))

@@ -122,7 +122,8 @@ def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Hal
     Args:
         eta: How many times fewer go on, > 1.
         min_steps: The first rung, >= 1.
-        metric: A loss or metric that the sweep evaluates; by default validation loss, else training loss.
+        metric: A loss or metric that the sweep evaluates; by default what the task chooses by (its `main_metric`, else
+            validation loss, else training loss).
 
     Source: Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization",
     https://arxiv.org/abs/1502.07943.

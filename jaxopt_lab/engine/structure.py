@@ -62,6 +62,11 @@ class Traced:
     largest_bytes: int
     uses_key: bool
 
+    @property
+    def convolves(self) -> bool:
+        """Whether there is a convolution in it."""
+        return "conv_general_dilated" in self.fingerprint.primitives
+
 
 @remembered(maxsize=256)
 def traced_step(structure: Structure, name: str) -> Traced:
@@ -78,9 +83,16 @@ def traced_step(structure: Structure, name: str) -> Traced:
 
     traced = jax.make_jaxpr(one_step)(values, params, batch, random_key(0))
     refuse_leaks(f"Optimizer {name!r}", traced.consts)
-    results = [v.aval for equation in traced.jaxpr.eqns for v in equation.outvars]
-    largest = max((_bytes(x) for x in results), default=0)
-    return Traced(fingerprint(traced), params_bytes(task), largest, uses(traced, len(traced.jaxpr.invars) - 1))
+    key = len(traced.jaxpr.invars) - 1
+    return Traced(fingerprint(traced), params_bytes(task), _largest_bytes(traced.jaxpr), uses(traced, key))
+
+
+def _largest_bytes(jaxpr: Any) -> int:
+    """Of the results of its equations, and of those of functions in it that are compiled, mapped or repeated."""
+    own = (_bytes(v.aval) for equation in jaxpr.eqns for v in equation.outvars)
+    is_inner = lambda x: hasattr(x, "eqns")
+    parameters = jax.tree.leaves([list(equation.params.values()) for equation in jaxpr.eqns], is_leaf=is_inner)
+    return max((*own, *(_largest_bytes(x) for x in parameters if is_inner(x))), default=0)
 
 
 @remembered(maxsize=256)

@@ -9,16 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.optimizers._numerics import needs_numbers, real_dtype, state_dtype, widened
 from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS, Filled, has_holes
-from jaxopt_lab.types import ExtraArgsOptimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
+from jaxopt_lab.types import (
+    PRNG,
+    ExtraArgsOptimizer,
+    OptimizerFactory,
+    Params,
+    Prior,
+    Scalar,
+    ScalarOrSchedule,
+    random_key,
+)
 
 F = TypeVar("F", bound=OptimizerFactory)
 
 PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
 """By factory, where each tunable hyperparameter is worth searching; see `searched`."""
-
-PRNG = "threefry2x32"
-"""The implementation of the keys that methods make, whatever JAX's default is where they run."""
 
 
 def searched(**priors: Prior) -> Callable[[F], F]:
@@ -64,7 +71,9 @@ def static_count(name: str, value: Any, least: int = 1) -> int:
     return count
 
 
-def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> ExtraArgsOptimizer:
+def optimizer(
+    init: Callable[..., Any], update: Callable[..., Any], *, real_only: str | None = None
+) -> ExtraArgsOptimizer:
     """Pair `init` with an `update` that computes in float32 at the least and gives back the dtypes it was given.
 
     A hyperparameter is never rounded to the parameters' dtype (b2 = 0.999 in bfloat16 is 1), and a traced
@@ -72,6 +81,9 @@ def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> ExtraArgs
 
     Any extra argument is accepted, as Optax's methods do. Those that `update` names after a bare `*` are passed on;
     those without a default are asked for where they are missing. An `update` that ends in `**extra` gets all others.
+
+    `init` takes floating-point and complex parameters. Of complex ones, gradients are the conjugates of JAX's, as
+    Optax's methods take them. `real_only` names a method that has no form for complex numbers, and so refuses them.
     """
     parameters = inspect.signature(update).parameters.values()
     named = {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -96,7 +108,11 @@ def optimizer(init: Callable[..., Any], update: Callable[..., Any]) -> ExtraArgs
         updates, new_state = update(_widen(grads), _widen(state), _widen(params), **chosen)
         return _cast_like(updates, grads), _cast_like(new_state, state)
 
-    return ExtraArgsOptimizer(init, cast(Any, update_in_dtype))
+    def checked_init(params):
+        needs_numbers(params, real_only, needs_extras=any(named.values()))
+        return init(params)
+
+    return ExtraArgsOptimizer(checked_init, cast(Any, update_in_dtype))
 
 
 def needs_params(params: Params | None, name: str, why: str) -> None:
@@ -106,8 +122,19 @@ def needs_params(params: Params | None, name: str, why: str) -> None:
 
 
 def zeros_like(params: Params, dtype: Any = None) -> Params:
-    """Zeros of the parameters' shapes, in `dtype` (a method's `moment_dtype`) or, where it is None, in theirs."""
-    return jax.tree.map(lambda w: jnp.zeros_like(w, dtype), params)
+    """Zeros of the parameters' shapes, in `dtype` (a method's `moment_dtype`) or in theirs: see `state_dtype`."""
+    return jax.tree.map(lambda w: jnp.zeros_like(w, state_dtype(jnp.result_type(w), dtype)), params)
+
+
+def reals_like(params: Params, dtype: Any = None, value: Scalar = 0.0) -> Params:
+    """Real numbers, as squares and absolute values are, of the parameters' shapes; else as `zeros_like`."""
+    kind = lambda w: real_dtype(state_dtype(jnp.result_type(w), dtype))
+    return jax.tree.map(lambda w: jnp.full_like(w, value, kind(w)), params)
+
+
+def copied(params: Params, dtype: Any = None) -> Params:
+    """A copy of the parameters, so that either may be donated, with the dtypes of `zeros_like`."""
+    return jax.tree.map(lambda w: jnp.array(w, state_dtype(jnp.result_type(w), dtype)), params)
 
 
 def step_count(*values: ScalarOrSchedule) -> jax.Array | None:
@@ -125,7 +152,7 @@ def next_step(t: Any) -> Any:
 
 def first_key(seed: Any) -> jax.Array:
     """A random key of a method's own, as numbers, so that a state stays a tree of arrays that any file can hold."""
-    return jax.random.key_data(jax.random.key(seed, impl=PRNG))
+    return jax.random.key_data(random_key(seed))
 
 
 def next_key(own: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -145,11 +172,7 @@ def one_minus_power(b: Scalar, t: jax.Array) -> jax.Array:
 
 
 def _widen(tree):
-    def widen(x):
-        x = jnp.asarray(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-    return jax.tree.map(widen, tree)
+    return jax.tree.map(widened, tree)
 
 
 def _cast_like(tree, like):

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, value_at
+from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import decayed
+from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 
@@ -21,7 +22,9 @@ class ScheduleFreeState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """The average x, which is to be used and evaluated; `params` is y, where gradients are taken."""
-        return jax.tree.map(lambda y, z: ((y - (1 - self.b1) * z) / self.b1).astype(y.dtype), params, self.z)
+        return jax.tree.map(
+            lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(jnp.result_type(y)), params, self.z
+        )
 
 
 def schedule_free(
@@ -47,7 +50,7 @@ def schedule_free(
 
     def init(params: Params) -> ScheduleFreeState:
         zero = jnp.zeros([], float)
-        z = jax.tree.map(lambda w: jnp.array(w, state_dtype), params)  # a copy: both may be donated
+        z = copied(params, state_dtype)
         return ScheduleFreeState(jnp.zeros([], jnp.int32), z, zero, zero, jnp.asarray(b1, float), ascent.init(params))
 
     def update(grads, state, params=None):

@@ -15,12 +15,18 @@ TOGETHER = 16  # leaves that are: with hundreds the kernel would take long to co
 
 def product(a: Any, b: Any) -> Any:
     """<a, b> of two arrays, as rows: XLA on a CPU adds up a matrix in small windows, more slowly."""
-    return jnp.sum(jnp.ravel(a) * jnp.ravel(b))
+    return jnp.sum(_products(a, b))
 
 
 def inner(a: Params, b: Params) -> Any:
     """<a, b>, over all leaves; not `vdot`, which some accelerators multiply with ten bits."""
-    return _total(jax.tree.map(lambda a, b: jnp.ravel(a) * jnp.ravel(b), a, b))
+    return _total(jax.tree.map(_products, a, b))
+
+
+def _products(a: Any, b: Any) -> Any:
+    """Row of terms of <a, b>, real: complex numbers are pairs of real ones here."""
+    a, b = jnp.ravel(a), jnp.ravel(b)
+    return jnp.real(jnp.conj(a) * b) if jnp.iscomplexobj(a) or jnp.iscomplexobj(b) else a * b
 
 
 def l1_norm(a: Params) -> Any:

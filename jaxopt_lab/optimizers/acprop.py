@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, zeros_like
+from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, reals_like, searched, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -55,7 +56,8 @@ def acprop(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
@@ -66,7 +68,7 @@ def acprop(
     """
 
     def init(params: Params) -> ACPropState:
-        return ACPropState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype))
+        return ACPropState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         t, first = next_step(state.t), state.t == 0
@@ -75,7 +77,7 @@ def acprop(
         root = lambda s: jnp.where(first, 1, jnp.sqrt(jnp.where(first, 1, s_scale * s)) + eps)
         a = jax.tree.map(lambda g, s: g / root(s), grads, state.s)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * (g - m) ** 2 + eps_root, state.s, grads, m)
+        s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * squared(g - m) + eps_root, state.s, grads, m)
         return a, ACPropState(t, m, s)
 
     return decoupled(optimizer(init, update), "acprop", learning_rate, weight_decay, mask)

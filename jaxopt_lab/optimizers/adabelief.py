@@ -11,11 +11,13 @@ from jaxopt_lab.optimizers._base import (
     next_step,
     one_minus_power,
     optimizer,
+    reals_like,
     searched,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed, is_off
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.nadam import corrected
 from jaxopt_lab.optimizers.radam import rectifier
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -72,7 +74,8 @@ def adabelief(
         rectify: Whether the step is rectified as RAdam's.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
@@ -83,8 +86,8 @@ def adabelief(
     """
 
     def init(params: Params) -> AdaBeliefState:
-        zeros = lambda: zeros_like(params, moment_dtype)
-        return AdaBeliefState(jnp.zeros([], jnp.int32), zeros(), zeros())
+        m, s = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
+        return AdaBeliefState(jnp.zeros([], jnp.int32), m, s)
 
     def update(grads, state, params=None):
         if not is_off(weight_decay):
@@ -93,7 +96,7 @@ def adabelief(
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         # Last a sum of two arrays, which XLA makes once; with eps_root last, again for the step, from a copy.
-        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * (g - m) ** 2, state.s, grads, m)
+        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * squared(g - m), state.s, grads, m)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, s_scale)

@@ -6,8 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    optimizer,
+    reals_like,
+    searched,
+    step_count,
+    value_at,
+)
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -48,7 +57,8 @@ def adadelta(
         weight_decay: Added to g per unit of w, >= 0; scalar, traced or a schedule.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
             or a function from the parameters to one; None decays all.
-        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `v` and `s` have the shapes of the parameters.
@@ -59,14 +69,14 @@ def adadelta(
     """
 
     def init(params: Params) -> AdadeltaState:
-        v, s = zeros_like(params, moment_dtype), zeros_like(params, moment_dtype)
+        v, s = reals_like(params, moment_dtype), reals_like(params, moment_dtype)
         return AdadeltaState(step_count(learning_rate, weight_decay), v, s)
 
     def update(grads, state, params=None):
         needs_params(params, "adadelta", "decays")
         rate = value_at(learning_rate, state.t)
         grads = decayed(grads, params, value_at(weight_decay, state.t), weight_decay_mask)
-        mean_square = lambda mean, x: rho * mean + (1 - rho) * x**2
+        mean_square = lambda mean, x: rho * mean + (1 - rho) * squared(x)
         v = jax.tree.map(mean_square, state.v, grads)
         a = jax.tree.map(lambda g, v, s: jnp.sqrt(s + eps) / jnp.sqrt(v + eps) * g, grads, v, state.s)
         s = jax.tree.map(mean_square, state.s, a)

@@ -10,12 +10,14 @@ from jaxopt_lab.optimizers._base import (
     needs_params,
     next_step,
     optimizer,
+    reals_like,
     searched,
     static_count,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -75,7 +77,8 @@ def adafactor(
         factored: Whether any v is.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
-        moment_dtype: Of `v` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `v` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair.
@@ -96,18 +99,19 @@ def adafactor(
 
     def init(params: Params) -> AdafactorState:
         needs_leaves(params, "adafactor")
-        zeros = zeros_like(params, moment_dtype)
-        return AdafactorState(jnp.zeros([], jnp.int32), jax.tree.map(means, zeros), None if momentum is None else zeros)
+        v = jax.tree.map(means, reals_like(params, moment_dtype))
+        m = None if momentum is None else zeros_like(params, moment_dtype)
+        return AdafactorState(jnp.zeros([], jnp.int32), v, m)
 
     def update(grads, state, params=None):
         needs_params(params, "adafactor", "scales its steps by")
         t = next_step(state.t)
         newest = jnp.asarray(t - decay_offset, float) ** -decay_rate
         rate = 1.0 if learning_rate is None else value_at(learning_rate, state.t)
-        rms = lambda x: jnp.sqrt(jnp.mean(x**2))
+        rms = lambda x: jnp.sqrt(jnp.mean(squared(x)))
 
         def second_moment(g, v):
-            return jax.tree.map(lambda v, new: (1 - newest) * v + newest * new, v, means(g**2 + eps))
+            return jax.tree.map(lambda v, new: (1 - newest) * v + newest * new, v, means(squared(g) + eps))
 
         def step(g, v, w):
             if axes(g):

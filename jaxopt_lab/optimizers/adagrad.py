@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, reals_like, searched, step_count, value_at
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -39,7 +40,8 @@ def adagrad(
         initial_accumulator_value: Where s starts, >= 0, in units of g^2.
         eps: Added under the root, >= 0, in units of g^2; or to the root, in units of g.
         eps_in_sqrt: Whether eps is under the root.
-        moment_dtype: Of `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
+            float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `s` has the shapes of the parameters.
@@ -47,12 +49,12 @@ def adagrad(
     """
 
     def init(params: Params) -> AdagradState:
-        s = jax.tree.map(lambda w: jnp.full_like(w, initial_accumulator_value, moment_dtype), params)
+        s = reals_like(params, moment_dtype, initial_accumulator_value)
         return AdagradState(step_count(learning_rate), s)
 
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
-        s = jax.tree.map(lambda s, g: s + g**2, state.s, grads)
+        s = jax.tree.map(lambda s, g: s + squared(g), state.s, grads)
         root = lambda s: jnp.sqrt(s + eps) if eps_in_sqrt else jnp.sqrt(s) + eps
         step = lambda g, s: -rate * g / jnp.where(s == 0, jnp.inf, root(s))
         return jax.tree.map(step, grads, s), AdagradState(next_step(state.t), s)

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -48,7 +57,8 @@ def adam(
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -56,13 +66,13 @@ def adam(
     """
 
     def init(params: Params) -> AdamState:
-        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype))
+        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
         step = lambda m, v: -rate * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
         return jax.tree.map(step, m, v), AdamState(t, m, v)

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -44,7 +52,8 @@ def adamax(
         b1: Decay of the mean of g, in [0, 1).
         b2: Decay of the largest |g|, in [0, 1).
         eps: Added to |g|, > 0, in units of g: u is never less.
-        moment_dtype: Of `m` and `u`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `u`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `u` have the shapes of the parameters.
@@ -52,7 +61,7 @@ def adamax(
     """
 
     def init(params: Params) -> AdaMaxState:
-        return AdaMaxState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype))
+        return AdaMaxState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         t = next_step(state.t)

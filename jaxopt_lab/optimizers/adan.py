@@ -11,11 +11,13 @@ from jaxopt_lab.optimizers._base import (
     next_step,
     one_minus_power,
     optimizer,
+    reals_like,
     searched,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -73,7 +75,7 @@ def adan(
         proximal: Whether w is divided by 1 + learning_rate * weight_decay after the step; if not, its share
             learning_rate * weight_decay is taken off before it.
         moment_dtype: Of `g`, `m`, `d` and `n`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters'.
+            parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `g`, `m`, `d` and `n` have the shapes of the parameters.
@@ -85,7 +87,7 @@ def adan(
 
     def init(params: Params) -> AdanState:
         zeros = lambda: zeros_like(params, moment_dtype)
-        return AdanState(jnp.zeros([], jnp.int32), zeros(), zeros(), zeros(), zeros())
+        return AdanState(jnp.zeros([], jnp.int32), zeros(), zeros(), zeros(), reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         needs_params(params, "adan", "decays")
@@ -95,7 +97,7 @@ def adan(
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         # z first: so XLA's kernels of all leaves are equal, and compiled once.
         d = jax.tree.map(lambda d, z: (1 - b2) * z + b2 * d, state.d, z)
-        n = jax.tree.map(lambda n, g, z: b3 * n + (1 - b3) * (g + b2 * z) ** 2, state.n, grads, z)
+        n = jax.tree.map(lambda n, g, z: b3 * n + (1 - b3) * squared(g + b2 * z), state.n, grads, z)
         m_scale, d_scale, n_scale = (1 / one_minus_power(b, t) for b in (b1, b2, b3))
         a = jax.tree.map(
             lambda m, d, n: (m_scale * m + b2 * (d_scale * d)) / (jnp.sqrt(n_scale * n + eps_root) + eps), m, d, n

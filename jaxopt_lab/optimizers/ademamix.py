@@ -6,8 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decoupled
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -65,7 +74,7 @@ def ademamix(
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
         moment_dtype: Of `m`, `slow` and `v`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters'.
+            parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m`, `slow` and `v` have the shapes of the parameters.
@@ -76,7 +85,8 @@ def ademamix(
     """
 
     def init(params: Params) -> AdEMAMixState:
-        return AdEMAMixState(jnp.zeros([], jnp.int32), *(zeros_like(params, moment_dtype) for _ in range(3)))
+        m, slow = (zeros_like(params, moment_dtype) for _ in range(2))
+        return AdEMAMixState(jnp.zeros([], jnp.int32), m, slow, reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         t = next_step(state.t)
@@ -87,7 +97,7 @@ def ademamix(
             alpha_now = share * alpha_now
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         slow = jax.tree.map(lambda m, g: b3_now * m + (1 - b3_now) * g, state.slow, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         # The slow mean starts at 0 too, and is left to fill.
         m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)
         mixed = lambda m, slow, v: (m_scale * m + alpha_now * slow) / (jnp.sqrt(v_scale * v + eps_root) + eps)

@@ -64,7 +64,8 @@ def adopt(
         clip_value_fn: Steps taken so far -> largest n; None: their fourth root.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -100,4 +101,4 @@ def adopt(
         rate = value_at(learning_rate, state.t)
         return jax.tree.map(lambda a: -rate * a, ahead), ADOPTState(next_step(state.t), m, v)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="adopt")

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -55,7 +64,7 @@ def amsgrad(
         bias_correction_nu: Whether v is divided by 1 - b2^t.
         max_before_correction: Whether the maximum is of v as it is, and v_max is corrected instead.
         moment_dtype: Of `m`, `v` and `v_max`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters'.
+            parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m`, `v` and `v_max` have the shapes of the parameters.
@@ -63,14 +72,14 @@ def amsgrad(
     """
 
     def init(params: Params) -> AMSGradState:
-        zeros = lambda: zeros_like(params, moment_dtype)
-        return AMSGradState(jnp.zeros([], jnp.int32), zeros(), zeros(), zeros())
+        v, v_max = (reals_like(params, moment_dtype) for _ in range(2))
+        return AMSGradState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), v, v_max)
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         m_scale = 1 / one_minus_power(b1, t) if bias_correction_mu else 1
         v_scale = 1 / one_minus_power(b2, t) if bias_correction_nu else 1
         before, after = (1, v_scale) if max_before_correction else (v_scale, 1)

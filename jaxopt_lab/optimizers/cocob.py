@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    optimizer,
+    reals_like,
+    searched,
+    step_count,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -52,7 +61,7 @@ def cocob(
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
         moment_dtype: Of the four sums and maxima, for example "float32" beside bfloat16 parameters, in which a sum
-            stops growing after some hundred steps; None keeps the parameters'.
+            stops growing after some hundred steps; None keeps the parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; all buffers have the shapes of the parameters.
@@ -65,7 +74,7 @@ def cocob(
     def init(params: Params) -> COCOBState:
         start = jax.tree.map(jnp.copy, params)  # so that either may be donated
         theta, total, reward = (zeros_like(params, moment_dtype) for _ in range(3))
-        scale = jax.tree.map(lambda w: jnp.full_like(w, eps, moment_dtype), params)
+        scale = reals_like(params, moment_dtype, eps)
         return COCOBState(step_count(learning_rate, weight_decay), start, theta, scale, total, reward)
 
     def update(grads, state, params=None):
@@ -85,4 +94,4 @@ def cocob(
         updates = jax.tree.map(step, params, state.start, theta, scale, total, reward)
         return updates, COCOBState(next_step(state.t), state.start, theta, scale, total, reward)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="cocob")

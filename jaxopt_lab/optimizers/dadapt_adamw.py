@@ -71,7 +71,8 @@ def dadapt_adamw(
         weight_decay: Share of w taken off each step, times the rate; >= 0; scalar, traced or a schedule.
         growth_rate: Largest factor by which d grows in a step, > 1; None (the default) sets no limit.
         bias_correction: Whether the rate is corrected for m and v having started at 0.
-        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters',
+            but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m`, `v` and `s` have the shapes of the parameters.
@@ -104,4 +105,4 @@ def dadapt_adamw(
         steps = decayed(steps, params, value_at(weight_decay, state.t), rate=rate)
         return jax.tree.map(jnp.negative, steps), DAdaptAdamWState(t, m, v, s, d, numerator)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="dadapt_adamw")

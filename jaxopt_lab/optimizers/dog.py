@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, searched, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.optimizers._sums import inner, product
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -26,7 +27,7 @@ class AveragedDoGState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """The average, which is the method's answer."""
-        return self.average
+        return jax.tree.map(lambda average, w: average.astype(jnp.result_type(w)), self.average, params)
 
 
 @searched(
@@ -45,6 +46,7 @@ def dog(
     init_step_kind: str = "heuristic",
     layerwise: bool = False,
     mask: Mask = None,
+    average_dtype: Any = None,
 ) -> Optimizer:
     """DoG, distance over gradients (Ivgi, Hinder & Carmon 2023, https://arxiv.org/abs/2302.12022).
 
@@ -70,6 +72,8 @@ def dog(
         layerwise: Whether every array of the parameters has an r and s of its own (L-DoG).
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
+        average_dtype: Of the average, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; with `averaging`, the average is what the state evaluates at.
@@ -92,7 +96,8 @@ def dog(
     def init(params: Params) -> DoGState:
         if layerwise:
             needs_leaves(params, "layerwise dog")
-        squares = squared_norm(jax.tree.map(lambda w: jnp.asarray(w, float), params))
+        wide = lambda w: jnp.asarray(w, jnp.promote_types(widened(w).dtype, jnp.result_type(float)))
+        squares = squared_norm(jax.tree.map(wide, params))
         r = jax.tree.map(lambda square: jnp.asarray(first_r[init_step_kind](jnp.sqrt(square)), float), squares)
         start = jax.tree.map(jnp.copy, params)  # so that either may be donated
         return DoGState(jnp.zeros([], jnp.int32), start, r, jax.tree.map(jnp.zeros_like, r))
@@ -115,7 +120,7 @@ def dog(
         return optimizer(init, update)
 
     def averaged_init(params: Params) -> AveragedDoGState:
-        return AveragedDoGState(init(params), jax.tree.map(jnp.copy, params))
+        return AveragedDoGState(init(params), copied(params, average_dtype))
 
     def averaged_update(grads, state, params=None):
         updates, dog = update(grads, state.dog, params)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxopt_lab.optimizers._numerics import needs_numbers
 from jaxopt_lab.types import Params
 
 TOGETHER, SHORT = 16, 2**12  # rows that are joined at once, and how many elements they have at most, on average
@@ -65,7 +66,11 @@ def flat(params: Params) -> Flat:
     Returns:
         The vectors and how to read them: `Flat.tree`.
 
+    Raises:
+        TypeError: A leaf is no floating-point or complex array.
+
     """
+    needs_numbers(params)
     leaves, structure = jax.tree.flatten(params)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     dtypes = list(dict.fromkeys(leaf.dtype for leaf in leaves))

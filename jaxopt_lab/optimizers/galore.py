@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, static_count, value_at
+from jaxopt_lab.optimizers._base import (
+    needs_params,
+    next_step,
+    optimizer,
+    searched,
+    static_count,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers.adam import adam
 from jaxopt_lab.optimizers.extras import accepted
@@ -35,6 +43,7 @@ def galore(
     base: OptimizerFactory | None = None,
     project_longer: bool = False,
     mask: Mask = None,
+    moment_dtype: Any = None,
 ) -> Optimizer:
     """GaLore (Zhao et al. 2024, Algorithms 1 and 2, https://arxiv.org/abs/2403.03507).
 
@@ -59,6 +68,8 @@ def galore(
         project_longer: Whether a matrix's longer side is projected instead of its shorter.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
+        moment_dtype: Of `p` and of what the base optimizer sees, for example "float32" beside bfloat16 parameters; None
+            keeps the parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair.
@@ -81,10 +92,13 @@ def galore(
         needs_leaves(params, "galore")
 
         def columns(w):
-            return jnp.zeros((w.shape[0 if is_left(w) else 1], min(rank, *w.shape)), w.dtype) if w.ndim == 2 else None
+            if w.ndim != 2 or w.size == 0:
+                return None
+            return jnp.zeros((w.shape[0 if is_left(w) else 1], min(rank, *w.shape)), w.dtype)
 
-        p = jax.tree.map(columns, params)
-        return GaLoreState(jnp.zeros([], jnp.int32), p, ascent.init(jax.tree.map(projected, params, p)))
+        like = zeros_like(params, moment_dtype)
+        p = jax.tree.map(columns, like)
+        return GaLoreState(jnp.zeros([], jnp.int32), p, ascent.init(jax.tree.map(projected, like, p)))
 
     def update(grads, state, params=None, **extra):
         needs_params(params, "galore", "decays")
@@ -109,4 +123,4 @@ def galore(
         rate = value_at(learning_rate, state.t)
         return jax.tree.map(lambda a: -rate * a, a), GaLoreState(next_step(state.t), p, base_state)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="galore")

@@ -1,6 +1,6 @@
 """L-BFGS: gradients divided by a curvature remembered from the last few steps."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ def lbfgs(
     memory_size: int = 10,
     scale_init_precond: bool = True,
     linesearch: str | None = "wolfe",
+    moment_dtype: Any = None,
 ) -> Optimizer:
     """L-BFGS (Liu & Nocedal 1989, https://doi.org/10.1007/BF01589116; Nocedal & Wright 2006, Algorithm 7.4).
 
@@ -49,6 +50,8 @@ def lbfgs(
         scale_init_precond: Whether q is scaled between the two loops.
         linesearch: How the length is found: "backtracking" (enough decrease), "wolfe" (and flat enough at its end, so
             that s'y > 0), or None: it is 1.
+        moment_dtype: Of the differences, their products, and the last `w` and `g`, for example "float32" beside
+            bfloat16 parameters; None keeps the parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `s` and `y` are memory_size times the parameters each. With a line search `update`
@@ -63,9 +66,10 @@ def lbfgs(
         raise ValueError(f"Unknown linesearch {linesearch!r}: give one of {sorted(SEARCHES)} or None.")
 
     def init(params: Params) -> LBFGSState:
-        rows = jax.tree.map(lambda w: jnp.zeros((memory_size, *w.shape), w.dtype), params)
-        rho = jnp.zeros(memory_size, jnp.result_type(*jax.tree.leaves(params) or [float]))
-        return LBFGSState(jnp.zeros([], jnp.int32), zeros_like(params), zeros_like(params), rows, rows, rho)
+        w, g = zeros_like(params, moment_dtype), zeros_like(params, moment_dtype)
+        s, y = (jax.tree.map(lambda w: jnp.zeros((memory_size, *w.shape), w.dtype), w) for _ in range(2))
+        rho = jnp.zeros(memory_size, jnp.result_type(inner(w, g)))
+        return LBFGSState(jnp.zeros([], jnp.int32), w, g, s, y, rho)
 
     def update(grads, state, params=None):
         needs_params(params, "lbfgs", "remembers")

@@ -51,7 +51,8 @@ def lion(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
+            float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.
@@ -69,4 +70,4 @@ def lion(
         m = jax.tree.map(lambda m, g: b2 * m + (1 - b2) * g, state.m, grads)
         return a, LionState(next_step(state.t), m)
 
-    return decoupled(optimizer(init, ascend), "lion", learning_rate, weight_decay, mask)
+    return decoupled(optimizer(init, ascend, real_only="lion"), "lion", learning_rate, weight_decay, mask)

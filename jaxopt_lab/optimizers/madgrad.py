@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, reals_like, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import decayed
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -49,7 +50,8 @@ def madgrad(
         weight_decay: L2 regularisation, >= 0; decoupled, share of w taken off each step, times the learning rate.
         eps: Added to the cube root and to the learning rate, > 0.
         decouple_decay: Whether decay is apart from the gradient, an option of the authors' code.
-        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; every part of the state but `t` has the shapes of the parameters.
@@ -61,9 +63,8 @@ def madgrad(
 
     def init(params: Params) -> MadgradState:
         start = jax.tree.map(jnp.array, params)  # copied: whoever gives the parameters away keeps this
-        return MadgradState(
-            jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype), start
-        )
+        v, s = reals_like(params, moment_dtype), zeros_like(params, moment_dtype)
+        return MadgradState(jnp.zeros([], jnp.int32), v, s, start)
 
     def update(grads, state, params=None):
         needs_params(params, "madgrad", "averages")
@@ -74,7 +75,7 @@ def madgrad(
         if not decouple_decay:
             grads = decayed(grads, params, weight_decay)
         s = jax.tree.map(lambda s, g: s + r * g, state.s, grads)
-        v = jax.tree.map(lambda v, g: v + r * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: v + r * squared(g), state.v, grads)
 
         def step(w, start, s, v):
             z = start - s / (_cube_root(v) + eps)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.optimizers._base import needs_params
+from jaxopt_lab.optimizers._numerics import needs_numbers, state_dtype
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer, Params
 
@@ -26,7 +27,7 @@ def master_weights(optimizer: Optimizer, *, dtype: Any = "float32") -> Optimizer
 
     Args:
         optimizer: The (init, update) pair to train `master` by.
-        dtype: Of `master`, wider than the parameters'.
+        dtype: Of `master`, wider than the parameters'; of complex ones, of their real and imaginary parts.
 
     Returns:
         The (init, update) pair. Its updates are of `dtype`: `optax.apply_updates` makes of them and w what `master` is,
@@ -36,9 +37,10 @@ def master_weights(optimizer: Optimizer, *, dtype: Any = "float32") -> Optimizer
         ValueError: `update` was called without the parameters.
 
     """
-    widen = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
+    widen = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, state_dtype(jnp.result_type(x), dtype)), tree)
 
     def init(params: Params) -> MasterWeightsState:
+        needs_numbers(params)  # before they are others
         master = widen(params)
         return MasterWeightsState(master, optimizer.init(master))
 

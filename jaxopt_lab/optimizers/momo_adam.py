@@ -11,11 +11,13 @@ from jaxopt_lab.optimizers._base import (
     next_step,
     one_minus_power,
     optimizer,
+    reals_like,
     searched,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import decayed
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.optimizers.momo import truncated_step
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -71,7 +73,8 @@ def momo_adam(
         weight_decay: Proximal decay, >= 0: of w, the share 1 - 1 / L is taken off; scalar, traced or a schedule.
         adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` upwards.
         divide: Whether decay is proximal as above; else AdamW's: w (1 - learning_rate * weight_decay) - tau m / D.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `update` needs `value`, the loss at params.
@@ -82,7 +85,7 @@ def momo_adam(
     """
 
     def init(params: Params) -> MomoAdamState:
-        m, v = (zeros_like(params, moment_dtype) for _ in range(2))
+        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
         f, dot = (jnp.zeros([], float) for _ in range(2))
         bound: Any = jnp.asarray(lower_bound, float)
         return MomoAdamState(jnp.zeros([], jnp.int32), m, v, f, dot, bound)
@@ -91,7 +94,7 @@ def momo_adam(
         needs_params(params, "momo_adam", "models the loss over")
         t = next_step(state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         f = b1 * state.f + (1 - b1) * value
         dot = b1 * state.dot + (1 - b1) * inner(grads, params)
         weight, v_scale = one_minus_power(b1, t), 1 / one_minus_power(b2, t)

@@ -13,12 +13,14 @@ from jaxopt_lab.optimizers._base import (
     next_step,
     one_minus_power,
     optimizer,
+    reals_like,
     searched,
     static_count,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -100,7 +102,8 @@ def muon(
             are inputs and outputs, and over the remaining ones it is a stack of matrices, each orthogonalised by
             itself: (1, 2) for the (layers, inputs, outputs) of a scanned network. None: True where there are two axes.
         weight_decay_mask: Which parameters decay, likewise; None: all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -117,8 +120,8 @@ def muon(
 
     def init(params: Params) -> MuonState:
         needs_leaves(params, "muon")
-        m = zeros_like(params, moment_dtype)
-        v = jax.tree.map(lambda m, layout: None if layout else m, m, _layouts(matrices, params))
+        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
+        v = jax.tree.map(lambda v, layout: None if layout else v, v, _layouts(matrices, params))
         return MuonState(jnp.zeros([], jnp.int32), m, v)
 
     def update(grads, state, params=None):
@@ -146,18 +149,20 @@ def muon(
             return -adam_now * (a + adam_decay * w if decays else a)
 
         def ascent(u, layout):
+            if u.size == 0:
+                return u  # nothing to orthogonalise
             x = as_matrices(u, layout)
             inputs, outputs = x.shape[-2:]
             o = orthogonalized(x, triples, eps)
-            factor = max(1, outputs / max(1, inputs)) ** 0.5
+            factor = max(1, outputs / inputs) ** 0.5
             if consistent_rms is not None:
                 factor = consistent_rms * max(inputs, outputs) ** 0.5
             if adaptive:
-                o = jnp.sum(x * o, (-2, -1), keepdims=True) * o
+                o = jnp.sum(jnp.real(jnp.conj(x) * o), (-2, -1), keepdims=True) * o
             return as_tensor(factor * o, u.shape, layout)
 
         m = jax.tree.map(mean, state.m, grads, layouts)
-        second_moment = lambda g, v: None if v is None else adam_b2 * v + (1 - adam_b2) * g**2
+        second_moment = lambda g, v: None if v is None else adam_b2 * v + (1 - adam_b2) * squared(g)
         v = jax.tree.map(second_moment, grads, state.v)
         u = jax.tree.map(direction, m, grads, layouts)
         return jax.tree.map(step, u, layouts, v, params, decays), MuonState(t, m, v)
@@ -183,12 +188,12 @@ def as_tensor(x: Array, shape: tuple[int, ...], layout: Layout) -> Array:
 
 def orthogonalized(u: Array, triples: Sequence[Sequence[float]], eps: Scalar) -> Array:
     """The matrix u, or each of a stack, with its singular values brought near 1, by one odd quintic for each triple."""
-    x = u.mT if u.shape[-2] > u.shape[-1] else u  # the smaller of X X' and X' X
-    x = x / (jnp.sqrt(jnp.sum(x**2, (-2, -1), keepdims=True)) + eps)
+    x = adjoint(u) if u.shape[-2] > u.shape[-1] else u  # the smaller of X X' and X' X
+    x = x / (jnp.sqrt(jnp.sum(squared(x), (-2, -1), keepdims=True)) + eps)
     for a, b, c in triples:
-        square = x @ x.mT
+        square = x @ adjoint(x)
         x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if u.shape[-2] > u.shape[-1] else x
+    return adjoint(x) if u.shape[-2] > u.shape[-1] else x
 
 
 def _layouts(matrices: Any, params: Params) -> Params:

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -70,7 +79,8 @@ def nadam(
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         momentum_decay: How fast mu rises from b1 / 2 to b1, per step, > 0; PyTorch's default is 4e-3. None (the
             default, Optax's): mu is b1.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -78,16 +88,15 @@ def nadam(
     """
 
     def init(params: Params) -> NAdamState:
-        zeros = lambda: zeros_like(params, moment_dtype)
-        return NAdamState(
-            jnp.zeros([], jnp.int32), zeros(), zeros(), None if momentum_decay is None else jnp.zeros([], float)
-        )
+        missing = None if momentum_decay is None else jnp.zeros([], float)
+        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
+        return NAdamState(jnp.zeros([], jnp.int32), m, v, missing)
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         if momentum_decay is None:
             missing = None
             _, ahead = corrected(m, grads, b1, t, nesterov=True)

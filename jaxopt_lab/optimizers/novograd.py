@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import decayed
+from jaxopt_lab.optimizers._numerics import real_dtype, wide_dtype
 from jaxopt_lab.optimizers._sums import product
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -51,7 +52,8 @@ def novograd(
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         weight_decay: Added to the normalised gradient per unit of w, >= 0; scalar, traced or a schedule.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
+            float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters, `v` holds scalars in float32 at the least.
@@ -63,7 +65,7 @@ def novograd(
 
     def init(params: Params) -> NovoGradState:
         needs_leaves(params, "novograd")
-        v = jax.tree.map(lambda w: jnp.zeros([], jnp.promote_types(jnp.result_type(w), jnp.float32)), params)
+        v = jax.tree.map(lambda w: jnp.zeros([], wide_dtype(real_dtype(jnp.result_type(w)))), params)
         return NovoGradState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), v)
 
     def update(grads, state, params=None):

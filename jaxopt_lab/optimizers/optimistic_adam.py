@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -54,7 +63,8 @@ def optimistic_adam(
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         nesterov: Whether the mean of g looks one decay ahead.
-        moment_dtype: Of the state, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of the state, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m`, `v` and `previous` have the shapes of the parameters.
@@ -62,14 +72,15 @@ def optimistic_adam(
     """
 
     def init(params: Params) -> OptimisticAdamState:
-        return OptimisticAdamState(jnp.zeros([], jnp.int32), *(zeros_like(params, moment_dtype) for _ in range(3)))
+        m, previous = (zeros_like(params, moment_dtype) for _ in range(2))
+        return OptimisticAdamState(jnp.zeros([], jnp.int32), m, reals_like(params, moment_dtype), previous)
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         hope = rate if optimism is None else value_at(optimism, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)
         n = jax.tree.map(lambda m: m_scale * m, m)
         if nesterov:

@@ -1,12 +1,12 @@
 """Optimistic gradient descent: a step along the gradient foreseen from this one and the one before."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -20,7 +20,9 @@ class OptimisticGradientDescentState(NamedTuple):
     learning_rate=Prior(1e-4, 1e0, "log", "as gradient descent's, whose steps these are where g is steady"),
     beta=Prior(0.1, 10.0, "log", "the default, a decade either way"),
 )
-def optimistic_gradient_descent(learning_rate: ScalarOrSchedule, alpha: Scalar = 1.0, beta: Scalar = 1.0) -> Optimizer:
+def optimistic_gradient_descent(
+    learning_rate: ScalarOrSchedule, alpha: Scalar = 1.0, beta: Scalar = 1.0, *, moment_dtype: Any = None
+) -> Optimizer:
     """Generalized OGDA (Mokhtari, Ozdaglar & Pattathil 2020, https://arxiv.org/abs/1901.08511).
 
         w <- w - learning_rate * ((alpha + beta) g - beta * previous)      previous = g at the first step
@@ -33,14 +35,16 @@ def optimistic_gradient_descent(learning_rate: ScalarOrSchedule, alpha: Scalar =
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
         alpha: Weight of the gradient, > 0.
         beta: Weight of its change since the step before, >= 0; at 0 it is `gradient_descent`.
+        moment_dtype: Of `previous`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
-        The (init, update) pair; `previous` has the shapes and dtypes of the parameters.
+        The (init, update) pair; `previous` has the shapes of the parameters.
 
     """
 
     def init(params: Params) -> OptimisticGradientDescentState:
-        previous = jax.tree.map(jnp.zeros_like, params)
+        previous = zeros_like(params, moment_dtype)
         return OptimisticGradientDescentState(step_count(learning_rate), jnp.ones([], bool), previous)
 
     def update(grads, state, params=None):

@@ -87,8 +87,8 @@ def prodigy(
         safeguard_warmup: Whether the learning rate is left out of s, so that a warm-up does not inflate estimates.
         bias_correction: Whether the rate is corrected for m and v having started at 0.
         slice_p: Every which element is looked at for the estimate, >= 1: more take less memory.
-        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters (float16 cannot hold a
-            first v, 1e-12 of g^2); None keeps the parameters'.
+        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters (float16 cannot hold a first
+            v, 1e-12 of g^2); None keeps the parameters', but for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m`, `v` and, unless sliced, `s` have the shapes of the parameters.
@@ -130,4 +130,4 @@ def prodigy(
         new_state = ProdigyState(t, state.start, m, v, s, new_d, largest, numerator)
         return jax.tree.map(jnp.negative, steps), new_state
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="prodigy")

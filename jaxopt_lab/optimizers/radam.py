@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.nadam import corrected
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -74,7 +83,8 @@ def radam(
         threshold: What rho_t must reach before v is used, >= 4.
         nesterov: Whether the mean of g is NAdam's, a step ahead.
         eps_before_correction: Whether eps is added to sqrt(v + eps_root), and the sum divided by sqrt(1 - b2^t).
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -82,13 +92,13 @@ def radam(
     """
 
     def init(params: Params) -> RAdamState:
-        return RAdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), zeros_like(params, moment_dtype))
+        return RAdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         v_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, v_scale)

@@ -10,11 +10,13 @@ from jaxopt_lab.optimizers._base import (
     next_step,
     one_minus_power,
     optimizer,
+    reals_like,
     searched,
     step_count,
     value_at,
     zeros_like,
 )
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -69,7 +71,8 @@ def rmsprop(
         centered: Whether the variance of g is estimated instead of its second moment.
         nesterov: Whether a step with momentum looks one decay ahead.
         bias_correction: Whether the running means are divided by 1 - decay^t.
-        moment_dtype: Of `v`, `m` and `trace`, for example "float32"; None keeps the parameters'.
+        moment_dtype: Of `v`, `m` and `trace`, for example "float32"; None keeps the parameters', but for float32 beside
+            float16 ones.
 
     Returns:
         The (init, update) pair; `v`, `m` and `trace` have the shapes of the parameters.
@@ -77,7 +80,7 @@ def rmsprop(
     """
 
     def init(params: Params) -> RMSPropState:
-        v = jax.tree.map(lambda w: jnp.full_like(w, initial_scale, moment_dtype), params)
+        v = reals_like(params, moment_dtype, initial_scale)
         m = zeros_like(params, moment_dtype) if centered else None
         trace = None if momentum is None else zeros_like(params, moment_dtype)
         return RMSPropState(jnp.zeros([], jnp.int32) if bias_correction else step_count(learning_rate), v, m, trace)
@@ -89,11 +92,11 @@ def rmsprop(
 
         def step(g, v, m=None):
             # A variance is never negative; its difference of rounded means can be.
-            variance = scale * v if m is None else jnp.maximum(scale * v - (scale * m) ** 2, 0)
+            variance = scale * v if m is None else jnp.maximum(scale * v - squared(scale * m), 0)
             root = jnp.sqrt(variance + eps) if eps_in_sqrt else jnp.sqrt(variance) + eps
             return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, without eps too
 
-        v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * squared(g), state.v, grads)
         if centered:
             m = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.m, grads)
             steps = jax.tree.map(step, grads, v, m)

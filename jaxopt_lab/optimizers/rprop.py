@@ -1,11 +1,11 @@
 """Rprop: a step size of its own for every parameter, grown while its gradient keeps its sign, cut when it turns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.optimizers._base import optimizer, searched
+from jaxopt_lab.optimizers._base import optimizer, reals_like, searched, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar
 
 
@@ -25,6 +25,8 @@ def rprop(
     eta_plus: Scalar = 1.2,
     min_step_size: Scalar = 1e-6,
     max_step_size: Scalar = 50.0,
+    *,
+    moment_dtype: Any = None,
 ) -> Optimizer:
     """Rprop without weight backtracking (Riedmiller & Braun 1993, https://doi.org/10.1109/ICNN.1993.298623), in its
     improved form iRprop- (Igel & Huesken 2003, https://doi.org/10.1016/S0925-2312(01)00700-7).
@@ -44,15 +46,16 @@ def rprop(
         eta_plus: Factor of a step size whose gradient kept its sign, > 1.
         min_step_size: Least step size, > 0, in units of w.
         max_step_size: Largest step size, in units of w.
+        moment_dtype: Of `size` and `sign`, for example "float32" beside bfloat16 parameters; None keeps the
+            parameters', but for float32 beside float16 ones.
 
     Returns:
-        The (init, update) pair; `size` and `sign` have the shapes and dtypes of the parameters.
+        The (init, update) pair; `size` and `sign` have the shapes of the parameters.
 
     """
 
     def init(params: Params) -> RpropState:
-        size = jax.tree.map(lambda w: jnp.full_like(w, learning_rate), params)
-        return RpropState(size, jax.tree.map(jnp.zeros_like, params))
+        return RpropState(reals_like(params, moment_dtype, learning_rate), zeros_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         kept = jax.tree.map(jnp.multiply, grads, state.sign)  # > 0: the sign was kept; < 0: it turned; 0: neither
@@ -66,4 +69,4 @@ def rprop(
         # Times -1, not -size: XLA on a CPU compiles a kernel faster where a constant is in it.
         return jax.tree.map(lambda size, sign: -1.0 * size * sign, size, sign), RpropState(size, sign)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="rprop")

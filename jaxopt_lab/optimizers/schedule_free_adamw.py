@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers._schedule_free import schedule_free
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -61,7 +69,8 @@ def schedule_free_adamw(
         weight_step_power: Power of the step number in the weights of the average, the authors' r; > 0 forgets sooner.
         correction_in_rate: Whether the root of 1 - b2^t multiplies the rate, and with it decay and weights, instead of
             correcting v: so the paper; the authors' code (from 1.4 on at the latest) and Optax correct v.
-        state_dtype: Of `z`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        state_dtype: Of `z`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
+            float32 beside float16 ones.
         moment_dtype: Of `v`, likewise.
 
     Returns:
@@ -73,11 +82,11 @@ def schedule_free_adamw(
     """
 
     def init(params: Params) -> ScaleState:
-        return ScaleState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
+        return ScaleState(jnp.zeros([], jnp.int32), reals_like(params, moment_dtype))
 
     def update(grads, state, params=None):
         t = next_step(state.t)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         scale = 1.0 if correction_in_rate else 1 / one_minus_power(b2, t)  # the mean starts at 0
         return jax.tree.map(lambda g, v: g / (jnp.sqrt(scale * v) + eps), grads, v), ScaleState(t, v)
 

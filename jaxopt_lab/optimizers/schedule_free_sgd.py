@@ -42,7 +42,8 @@ def schedule_free_sgd(
         weight_decay: Share of y added to g; >= 0; scalar, traced or a schedule; None is off.
         weight_lr_power: Power of the learning rate in the weights of the average.
         weight_step_power: Power of the step number in the weights of the average, the authors' r; > 0 forgets sooner.
-        state_dtype: Of `z`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        state_dtype: Of `z`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
+            float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `z` has the shapes of the parameters.

@@ -38,4 +38,4 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> Optimizer:
         rate = value_at(learning_rate, state.t)
         return jax.tree.map(lambda g: -rate * jnp.sign(g), grads), SignSGDState(next_step(state.t))
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="sign_sgd")

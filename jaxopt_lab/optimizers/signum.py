@@ -30,7 +30,8 @@ def signum(learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, *, moment_dtype:
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         beta: Decay of the mean of g, in [0, 1); at 0 it is `sign_sgd`.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
+            float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.
@@ -45,4 +46,4 @@ def signum(learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, *, moment_dtype:
         m = jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.m, grads)
         return jax.tree.map(lambda m: -rate * jnp.sign(m), m), SignumState(next_step(state.t), m)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="signum")

@@ -6,8 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
 from jaxopt_lab.optimizers._decay import Mask, decoupled
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -58,7 +67,8 @@ def simplified_ademamix(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -69,14 +79,14 @@ def simplified_ademamix(
     """
 
     def init(params: Params) -> SimplifiedAdEMAMixState:
-        zeros = lambda: zeros_like(params, moment_dtype)
-        return SimplifiedAdEMAMixState(jnp.zeros([], jnp.int32), zeros(), zeros())
+        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
+        return SimplifiedAdEMAMixState(jnp.zeros([], jnp.int32), m, v)
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         alpha_now = value_at(alpha, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
         v_scale = 1 / one_minus_power(b2, t)  # the mean starts at 0
         mixed = lambda m, g, v: (m + alpha_now * g) / (jnp.sqrt(v_scale * v + eps_root) + eps)
         return jax.tree.map(mixed, m, grads, v), SimplifiedAdEMAMixState(t, m, v)

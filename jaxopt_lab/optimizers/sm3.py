@@ -37,7 +37,8 @@ def sm3(
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         momentum: Decay of the mean of scaled g, in [0, 1).
         eps: Added under the root, >= 0, in units of g^2.
-        moment_dtype: Of `mu` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `mu` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; a parameter of shape (a, b, ...) keeps a + b + ... numbers besides `m`.
@@ -46,7 +47,7 @@ def sm3(
 
     def maxima(v):
         others = [tuple(j for j in range(v.ndim) if j != i) for i in range(max(v.ndim, 1))]
-        return tuple(jnp.max(v, axes, keepdims=True) for axes in others)
+        return tuple(jnp.max(v, axes, keepdims=True, initial=None if v.size else 0) for axes in others)
 
     def init(params: Params) -> SM3State:
         needs_leaves(params, "sm3")
@@ -72,4 +73,4 @@ def sm3(
         m = jax.tree.map(lambda m, g, v: momentum * m + (1 - momentum) * scaled(g, v), state.m, grads, v)
         return jax.tree.map(lambda m: -rate * m, m), SM3State(next_step(state.t), jax.tree.map(maxima, v), m)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="sm3")

@@ -89,7 +89,8 @@ def sophia(
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
         seed: Of the key in the state, used where `update` is given none.
-        moment_dtype: Of `m` and `h`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `h`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `h` have the shapes of the parameters; `update` needs `value_fn` (Optax's
@@ -130,4 +131,4 @@ def sophia(
         rate = value_at(learning_rate, state.t)
         return jax.tree.map(lambda a: -rate * a, a), SophiaState(t, m, h, own)
 
-    return optimizer(init, update)
+    return optimizer(init, update, real_only="sophia")

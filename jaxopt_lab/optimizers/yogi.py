@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import (
+    next_step,
+    one_minus_power,
+    optimizer,
+    reals_like,
+    searched,
+    value_at,
+    zeros_like,
+)
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -49,7 +58,8 @@ def yogi(
         eps: Added to the root, >= 0, in units of g.
         initial_accumulator_value: Where v starts, >= 0, in units of g^2.
         bias_correction: Whether m is divided by 1 - b1^t, and v by 1 - b2^t.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters'.
+        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
+            for float32 beside float16 ones.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -57,14 +67,14 @@ def yogi(
     """
 
     def init(params: Params) -> YogiState:
-        v = jax.tree.map(lambda w: jnp.full_like(w, initial_accumulator_value, moment_dtype), params)
+        v = reals_like(params, moment_dtype, initial_accumulator_value)
         return YogiState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), v)
 
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: v - (1 - b2) * jnp.sign(v - g**2) * g**2, state.v, grads)
+        v = jax.tree.map(lambda v, g: v - (1 - b2) * jnp.sign(v - squared(g)) * squared(g), state.v, grads)
         m_scale = 1 / one_minus_power(b1, t) if bias_correction else 1
         v_scale = 1 / one_minus_power(b2, t) if bias_correction else 1
         step = lambda m, v: -rate * m_scale * (m / (jnp.sqrt(v_scale * v) + eps))

@@ -10,7 +10,6 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,7 +17,7 @@ from jaxopt_lab.caching import remembered
 from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.structure import shapes, traced_step
-from jaxopt_lab.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint
+from jaxopt_lab.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint, trace
 from jaxopt_lab.settings import described
 from jaxopt_lab.space import Configurations, label
 from jaxopt_lab.store.errors import RunError
@@ -168,7 +167,7 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _traced(function: Callable[..., Any], *args: Any) -> Fingerprint:
-    return fingerprint(jax.make_jaxpr(function)(*args))
+    return fingerprint(trace(function, *args))
 
 
 def _whole(traced: list[Fingerprint]) -> str | None:

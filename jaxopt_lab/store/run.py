@@ -281,9 +281,12 @@ def _strategy(folder: Folder, table: dict[str, Any]) -> Strategy:
             "configs": int(configs),
             "own": bool(own),
             "one_core": bool(core),
+            "evaluated": int(evaluated),
+            "examples": int(examples),
         }:
-            if loop in LOOPS and 0 < seeds < 2**24 and 0 < configs < 2**24 and len(table) == 5:
-                return Strategy(loop, seeds, configs, own, core)
+            counts = 0 < seeds < 2**24, 0 < configs < 2**24, 0 <= evaluated < 2**48, 0 <= examples < 2**48
+            if loop in LOOPS and all(counts) and len(table) == 7:
+                return Strategy(loop, seeds, configs, own, core, evaluated, examples)
     raise RunError(
         f"{folder.url(manifests.MANIFEST)} has a strategy that is none: {table!r:.200}. Move the folder away."
     )

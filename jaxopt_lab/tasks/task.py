@@ -42,13 +42,14 @@ class Task:
         batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
         minimum: The smallest training loss (all of `train`), where known.
         predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
+        factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
         main_metric: The metric on validation data by which everything chooses by default: the best configuration,
             leaderboards, stop rules, pictures. By default the loss, which without validation data is that of training.
-        factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
 
     Raises:
-        TypeError: Something that must be callable, or a string, is not.
-        ValueError: Data are empty, not finite or of unequal length, or the batch is larger than the data.
+        TypeError: Something that must be callable, or a string, is not; data are no arrays of numbers.
+        ValueError: Data are empty, not finite or of unequal length, the batch is larger than the data, a metric's name
+            is taken, or nothing can be chosen by the main metric.
 
     """
 
@@ -62,9 +63,9 @@ class Task:
     batch_size: int | None = None
     minimum: float | None = None
     predict: Callable[[Params, Any], Any] | None = None
-    main_metric: str = LOSS
     factory: "Callable[..., Task] | None" = dataclasses.field(default=None, repr=False)
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    main_metric: str = LOSS
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:

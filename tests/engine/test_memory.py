@@ -1,21 +1,30 @@
 """A sweep stays within its memory, and goes on in smaller chunks when a device runs out of it."""
 
+import dataclasses
 import importlib
 import json
 import signal
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.chunk import _Running
-from jaxopt_lab.store.run import Run
+from jaxopt_lab.engine.devices import on_devices
+from jaxopt_lab.engine.evaluation import not_means
+from jaxopt_lab.engine.plan import Strategy
+from jaxopt_lab.engine.program import compiled
+from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.store.run import Run, _strategy
 from jaxopt_lab.sweep import plan_sweep
+from jaxopt_lab.trial import DIVERGED
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 8)}
 chunk = importlib.import_module("jaxopt_lab.engine.chunk")
+execution = importlib.import_module("jaxopt_lab.engine.execution")
 
 
 def sweep(**changes):
@@ -157,3 +166,198 @@ def test_states_between_rungs_are_part_of_the_budget(on_a_cpu, float32):
     plan_sweep(jl.adam, task, space, **options)
     with pytest.raises(ValueError, match=r"states between rungs 5\d MiB"):
         plan_sweep(jl.adam, task, space, stop=jl.halving(4, min_steps=5), **options)
+
+
+def regression(held_out=101, tested=57, width=32, metrics=(), **changes):
+    """A small network with a loss that is a mean over examples, and `metrics` of those below."""
+    rng = np.random.default_rng(0)
+    data = lambda n: (rng.normal(size=(n, 16)), rng.normal(size=n))
+
+    def init(key):
+        first, second = jax.random.split(key)
+        return jax.random.normal(first, (16, width)) / 4, jax.random.normal(second, (width,)) / width
+
+    loss = lambda params, batch: jnp.mean((predicted(params, batch) - batch[1]) ** 2)
+    options = {"train": data(64), "validation": data(held_out), "test": data(tested), "batch_size": 8} | changes
+    return jl.Task("regression", init, loss, metrics={name: METRICS[name] for name in metrics}, **options)
+
+
+def predicted(params, batch):
+    return jnp.tanh(batch[0] @ params[0]) @ params[1]
+
+
+def r2(params, batch):
+    return 1 - jnp.sum((predicted(params, batch) - batch[1]) ** 2) / jnp.sum((batch[1] - batch[1].mean()) ** 2)
+
+
+def f1(params, batch):
+    said, true = predicted(params, batch) > 9.0, batch[1] > 0  # at initial parameters it always says no
+    return 2 * jnp.sum(said & true) / jnp.maximum(1, jnp.sum(said) + jnp.sum(true))
+
+
+def auc(params, batch):
+    said, true = predicted(params, batch), batch[1] > 0
+    pairs = (said[:, None] > said[None]) & true[:, None] & ~true[None]
+    return jnp.sum(pairs) / (jnp.sum(true) * jnp.sum(~true))
+
+
+METRICS = {
+    "mae": lambda params, batch: jnp.mean(jnp.abs(predicted(params, batch) - batch[1])),
+    "accuracy": lambda params, batch: jnp.mean((predicted(params, batch) > 0) == (batch[1] > 0)),
+    "half": lambda params, batch: jnp.mean(predicted(params, batch) > 0, dtype=jnp.float16),
+    "r2": r2,
+    "f1": f1,
+    "auc": auc,
+    "sum": lambda params, batch: jnp.sum(jnp.abs(predicted(params, batch))),
+    "normalized": lambda params, batch: jnp.mean((predicted(params, batch) - predicted(params, batch).mean()) ** 2),
+    "largest": lambda params, batch: jnp.max(predicted(params, batch)),
+    "never finite": lambda params, batch: jnp.nan * jnp.sum(predicted(params, batch)),
+}
+MEANS = ("mae", "accuracy", "half")
+
+
+def evaluated(task, shape, **changes):
+    """What a chunk of this shape (seeds, configurations) is evaluated to, by a program with these changes."""
+    space = {"learning_rate": jl.log(1e-3, 1.0, shape[1])}
+    plan, _ = plan_sweep(jl.adam, task, space, steps=4, seeds=shape[0])
+    strategy = Strategy("scan", *shape, **changes)
+    program = compiled(plan, plan.groups[0], strategy, task.data)
+    seeds, number = np.arange(shape[0], dtype=np.int32), jnp.result_type(float).type
+    values = {"learning_rate": plan.groups[0].values["learning_rate"].astype(number)}
+    state = program.start(program.initial(seeds), values)
+    state = state._replace(status=state.status.at[0, 0].set(DIVERGED))
+    seen = program.evaluate(state, seeds, np.int32(0), number(-np.inf), on_devices(task.data))
+    return jax.tree.map(np.asarray, seen), program
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("trials", [1, 2, 3, 4, 6, 14])
+def test_evaluating_some_trials_at_a_time_changes_no_bit(trials, precision, request):
+    """Whatever the metric; also where the last part is smaller."""
+    request.getfixturevalue(precision)
+    task = regression(metrics=["mae", "r2", "auc"])
+    known, whole = evaluated(task, (2, 7))
+    found, parts = evaluated(task, (2, 7), evaluated=trials)
+    assert found.keys() == known.keys()
+    for name in known:
+        np.testing.assert_array_equal(found[name], known[name], err_msg=name)
+    assert np.isinf(found["test_loss"][0, 0])
+    assert parts.evaluate_bytes < whole.evaluate_bytes or trials > 6
+
+
+@pytest.mark.parametrize("examples", [1, 30, 57, 64, 101])
+@pytest.mark.parametrize("trials", [1, 4])
+def test_evaluating_by_examples_gives_the_mean_over_all(trials, examples, float64):
+    """Batches of unequal sizes count by their sizes, for each split with its own."""
+    task = regression(metrics=["mae", "accuracy"])
+    known, _ = evaluated(task, (2, 5))
+    found, _ = evaluated(task, (2, 5), evaluated=trials, examples=examples)
+    assert found.keys() == known.keys()
+    for name in known:
+        np.testing.assert_allclose(found[name], known[name], rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_means_over_examples_are_told_from_other_metrics(metric, float32):
+    wrong = [] if metric in MEANS else [f"{split}_{metric}" for split in ("validation", "test")]
+    assert not_means(regression(metrics=[metric])) == wrong
+
+
+BIG = {"held_out": 20_000, "tested": 5_000, "width": 64}  # 5 MiB a trial where all is evaluated at once
+BUDGETS = [2**24, 2**25, 2**27]
+
+
+@pytest.mark.parametrize("memory", BUDGETS)
+def test_a_sweep_within_a_budget_sees_what_a_free_one_does(on_a_cpu, memory, float64):
+    task, options = regression(**BIG, metrics=["mae"]), {"steps": 4, "seeds": 2, "strategy": "scan"}
+    known = jl.sweep(jl.adam, task, SPACE, **options)
+    found = jl.sweep(jl.adam, task, SPACE, memory=memory, **options)
+    for name in ("train_loss", "validation_loss", "validation_mae", "test_loss"):
+        np.testing.assert_allclose(found.dataset[name], known.dataset[name], rtol=1e-12)
+    forecast = jl.plan(jl.adam, task, SPACE, memory=memory, **options)
+    assert forecast.peak_bytes <= memory
+    assert forecast.groups[0].strategy.examples == json.loads(found.dataset.attrs["strategies"])[0]["examples"]
+
+
+def test_a_metric_that_is_no_mean_is_refused_only_where_batches_would_be_needed(on_a_cpu, float32):
+    task, options = regression(**BIG, metrics=["mae", "r2"]), {"steps": 2, "strategy": "scan"}
+    known = jl.sweep(jl.adam, task, SPACE, **options).dataset
+    by_trials = jl.sweep(jl.adam, task, SPACE, memory=2**24, **options).dataset
+    assert json.loads(by_trials.attrs["strategies"])[0]["evaluated"] > 0
+    np.testing.assert_allclose(by_trials.test_r2, known.test_r2, rtol=1e-5)
+    refused = (
+        r"one trial alone takes \d.* MiB to evaluate, and the memory budget of 5.0 MiB.* validation_r2, test_r2: no"
+    )
+    with pytest.raises(ValueError, match=refused):
+        jl.sweep(jl.adam, task, SPACE, memory=5 * 2**20, **options)
+
+
+def test_a_trial_that_does_not_fit_into_the_budget_is_refused(on_a_cpu):
+    task = regression(width=2**14)
+    with pytest.raises(ValueError, match=r"one trial alone takes .* MiB to train, and the memory budget of 4.0 MiB"):
+        jl.sweep(jl.adam, task, SPACE, steps=2, memory=2**22)
+
+
+def test_chunks_wait_for_room(on_a_cpu, monkeypatch):
+    """Where a metric must be evaluated at once, as many chunks run side by side as fit."""
+    running, most, real = set(), [], execution.run_chunk
+
+    def run(plan, program, shape, chunk, *others):
+        running.add(chunk)
+        most.append(len(running))
+        time.sleep(0.02)
+        done = real(plan, program, shape, chunk, *others)
+        running.remove(chunk)
+        return done
+
+    monkeypatch.setattr(execution, "run_chunk", run)
+    monkeypatch.setattr("jaxopt_lab.engine.sizing.worker_count", lambda used: 4)
+    monkeypatch.setattr(execution, "worker_count", lambda used: 4)
+    task = regression(**BIG, metrics=["r2"])
+    jl.sweep(jl.adam, task, SPACE, steps=2, strategy="scan_each")
+    assert max(most) > 2
+    most.clear()
+    jl.sweep(jl.adam, task, SPACE, steps=2, strategy="scan_each", memory=2**24)
+    assert 1 <= max(most) <= 2
+
+
+@pytest.mark.parametrize("memory", [10e6, 2**25])
+def test_data_that_exceed_the_budget_are_refused_before_anything_compiles(on_a_cpu, memory, float32):
+    x = np.ones((300_000, 32), np.float32)
+    task = regression(train=(x, x[:, 0]))
+    with pytest.raises(ValueError, match=r"data .*take 38 MiB and do not fit into \d+ MiB.*fewer examples"):
+        plan_sweep(jl.adam, task, SPACE, steps=2, memory=memory)
+
+
+def test_results_have_what_data_leave(on_a_cpu, float32):
+    x = np.ones((200_000, 32), np.float32)
+    space = {"learning_rate": jl.log(1e-3, 1.0, 10_000)}
+    options = {"steps": 500, "record": 1}
+    plan_sweep(jl.adam, regression(), space, memory=2**25, **options)
+    with pytest.raises(ValueError, match=r"into 32 MiB of memory: data 25 MiB, curves and statuses 2\d MiB"):
+        plan_sweep(jl.adam, regression(train=(x, x[:, 0])), space, memory=2**25, **options)
+
+
+def test_a_compiled_loss_shows_what_it_works_on(float32):
+    plain, hidden = (
+        regression(width=512, batch_size=None),
+        regression(width=512, batch_size=None),
+    )
+    hidden = dataclasses.replace(hidden, loss=jax.jit(hidden.loss))
+    largest = []
+    for task in (plain, hidden):
+        plan, _ = plan_sweep(jl.adam, task, SPACE, steps=2)
+        largest.append(traced_step(plan.groups[0].structure, "adam").largest_bytes)
+    assert largest == [64 * 512 * 4] * 2
+
+
+def test_a_run_folder_knows_how_trials_were_evaluated(on_a_cpu, tmp_path, float32):
+    """A run that goes on with another budget cuts as it did."""
+    task, options = regression(**BIG), {"steps": 2, "strategy": "scan", "out": tmp_path / "run"}
+    first = jl.sweep(jl.adam, task, SPACE, memory=2**23, **options).dataset
+    again = jl.sweep(jl.adam, task, SPACE, memory=2**23, **options).dataset
+    np.testing.assert_array_equal(again.validation_loss, first.validation_loss)
+    run = json.loads(first.attrs["strategies"])[0]
+    settled = {name: run[name] for name in dataclasses.asdict(Strategy("scan", 1, 1))}
+    assert settled["examples"] > 0
+    assert _strategy(None, settled) == Strategy(**settled)

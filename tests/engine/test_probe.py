@@ -137,15 +137,17 @@ def timed(monkeypatch):
 
         @dataclasses.dataclass(eq=False)
         class Fake:
-            strategy: object
+            way: object
             program: object = None
 
             def glance(self):
-                return seconds(self.strategy)
+                return seconds(self.way)
+
+            strategy = property(lambda self: self.way)
 
             seconds = glance
 
-        monkeypatch.setattr(probe, "compiled", lambda *a: compiled.append(a[2]))
+        monkeypatch.setattr(probe, "fitting", lambda *a: compiled.append(a[2]) or (a[2], None))
         monkeypatch.setattr(probe, "_candidate", lambda *a: Fake(a[2]))
         monkeypatch.setattr(probe, "_glances", {})
         monkeypatch.setattr(probe, "_any_count", lambda strategy: True)
@@ -179,8 +181,8 @@ def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkey
     plan = planned()
     everything = probe.candidates_for(plan, plan.groups[0])
     compiled = timed(lambda s: 0.8 * plan.at_once / (7 * 3 * 30), compile_seconds=0.05)
-    fake = probe.compiled
-    monkeypatch.setattr(probe, "compiled", lambda *a: time.sleep(0.05) or fake(*a))
+    fake = probe.fitting
+    monkeypatch.setattr(probe, "fitting", lambda *a: time.sleep(0.05) or fake(*a))
     looked = []
     for _ in everything:
         probe.choose(plan, plan.groups[0], None)
@@ -201,9 +203,9 @@ def test_the_search_costs_at_most_its_share(timed, monkeypatch):
     plan = planned()
     trial_steps = 7 * 3 * 30
     compiled = timed(lambda s: 2 * plan.at_once / trial_steps, compile_seconds=0.08)
-    fake, taken = probe.compiled, []  # on a clock of its own: a machine's stands still at times, and then leaps
+    fake, taken = probe.fitting, []  # on a clock of its own: a machine's stands still at times, and then leaps
     monkeypatch.setattr(probe, "time", types.SimpleNamespace(perf_counter=lambda: 0.08 * len(taken)))
-    monkeypatch.setattr(probe, "compiled", lambda *a: taken.append(a) or fake(*a))
+    monkeypatch.setattr(probe, "fitting", lambda *a: taken.append(a) or fake(*a))
     choice = probe.choose(plan, plan.groups[0], None)
     assert len(compiled) == 3
     assert choice.probe_seconds <= 0.2

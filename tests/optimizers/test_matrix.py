@@ -77,7 +77,8 @@ STACKED = {
     "given", [{}, {"consistent_rms": 0.2}, {"nesterov": False, "weight_decay": 0.1, "ns_steps": 3}], ids=str
 )
 def test_muon_of_stacks_and_heads_is_optaxs(given, float64):
-    w, axes = ({name: pair[i] for name, pair in STACKED.items()} for i in (0, 1))
+    w = {name: jnp.asarray(w, float) for name, (w, _) in STACKED.items()}
+    axes = {name: numbers for name, (_, numbers) in STACKED.items()}
     ours = jl.muon(0.1, matrices=lambda params: axes, **given)
     twin = optax.contrib.muon(0.1, muon_weight_dimension_numbers=lambda params: axes, **given)
 

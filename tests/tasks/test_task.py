@@ -144,3 +144,21 @@ def test_users_models_become_tasks(make_task):
     assert (loss[..., -1].min(0) < 0.4 * loss[..., 0].max(0)).all()
     np.testing.assert_allclose(loss[:2], loss[2:], rtol=1e-3)  # float32 over 200 steps
     assert float(task.loss(results.params(), (X, Y))) == pytest.approx(loss[..., -1].min(), rel=1e-4)
+
+
+def test_what_a_function_makes_for_validation_is_of_the_precision():
+    task = jl.Task(
+        "made",
+        lambda key: jnp.zeros(2),
+        lambda w, x: jnp.mean(w) + jnp.mean(0.0 if x is None else x),
+        train=None,
+        validation=lambda key: jax.random.normal(key, (3,)),
+    )
+    for wide in (False, True, False):
+        with jax.enable_x64(wide):
+            dtype = jnp.float64 if wide else jnp.float32
+            assert task.data[1].dtype == dtype
+            expected = jax.random.normal(jax.random.key(0), (3,))
+            assert expected.dtype == dtype
+            np.testing.assert_array_equal(task.data[1], expected)
+            assert task.data[1] is task.data[1]  # made once

@@ -51,6 +51,7 @@ dog_differs = {
     "init_step_kind": "that tag",
     "layerwise": "the authors' L-DoG; Optax has none",
     "averaging": "the authors' averager; Optax has none",
+    "average_dtype": "of that average",
 }
 pair = dict.fromkeys(("b1", "b2"), "Optax's are one pair; here they are two, as in every other file")
 growth = {
