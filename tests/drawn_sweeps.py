@@ -238,7 +238,7 @@ def structure(choose, optimizers, evaluations, chunks) -> Structure:
     )
 
 
-FEW = [structure(random.Random(n).choice, OPTIMIZERS, [2, 4, 7], [1, 2, 4]) for n in range(24)]
+FEW = [structure(random.Random(n).choice, OPTIMIZERS, [2, 4, 7], [1, 2, 4]) for n in range(16)]
 """Structures of which each serves many sweeps."""
 
 
