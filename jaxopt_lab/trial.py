@@ -148,8 +148,7 @@ class Trial:
         extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
-        bound = self.stop.bound(loss.astype(state.bound.dtype))
-        state = state._replace(bound=jnp.where(jnp.isnan(state.bound) & jnp.isfinite(loss), bound, state.bound))
+        state = self._bounded(state, loss)
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss) & _all_finite(grads))
         status, last_loss = self._judge(state, loss, skips)
         moves = running = status == RUNNING
@@ -207,7 +206,7 @@ class Trial:
         """
         loss = self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss))
-        status, train_loss = self._judge(state, loss, skips)
+        status, train_loss = self._judge(self._bounded(state, loss), loss, skips)
         return {"status": status, "train_loss": train_loss} | self.evaluate_held_out(state, status, data[1:])
 
     def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
@@ -220,6 +219,11 @@ class Trial:
             for name, metric in self.task.metrics.items():
                 values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(params, batch))
         return values
+
+    def _bounded(self, state: TrialState, loss: Array) -> TrialState:
+        """The state with the bound that this loss sets, if it is the first finite one."""
+        bound, first = self.stop.bound(loss.astype(state.bound.dtype)), jnp.isnan(state.bound) & jnp.isfinite(loss)
+        return state._replace(bound=jnp.where(first, bound, state.bound))
 
     def _judge(self, state: TrialState, loss: Array, skips: Skips | None) -> tuple[Array, Array]:
         """The status after seeing `loss`, and the last finite loss: a trial that had stopped keeps both.

@@ -73,7 +73,7 @@ def test_all_configurations_of_a_seed_share_start_and_batches():
     first = results.dataset.train_loss.values[..., 0]
     np.testing.assert_array_equal(first, np.broadcast_to(first[:1], first.shape))
     assert len(np.unique(first[0])) == 3
-    still = jl.sweep(jl.sgd, jl.tasks.breast_cancer(batch_size=8), {"learning_rate": [0.0, 0.0]}, steps=5, record=1)
+    still = jl.sweep(jl.sgd, jl.tasks.breast_cancer(batch_size=8), {"learning_rate": [0.0, 1e-30]}, steps=5, record=1)
     losses = still.dataset.train_loss.values[:, 0]
     np.testing.assert_array_equal(losses[0], losses[1])
     assert len(np.unique(losses[0])) == 6

@@ -222,11 +222,11 @@ def evaluated(task, shape, **changes):
     plan, _ = plan_sweep(jl.adam, task, space, steps=4, seeds=shape[0])
     strategy = Strategy("scan", *shape, **changes)
     program = compiled(plan, plan.groups[0], strategy, task.data)
-    seeds, number = np.arange(shape[0], dtype=np.int32), jnp.result_type(float).type
-    values = {"learning_rate": plan.groups[0].values["learning_rate"].astype(number)}
+    seeds = np.arange(shape[0], dtype=np.int32)
+    values = {"learning_rate": plan.groups[0].values["learning_rate"].astype(jnp.result_type(float))}
     state = program.start(program.initial(seeds), values)
     state = state._replace(status=state.status.at[0, 0].set(DIVERGED))
-    seen = program.evaluate(state, seeds, np.int32(0), number(-np.inf), on_devices(task.data))
+    seen = program.evaluate(state, seeds, np.int32(0), plan.ending, on_devices(task.data))
     return jax.tree.map(np.asarray, seen), program
 
 

@@ -45,8 +45,9 @@ def halved():
     """Of each optimizer's five, two go on after step 6 and one after step 12; two of SGD's have diverged by then."""
     space = {"learning_rate": [0.001, 0.1, 0.4, 1e12, 1e13]}
     rule = jl.halving(2.5, min_steps=6)
+    options = {"steps": 40, "seeds": SEEDS, "record": 1, "stop": rule, "diverged_above": None}
     with jax.enable_x64(False):  # float64 has room for more steps
-        return jl.sweep(["gradient_descent", "adam"], "quadratic", space, steps=40, seeds=SEEDS, record=1, stop=rule)
+        return jl.sweep(["gradient_descent", "adam"], "quadratic", space, **options)
 
 
 def changed(results, **variables):
