@@ -294,7 +294,7 @@ def test_equal_structural_values_share_a_program():
         return optax.sgd(learning_rate)
 
     task = jl.Task("falls", lambda key: jnp.zeros([]), lambda w, _: -w, train=None)
-    values = jl.static([(np.nan,), (float("nan"),), [1], [1]])
+    values = jl.static([(np.nan,), (float("nan"),), (1,), (1,)])
     space = jl.zipped({"learning_rate": [1.0, 2.0, 3.0, 4.0], "value": values})
     results = jl.sweep(counted, task, space, steps=1)
     assert len(json.loads(results.dataset.attrs["strategies"])) == 2

@@ -125,8 +125,8 @@ def refuse_other(
 def _without_mathematics(table: Any) -> Any:
     """Versions of JAX write the same mathematics differently; the arrays that it closes over are the same."""
     if isinstance(table, Mapping):
-        kept = {name: _without_mathematics(value) for name, value in table.items() if name not in TEXTUAL}
-        return kept | ({"metrics": list(table["metrics"])} if "metrics" in table else {})
+        names = {name: list(value) for name, value in table.items() if name in TEXTUAL and isinstance(value, Mapping)}
+        return names | {name: _without_mathematics(value) for name, value in table.items() if name not in TEXTUAL}
     return [_without_mathematics(x) for x in table] if isinstance(table, list) else table
 
 

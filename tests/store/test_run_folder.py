@@ -1,6 +1,7 @@
 """A sweep with a run folder comes to the same last bit, whatever happens on its way."""
 
 import contextlib
+import dataclasses
 import errno
 import itertools
 import json
@@ -292,20 +293,7 @@ def test_another_sweep_is_refused(tmp_path):
             sweep(tmp_path / "run", **changes)
     task = jl.tasks.breast_cancer(**TASK)
     inputs, targets = task.train
-    other = jl.Task(
-        "breast_cancer",
-        task.init,
-        task.loss,
-        (2 * inputs, targets),
-        task.validation,
-        task.test,
-        task.metrics,
-        task.batch_size,
-        task.minimum,
-        task.predict,
-        task.factory,
-        task.arguments,
-    )
+    other = dataclasses.replace(task, train=(2 * inputs, targets))
     with pytest.raises(jl.RunError, match=r"task, 0, train data: changed\. Choose another folder"):
         jl.sweep([jl.sgd, jl.momentum], other, SPACE, out=tmp_path / "run", **OPTIONS)
     with pytest.raises(jl.RunError, match=r"optimizers, sgd, space, learning_rate, 15: '1.0' in the folder, '2.0' now"):
