@@ -77,11 +77,14 @@ class Expected:
 
 
 class Loop:
-    """The naive loop. Arguments are those of `jl.sweep`; `exact`: the task's arithmetic is without rounding."""
+    """The naive loop. Arguments are those of `jl.sweep`, and two more.
+
+    `exact`: the task's arithmetic is without rounding. `nudge`: relative, of initial parameters.
+    """
 
     def __init__(
         self, optimizers, task, space, *, steps, seeds=1, target=None, tolerance=None, record=None, evaluate=None,
-        stop=None, diverged_above="auto", nonfinite=0, exact=False,
+        stop=None, diverged_above="auto", nonfinite=0, exact=False, nudge=0.0,
     ):  # fmt: skip
         self.steps, self.target, self.tolerance, self.stop, self.exact = steps, target, tolerance, stop, exact
         self.diverged_above, self.nonfinite = diverged_above, nonfinite
@@ -97,7 +100,7 @@ class Loop:
             for seed in self.seeds:
                 trial = Trial(name, config, seed, values, static, own, jitted(optimizers[name], own, outer))
                 key = jax.random.key(seed)
-                trial.params = initial_params(own, key)
+                trial.params = jax.tree.map(lambda w: w * (1 + nudge), initial_params(own, key))
                 trial.state = optimizers[name](**values, **outer).init(trial.params)
                 self.trials.append(trial)
         self.names = {
@@ -411,6 +414,13 @@ def differences(results: jl.Results, expected: Expected, rtol: float = 1e-9, ato
             if not np.allclose(ours, theirs, rtol=10 * rtol, atol=10 * atol, equal_nan=True):
                 found.append(f"params[config {config}, seed {seed}]: {ours}, expected {theirs}")
     return found
+
+
+def alike(one: Expected, other: Expected, rtol: float = 1e-9) -> bool:
+    """Whether two outcomes of the naive loop are the same but for rounding."""
+    close = lambda a, b: np.allclose(a, b, rtol=rtol, atol=1e-12, equal_nan=True)
+    pairs = ((one.arrays[name], other.arrays[name]) for name in one.arrays)
+    return all(close(a, b) if a.dtype.kind == "f" else (a == b).all() for a, b in pairs)
 
 
 def rung_differences(ours, theirs, rtol) -> list[str]:

@@ -19,7 +19,7 @@ import pytest
 from drawn_sweeps import EXAMPLE, Drawn, structures, sweeps
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from naive import Expected, Loop, TooCloseError, differences, divided
+from naive import Expected, Loop, TooCloseError, alike, differences, divided
 
 import jaxopt_lab as jl
 from jaxopt_lab.store.run import Run
@@ -31,12 +31,20 @@ SOME["phases"] = [Phase.generate, Phase.shrink]
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def expected(drawn: Drawn) -> Expected:
+def expected(drawn: Drawn, nudge: float = 0.0) -> Expected:
     """What the naive loop comes to, unless that hangs on rounding."""
     try:
-        return Loop(**drawn.arguments, exact=drawn.exact).run()
+        return Loop(**drawn.arguments, exact=drawn.exact, nudge=nudge).run()
     except TooCloseError:
         reject()
+
+
+def compare(results: jl.Results, loop: Expected, drawn: Drawn):
+    """Fail where they differ, unless training amplifies rounding so far that nobody can tell."""
+    wrong = differences(results, loop)
+    if wrong and not drawn.exact and not alike(expected(drawn, nudge=1e-13), loop):
+        reject()
+    assert not wrong
 
 
 def looks(drawn: Drawn) -> bool:
@@ -49,7 +57,7 @@ def check(drawn: Drawn):
     """The sweep is what the naive loop is."""
     if looks(drawn):
         loop = expected(drawn)
-        assert not differences(jl.sweep(**drawn.arguments, **drawn.cut), loop)
+        compare(jl.sweep(**drawn.arguments, **drawn.cut), loop, drawn)
     else:
         with pytest.raises(ValueError, match="never looks"):
             jl.sweep(**drawn.arguments, **drawn.cut)
@@ -80,12 +88,12 @@ def check_broken_off(drawn: Drawn, saves: int, killed: bool):
         options = drawn.arguments | drawn.cut | {"out": Path(folder) / "run", "checkpoint": 0}
         part = broken_off(options, saves, killed)
         found = jl.sweep(**options)
-    assert killed or not falsehoods(part, loop)
-    assert not differences(found, loop)
     assert_equal(found, whole)
+    compare(whole, loop, drawn)
+    assert killed or not falsehoods(part, loop)
 
 
-@settings(max_examples=15, **SOME)
+@settings(max_examples=12, **SOME)
 @given(sweeps(), st.integers(1, 12), st.booleans())
 def test_a_sweep_that_was_broken_off_goes_on(drawn, saves, killed):
     check_broken_off(drawn, saves, killed)
@@ -137,7 +145,10 @@ def falsehoods(part: jl.Results, whole: Expected) -> list[str]:
 def assert_equal(found: jl.Results, expected: jl.Results):
     """To the last bit: every array, every decision, every parameter."""
     for name in expected.dataset.variables:
-        np.testing.assert_array_equal(found.dataset[name].values, expected.dataset[name].values, err_msg=name)
+        ours, theirs = found.dataset[name].values, expected.dataset[name].values
+        if theirs.dtype == object:  # of which NumPy tells one NaN from another
+            ours, theirs = repr(ours.tolist()), repr(theirs.tolist())
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
     assert found.dataset.attrs.get("rungs") == expected.dataset.attrs.get("rungs")
     for (_, ours), (_, theirs) in zip(found.final_params, expected.final_params, strict=True):
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -168,4 +179,4 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     whole = jl.sweep(**EXAMPLE.arguments, **EXAMPLE.cut)
     assert_equal(jl.sweep(**EXAMPLE.arguments, **EXAMPLE.cut, out=run, checkpoint=0), whole)
-    assert not differences(whole, expected(EXAMPLE))
+    compare(whole, expected(EXAMPLE), EXAMPLE)
