@@ -42,8 +42,8 @@ class Results:
             other end of its own they stay at their last value. What an interrupted or stopped trial did not reach is
             NaN. `status` is completed, reached, converged, diverged, interrupted, failed (its loss raised an error), or
             what a stop rule made it: stopped or plateau, at number `rung` of its looks (else -1). `first_bad_step` is
-            the step at which a trial diverged, else -1. With `nonfinite=`, a skipped step's recorded loss is +inf, and
-            `skipped_steps` counts them.
+            the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts the steps
+            that were skipped; the recorded loss of one is +inf, or its value where the gradient alone was not finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
 
     """

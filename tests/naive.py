@@ -118,9 +118,6 @@ class Loop:
         """(optimizer, bracket, its trials, its rungs): what a rule compares with each other."""
         for name in optimizers:
             configs = [config for config, (owner, *_) in enumerate(self.rows) if owner == name]
-            if isinstance(self.stop, Hyperband):  # deals out one structure after the other
-                found = [list(self.rows[config][2].items()) for config in configs]
-                configs.sort(key=lambda config: found.index(list(self.rows[config][2].items())))
             groups = [(range(len(configs)), [])] if self.stop is None else divided(self.stop, len(configs), self.steps)
             for bracket, (members, rungs) in enumerate(groups):
                 chosen = {configs[i] for i in members}

@@ -190,8 +190,9 @@ class Plan:
         pools = []
         for name in dict.fromkeys(group.optimizer for group in self.groups):
             numbers = [n for n, group in enumerate(self.groups) if group.optimizer == name]
-            owner = np.concatenate([np.full(len(self.groups[n].configs), n) for n in numbers])
-            row = np.concatenate([np.arange(len(self.groups[n].configs)) for n in numbers])
+            order = np.argsort(np.concatenate([self.groups[n].configs for n in numbers]))
+            owner = np.concatenate([np.full(len(self.groups[n].configs), n) for n in numbers])[order]
+            row = np.concatenate([np.arange(len(self.groups[n].configs)) for n in numbers])[order]
             for members, rungs in self.stop.brackets(len(owner), self.steps):
                 rows = {n: row[members][owner[members] == n] for n in numbers}
                 pools.append(Pool({n: r for n, r in rows.items() if len(r)}, rungs))

@@ -14,6 +14,7 @@ from typing import Any
 from jaxopt_lab.engine.ledger import WORKERS, Ledger, Record, Unit
 from jaxopt_lab.engine.outcome import Outcome
 from jaxopt_lab.engine.plan import LOOPS, Strategy
+from jaxopt_lab.settings import enter, of_this_thread
 from jaxopt_lab.store import manifest as manifests
 from jaxopt_lab.store.budget import Budget
 from jaxopt_lab.store.errors import RunError
@@ -50,7 +51,9 @@ class Run(Ledger):
         self._closing, self._error = False, None
         self.show: Callable[[bool], None] | None = None  # write what is known, anew or over what was written before
         self.outcome: Outcome | None = None
-        self._writer = threading.Thread(target=self._write, name="jaxopt-lab-saves", daemon=True)
+        # What is shown is of the caller's precision, and of its other settings.
+        settings = of_this_thread()
+        self._writer = threading.Thread(target=self._write, args=(settings,), name="jaxopt-lab-saves", daemon=True)
 
     @classmethod
     def open(
@@ -207,8 +210,9 @@ class Run(Ledger):
 
     # Writing
 
-    def _write(self) -> None:
+    def _write(self, settings: dict[str, Any]) -> None:
         """The writer's thread: commit what is pending whenever the budget allows."""
+        enter(settings)
         commit, view, anew = self._budgets["commit"], self._budgets["view"], True
         try:
             while not self._closing:

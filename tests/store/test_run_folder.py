@@ -342,7 +342,7 @@ def test_a_checkpoint_needs_a_folder():
 # Trials that fail
 
 
-def test_what_is_there_is_shown_while_it_runs(tmp_path):
+def test_what_is_there_is_shown_while_it_runs(tmp_path, float64):
     """A chunk of many segments: whoever loads the folder meanwhile sees what it has come to some seconds ago."""
     seen, out = [], tmp_path / "run"
 
@@ -354,10 +354,12 @@ def test_what_is_there_is_shown_while_it_runs(tmp_path):
             if np.isfinite(found.dataset.validation_loss.values).sum() > 2:
                 seen.append(found)
 
-    jl.sweep(jl.adam, "digits_mlp", {"learning_rate": [1e-3]}, steps=10**7, evaluate=500, out=out, progress=look)
+    space, options = {"learning_rate": [1e-3]}, {"steps": 10**7, "evaluate": 500}
+    ended = jl.sweep(jl.adam, "digits_mlp", space, out=out, progress=look, **options)
     (results,) = seen
     assert results.dataset.status.values.item() == "running"
     assert 0 < results.dataset.steps_taken.values.item() < 10**7
+    assert results.dataset.attrs["problem"] == ended.dataset.attrs["problem"]  # in the sweep's own precision
 
 
 def test_all_diverge(tmp_path):
