@@ -5,25 +5,33 @@ of a fresh process that runs the sweep, less the peak of one that runs the same 
 Python, JAX and the compiler take is not the sweep's. (Nor is what labelling the results imports: both import it first,
 or it would count as the small one's peak.) The digits network, chunks of many trials. Twice: as the C library comes,
 which keeps some of what it is given back, and told to keep nothing, which shows what the sweep itself holds.
+
+And a convolutional network that is evaluated on 10,000 held-out images, at once and within a budget that cuts them into
+batches: the peak of a process on Linux that has compiled all before, less what it held then.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import _timing
 import numpy as np
 from _compare import ranged, spread
 from _handwritten import digits
+from conv import digits_conv
 
 import jaxopt_lab as jl
 
 SCALE = 1024 if sys.platform != "darwin" else 1  # of ru_maxrss
 KEEP_NOTHING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}  # of glibc
 SIZES = ((256, 512, 256), (32, 8192, 2048), (512, 256, 64), (256, 2048, 256))  # width, trials, trials at once
+HELD_OUT = 10_000  # images
+BUDGETS = (2**34, 2**27)  # bytes
 
 
 def arguments(width: int, trials: int, chunk: int) -> tuple[tuple, dict]:
@@ -39,31 +47,67 @@ def predicted(width: int, trials: int, chunk: int) -> int:
     return forecast.peak_bytes
 
 
-def peak(width: int, trials: int, chunk: int, thrifty: bool) -> int:
+def convolutional(memory: int) -> tuple[tuple, dict]:
+    """Of `jl.sweep` and `jl.plan`, within so much memory."""
+    task = digits_conv()
+    held_out = tuple(np.resize(x, (HELD_OUT, *x.shape[1:])) for x in task.train)
+    task = dataclasses.replace(task, validation=held_out)
+    space = {"learning_rate": np.geomspace(1e-4, 1e-2, 8)}
+    return (jl.adam, task, space), {"steps": 4, "evaluate": 2, "strategy": "steps_each", "memory": memory}
+
+
+def peak(kind: str, *sizes: int, thrifty: bool) -> int:
     """Bytes at the peak of a fresh process."""
-    command = [sys.executable, __file__, "--once", *map(str, (width, trials, chunk))]
+    command = [sys.executable, __file__, "--once", kind, *map(str, sizes)]
     environment = os.environ | {"JAXOPT_LAB_CACHE": "off"} | (KEEP_NOTHING if thrifty else {})
     return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 def extra(size: tuple[int, int, int], thrifty: bool) -> int:
     """Bytes at the peak that the trials take."""
-    return peak(*size, thrifty) - peak(size[0], 2, 1, thrifty)
+    return peak("digits", *size, thrifty=thrifty) - peak("digits", size[0], 2, 1, thrifty=thrifty)
+
+
+def images_row(memory: int, repeats: int) -> dict:
+    """Held-out images within so much memory."""
+    measured = [peak("conv", memory, thrifty=True) for _ in range(repeats)]
+    positional, named = convolutional(memory)
+    forecast = jl.plan(*positional, **named)
+    ratio = spread(forecast.peak_bytes / one for one in measured)
+    row = {"held_out_images": HELD_OUT, "memory": memory, "trials": forecast.trials, "predicted": forecast.peak_bytes}
+    told = f"{forecast.peak_bytes / 2**20:,.0f} MiB, {ranged(ratio, '.2f')} x measured"
+    print(f"{HELD_OUT:,} images within {memory / 2**20:,.0f} MiB: {told}", flush=True)
+    return row | {"measured": spread(measured), "predicted_over_measured": ratio}
+
+
+def of_process(name: str) -> int:
+    """Bytes that Linux says this process holds (VmRSS), or has held at the most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--once", type=int, nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--once", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
         import xarray  # noqa: F401
 
-        positional, named = arguments(*options.once)
+        kind, *sizes = options.once
+        if kind == "digits":
+            positional, named = arguments(*map(int, sizes))
+            jl.sweep(*positional, **named)
+            print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE))
+            return
+        positional, named = convolutional(*map(int, sizes))
+        jl.plan(*positional, **named)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = of_process("VmRSS")
         jl.sweep(*positional, **named)
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE))
+        print(json.dumps(of_process("VmHWM") - before))
         return
-    rows = []
+    rows = [images_row(memory, options.repeats) for memory in BUDGETS]
     # Processes first: a child's peak counts from its parent's.
     measured = {
         size: {thrifty: [extra(size, thrifty) for _ in range(options.repeats)] for thrifty in (True, False)}

@@ -135,7 +135,8 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
     if program.evaluate_bytes <= share:
         return way, program
     fixed = tree_bytes(program.shapes)
-    fewer = lambda n: max(1, min(n - 1, int(n * max(0, share - fixed) / max(1, program.evaluate_bytes - fixed))))
+    # As few as should fit, and at most half, so that few programs are compiled on the way.
+    fewer = lambda n: max(1, min(n // 2, int(n * max(0, share - fixed) / max(1, program.evaluate_bytes - fixed))))
     least, evaluated = len(devices()), way.trials
     while program.evaluate_bytes > share and evaluated > least:
         evaluated = max(least, fewer(evaluated))
