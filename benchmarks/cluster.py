@@ -38,12 +38,12 @@ from jaxopt_lab.engine import cluster as elsewhere
 from jaxopt_lab.engine.cluster import connected
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.outcome import ENDS
-from jaxopt_lab.engine.plan import Strategy
 from jaxopt_lab.engine.probe import Choice
 from jaxopt_lab.engine.remote import Record, Reply, Work, Worker
+from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.run import Run
-from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.trial import COMPLETED
 
 

@@ -24,7 +24,7 @@ from _handwritten import digits
 import jaxopt_lab as jl
 from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.program import loop_on
-from jaxopt_lab.sweep import plan_sweep
+from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.trial import batch_key, draws, initial_params
 
 

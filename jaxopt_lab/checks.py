@@ -13,8 +13,8 @@ from jax.extend import core
 from jaxopt_lab.calling import explained, is_ours, place
 from jaxopt_lab.engine import Group, Plan
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
-from jaxopt_lab.engine.plan import STRATEGIES
 from jaxopt_lab.engine.sizing import data_bytes, held_bytes, host_budget, results_bytes
+from jaxopt_lab.engine.strategy import STRATEGIES
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED

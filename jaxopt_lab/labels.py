@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +28,8 @@ def python_value(value: Any) -> Any:
     """Python's own value of a NumPy or JAX scalar, also inside tuples; anything else as it is."""
     if type(value) is tuple:
         return tuple(map(python_value, value))
-    is_scalar = isinstance(value, np.generic) or (isinstance(value, np.ndarray | jax.Array) and value.ndim == 0)
+    is_array = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer)
+    is_scalar = isinstance(value, np.generic) or (is_array and value.ndim == 0)
     return value.item() if is_scalar and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value
 
 

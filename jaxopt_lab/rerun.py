@@ -16,12 +16,13 @@ from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.structure import shapes
 from jaxopt_lab.labels import present, same
 from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.results import Results
 from jaxopt_lab.space import Static, static
 from jaxopt_lab.statistics.score import hyperparameters
 from jaxopt_lab.store import load
 from jaxopt_lab.store.identity import of_another_problem, problem, versions
-from jaxopt_lab.sweep import plan_sweep, sweep
+from jaxopt_lab.sweep import sweep
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.validation import check_count, quoted

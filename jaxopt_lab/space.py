@@ -118,11 +118,8 @@ def static(values: Iterable[Any]) -> Static:
         ValueError: `values` is empty.
 
     """
-    if (
-        isinstance(values, str | bytes | Mapping | set | frozenset | Tracer)
-        or not isinstance(values, Iterable)
-        or not getattr(values, "ndim", 1)
-    ):
+    wrong = isinstance(values, str | bytes | Mapping | set | frozenset | Tracer) or not isinstance(values, Iterable)
+    if wrong or not getattr(values, "ndim", 1):
         said = quoted(values)
         raise TypeError(f"jl.static takes a list of values, got {said}: write jl.static([{said}]).")
     if not (values := tuple(map(python_value, values))):

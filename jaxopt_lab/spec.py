@@ -37,9 +37,9 @@ from typing import Any, NoReturn
 from jaxopt_lab import space
 from jaxopt_lab.arguments import addressed
 from jaxopt_lab.checks import TASK_PREFIX, check_diverged_above, check_hyperparameters, check_memory, check_strategy
+from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.space import Configurations, configurations
 from jaxopt_lab.spec_values import checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
-from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
 from jaxopt_lab.toml_lines import in_toml, key_lines, loaded

@@ -144,7 +144,7 @@ class Trial:
         # Optax's line searches hand on what they get; within optax.partition a method sees some parameters only.
         objective = filled(lambda params, key=None, obj_fn=None: self.task.loss(params, batch), state.params)
         loss, grads = jax.value_and_grad(objective)(state.params)
-        grads = jax.tree.map(_ascent, grads)
+        loss, grads = jnp.asarray(loss), jax.tree.map(_ascent, grads)  # a constant loss may be a Python number
         extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
@@ -204,7 +204,7 @@ class Trial:
         be left out where both are the same. Where the step that follows would be skipped, the training loss is the last
         finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
         """
-        loss = self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t))
+        loss = jnp.asarray(self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t)))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss))
         status, train_loss = self._judge(self._bounded(state, loss), loss, skips)
         return {"status": status, "train_loss": train_loss} | self.evaluate_held_out(state, status, data[1:])

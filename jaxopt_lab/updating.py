@@ -97,5 +97,5 @@ def _check_state(new: Any, old: Any) -> None:
         )
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
         one, other = jax.typeof(before), jax.typeof(after)
-        if one.shape != other.shape or (one.dtype != other.dtype and not one.weak_type):
+        if one.shape != other.shape:
             raise ValueError(f"{what}: {jax.tree_util.keystr(path) or 'it'} began as {one} and became {other}.")

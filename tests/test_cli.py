@@ -162,7 +162,7 @@ def test_trials_stopped_early_are_counted(tmp_path):
     (tmp_path / "x.toml").write_text(f"stop = {{ halving = {{ eta = 3, min_steps = 2 }} }}\n{SPEC}")
     result = invoke("run", tmp_path / "x.toml", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "12 trials of 10 steps, best train loss first, 8 stopped early" in " ".join(result.stdout.split())
+    assert "12 trials of 10 steps, best train loss first, 6 stopped early" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ PACKAGE = Path(jaxopt_lab.__file__).parent
 LAYERS = [
     *("types", "validation", "settings", "caching", "fingerprint", "calling", "direction", "labels", "optimizers"),
     *("tasks", "updating", "trial", "values", "space", "engine", "store", "statistics", "verify", "results"),
-    *("task_checks", "checks", "checks_random", "arguments", "collect", "durable", "sweep", "rerun"),
+    *("task_checks", "checks", "checks_random", "arguments", "planning", "collect", "durable", "sweep", "rerun"),
     *("spec_values", "spec", "runs", "cli"),
 ]
 HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich")

@@ -36,7 +36,7 @@ COLUMNS = {  # values, what the table calls them, its type, what the file of the
     "equal ones": ([1, True, 1.0], [1, True, 1.0], "object", ["1", "True", "1.0"]),
     "large": ([10**30, 1], [10**30, 1], "object", [str(10**30), "1"]),
     "zeros": ([0.0, -0.0], [0.0, -0.0], "float64", [0.0, -0.0]),
-    "not finite": ([float("nan"), 1.0], ["nan", 1.0], "object", ["nan", "1.0"]),
+    "not finite": ([float("inf"), 1.0], ["inf", 1.0], "object", ["inf", "1.0"]),
     "tuples": ([(4, 16), (4.0,), ("a", None)], ["(4, 16)", "(4.0,)", "('a', None)"], "<U11", None),
     "one function": ([ONE], ["schedule"], "<U8", None),
     "two functions": ([ONE, TWO], ["schedule 1", "schedule 2"], "<U10", None),

@@ -268,7 +268,7 @@ def test_bad_steps_are_skipped_and_counted(kind, strategy, allowed, float64):
     assert trial.first_bad_step == bad
     assert trial.skipped_steps == skipped
     np.testing.assert_allclose(trial.train_loss[: len(losses)], losses, rtol=1e-12)
-    np.testing.assert_allclose(results.params(0), w, rtol=1e-12)
+    np.testing.assert_allclose(results.params(0, 0), w, rtol=1e-12)
     assert np.isfinite(trial.train_loss[-1]) == (bad < 0)
 
 

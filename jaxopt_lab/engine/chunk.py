@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxopt_lab.engine.devices import on_host, sent_to_host
 from jaxopt_lab.engine.outcome import Recorder
-from jaxopt_lab.engine.plan import Plan, Segment, Strategy
+from jaxopt_lab.engine.plan import Plan, Segment
 from jaxopt_lab.engine.program import Program
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.trial import RUNNING, TrialState
 
 

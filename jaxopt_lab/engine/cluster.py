@@ -26,10 +26,11 @@ from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.crew import ClusterError, Crew
 from jaxopt_lab.engine.execution import Execution
 from jaxopt_lab.engine.ledger import WORKERS, Ledger, Unit, leaves, restored, unit_of
-from jaxopt_lab.engine.plan import Plan, Strategy, segment_length
+from jaxopt_lab.engine.plan import Plan, segment_length
 from jaxopt_lab.engine.probe import Choice
 from jaxopt_lab.engine.race import Race
 from jaxopt_lab.engine.remote import TOKEN, Reply, Settings, Work
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.workers import Workers
 from jaxopt_lab.settings import by_name
 from jaxopt_lab.trial import Trial, TrialState, initial_params

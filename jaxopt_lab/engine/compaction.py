@@ -5,9 +5,10 @@ By rules of thumb and not by measurement, so that every run of a plan cuts its c
 
 import math
 
-from jaxopt_lab.engine.plan import Plan, Strategy, step_seconds
+from jaxopt_lab.engine.plan import Plan, step_seconds
 from jaxopt_lab.engine.probe import COMPILE_SECONDS
 from jaxopt_lab.engine.race import Race
+from jaxopt_lab.engine.strategy import Strategy
 
 
 def fittest(plan: Plan, race: Race, number: int, made: list[Strategy]) -> Strategy:

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +24,13 @@ from jaxopt_lab.engine.ledger import (
     restored,
     unit_of,
 )
-from jaxopt_lab.engine.outcome import Progress, Recorder
-from jaxopt_lab.engine.plan import Plan, Strategy
-from jaxopt_lab.engine.probe import Choice, choose
+from jaxopt_lab.engine.outcome import Progress, Recorder, in_a_line
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.probe import Choice, choose, settled
 from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.engine.race import Race, start_races
 from jaxopt_lab.engine.sizing import Room
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.workers import Workers
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.trial import TrialState
@@ -99,9 +99,8 @@ class Execution:
             choice = choose(self.plan, group, data)
             self.ledger.settled((number,), lambda: choice.strategy)
             return choice
-        strategy, began = self.ledger.settled((number,), lambda: self.plan.first_strategy(group)), time.perf_counter()
-        program = compiled(self.plan, group, strategy, data)
-        return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
+        strategy = self.ledger.settled((number,), lambda: self.plan.first_strategy(group))
+        return settled(self.plan, group, strategy, data)
 
     def enqueue(self, race: Race, number: int) -> None:
         """Let a group's chunks run to the next rung, and make the next stage's program meanwhile where that pays."""
@@ -158,9 +157,8 @@ class Execution:
                 self.progress.trial_steps += trial_steps
             return not self.workers.cancelled.is_set()
 
-        stage = Stage(
-            race.last, not race.final, going_on, lambda: self.ledger.due(unit), lambda c: self.save(race, unit, c)
-        )
+        due, keep = lambda: self.ledger.due(unit), lambda c: self.save(race, unit, c)
+        stage = Stage(race.last, not race.final, going_on, due, keep)
         run = lambda: run_chunk(self.plan, program, strategy.shape, chunk, stage, data, self.recorder)
         with self.room.taken(program.chunk_bytes):
             self.conclude(race, chunk, strategy, run, lambda: made)
@@ -222,9 +220,7 @@ class Execution:
         with self.lock:
             self.failed = self.failed or error
             self.recorder.fail(trials)
-            lines = (str(error).strip() or type(error).__name__).splitlines()
-            said = lines[-1 if "Traceback" in str(error) else 0]  # of a callback's error the last line says what it was
-            note = f"{group.optimizer} on {group.structure.task.name}: trials failed: {said}"
+            note = f"{group.optimizer} on {group.structure.task.name}: trials failed: {in_a_line(error)}"
             if note not in self.progress.notes:
                 self.progress.notes.append(note)
 
@@ -243,8 +239,7 @@ class Execution:
         """Take from a chunk what outlives it."""
         trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
         if chunk.state is not None:
-            for name, known in counts(chunk.state).items():
-                getattr(self.outcome, name)[trials] = known
+            self.recorder.counts(trials, counts(chunk.state))
         with self.lock:
             if chunk.params is not None:
                 self.recorder.params(chunk.group, chunk.rows, chunk.columns, chunk.params)

@@ -5,7 +5,7 @@ import math
 
 from jaxopt_lab.engine.cache import cache_folder, persistent
 from jaxopt_lab.engine.devices import device_name, devices, on_devices, worker_count
-from jaxopt_lab.engine.plan import Plan, Strategy
+from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.probe import choose
 from jaxopt_lab.engine.sizing import (
     data_bytes,
@@ -15,6 +15,7 @@ from jaxopt_lab.engine.sizing import (
     side_by_side,
     state_bytes,
 )
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.outcome import Outcome, Recorder
-from jaxopt_lab.engine.plan import Plan, Strategy
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.trial import STATUSES, TrialState
 
 WORKERS = "workers"  # of a run folder: where workers elsewhere keep where trials stand

@@ -120,6 +120,11 @@ class Recorder:
         """Those that are `running` have made `step` steps; of the others it is known once their chunk has ended."""
         self.outcome.steps[trials] = np.where(running, step, self.outcome.steps[trials])
 
+    def counts(self, trials: Any, known: dict[str, np.ndarray]) -> None:
+        """The steps that trials have made, and skipped, by name."""
+        for name, values in known.items():
+            getattr(self.outcome, name)[trials] = values
+
     def complete(self, trials: Any) -> None:
         """Trials that still run have used up their budget."""
         status = self.outcome.status[trials]
@@ -204,3 +209,9 @@ def evaluation_names(plan: Plan) -> list[str]:
             if getattr(task, split) is not None:
                 names |= dict.fromkeys([f"{split}_loss", *(f"{split}_{metric}" for metric in task.metrics)])
     return list(names)
+
+
+def in_a_line(error: Exception) -> str:
+    """What the error says: of a callback's, which carries a traceback, the last line."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return lines[-1 if "Traceback" in str(error) else 0]

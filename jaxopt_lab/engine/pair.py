@@ -42,5 +42,5 @@ def _check_leaf(where: str, old: Any, new: Any) -> None:
         if not hasattr(x, "dtype") and not isinstance(x, bool | int | float | complex):
             raise TypeError(f"{where} must be an array, got {quoted(x, 80)}. Keep it out of what is carried on.")
     before, after = jnp.result_type(old), jnp.result_type(new)
-    if before != after:
+    if before != after and not jax.typeof(old).weak_type:
         raise TypeError(f"{where} is {before} at first and {after} after a step. Convert it to one type.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxopt_lab.engine.devices import devices, on_cores, worker_count
 from jaxopt_lab.engine.stopping import StopRule
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import RISE, Stop
 from jaxopt_lab.validation import MOST, check_count
@@ -27,46 +28,6 @@ MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
 STATE_COPIES = 16  # of the same: a guess at all that a trial takes, before a compiled program tells
 KEPT_CURVE_BYTES = 2**28
 KEPT_PARAMS_BYTES = 2**28
-LOOPS = ("scan", "steps")
-STRATEGIES = ("scan", "steps", "scan_each", "steps_each")
-
-
-@dataclasses.dataclass(frozen=True)
-class Strategy:
-    """How the trials of one structure run.
-
-    Attributes:
-        loop: "scan": a segment is one compiled loop; "steps": the host calls a compiled step again and again, which
-            costs a call a step, and pays where the compiler makes less of a loop's body than of the same code alone.
-        seeds: Of a chunk.
-        configs: Of a chunk. One seed and one configuration: each trial runs alone.
-        own: Whether every trial takes a copy of its batch, and multiplies it by its own parameters. Otherwise a seed's
-            configurations share one: a single large product, whose results lie apart from where parameters do.
-        one_core: Whether a chunk keeps to one core of the CPU, since there are chunks enough for all of them.
-        evaluated, examples: How many trials are evaluated at once, on how many held-out examples at once; 0: all.
-
-    """
-
-    loop: str
-    seeds: int
-    configs: int
-    own: bool = False
-    one_core: bool = False
-    evaluated: int = 0
-    examples: int = 0
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.seeds, self.configs
-
-    @property
-    def trials(self) -> int:
-        return self.seeds * self.configs
-
-    def __str__(self) -> str:
-        if self.trials == 1:
-            return f"{self.loop}, each trial alone"
-        return f"{self.loop} of {self.seeds} x {self.configs}" + (", own batches" if self.own else "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,9 +12,10 @@ import numpy as np
 
 from jaxopt_lab.engine.cache import recall, remember
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_count
-from jaxopt_lab.engine.plan import LOOPS, Group, Plan, Strategy, may_own
-from jaxopt_lab.engine.program import Program
+from jaxopt_lab.engine.plan import Group, Plan, may_own
+from jaxopt_lab.engine.program import Program, compiled
 from jaxopt_lab.engine.sizing import BudgetError, fitting
+from jaxopt_lab.engine.strategy import LOOPS, Strategy
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.settings import settings
 
@@ -78,6 +79,13 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     began = time.perf_counter()
     strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data)
     return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {})
+
+
+def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Choice:
+    """Compile a program for a strategy that an earlier process has settled."""
+    began = time.perf_counter()
+    program = compiled(plan, group, strategy, data)
+    return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
 
 
 def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:

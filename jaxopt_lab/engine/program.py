@@ -14,7 +14,8 @@ from jaxopt_lab.engine.axes import Shapes, Trials, program_bytes, tree_bytes
 from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.evaluation import evaluation_at_once, evaluation_in_parts
 from jaxopt_lab.engine.options import compiler_options, one_core_options
-from jaxopt_lab.engine.plan import Group, Plan, Strategy
+from jaxopt_lab.engine.plan import Group, Plan
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 from jaxopt_lab.types import random_key

@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk, cut
 from jaxopt_lab.engine.outcome import Recorder
-from jaxopt_lab.engine.plan import Plan, Pool, Strategy
+from jaxopt_lab.engine.plan import Plan, Pool
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.trial import RUNNING, STATUSES
 
 

@@ -17,9 +17,10 @@ from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError, Stage, run_chunk
 from jaxopt_lab.engine.devices import default_budget, devices, on_devices
 from jaxopt_lab.engine.ledger import Record, leaves, misfit, recorded, restored
 from jaxopt_lab.engine.outcome import Recorder
-from jaxopt_lab.engine.plan import Group, Plan, Strategy
+from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.probe import Choice, choose
 from jaxopt_lab.engine.program import Program, compiled
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.tasks.task import Task
 
 TOKEN = "token"  # a file by which a worker knows that the folder is the driver's

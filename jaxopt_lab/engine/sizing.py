@@ -13,8 +13,9 @@ from jaxopt_lab.engine.axes import tree_bytes
 from jaxopt_lab.engine.devices import FREE_SHARE, devices, host_free_bytes, worker_count
 from jaxopt_lab.engine.evaluation import held_out_counts, not_means
 from jaxopt_lab.engine.outcome import evaluation_names
-from jaxopt_lab.engine.plan import Group, Plan, Strategy
+from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.program import Program, compiled
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.trial import Stop, Trial, initial_params
 from jaxopt_lab.types import random_key

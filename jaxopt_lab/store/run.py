@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxopt_lab.engine.ledger import WORKERS, Ledger, Record, Unit
 from jaxopt_lab.engine.outcome import Outcome
-from jaxopt_lab.engine.plan import LOOPS, Strategy
+from jaxopt_lab.engine.strategy import Strategy, stored_strategy
 from jaxopt_lab.settings import enter, of_this_thread
 from jaxopt_lab.store import manifest as manifests
 from jaxopt_lab.store.budget import Budget
@@ -278,19 +278,9 @@ class Run(Ledger):
 
 
 def _strategy(folder: Folder, table: dict[str, Any]) -> Strategy:
-    match table:
-        case {
-            "loop": str(loop),
-            "seeds": int(seeds),
-            "configs": int(configs),
-            "own": bool(own),
-            "one_core": bool(core),
-            "evaluated": int(evaluated),
-            "examples": int(examples),
-        }:
-            counts = 0 < seeds < 2**24, 0 < configs < 2**24, 0 <= evaluated < 2**48, 0 <= examples < 2**48
-            if loop in LOOPS and all(counts) and len(table) == 7:
-                return Strategy(loop, seeds, configs, own, core, evaluated, examples)
+    strategy = stored_strategy(table)
+    if strategy is not None:
+        return strategy
     raise RunError(
         f"{folder.url(manifests.MANIFEST)} has a strategy that is none: {table!r:.200}. Move the folder away."
     )

@@ -18,9 +18,9 @@ from jaxopt_lab.engine.cluster import Cluster, ClusterExecution, connected
 from jaxopt_lab.engine.crew import ClusterError
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.remote import TOKEN, Settings, Work, Worker
+from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import versions
-from jaxopt_lab.sweep import plan_sweep
 
 remote, elsewhere, crew = (
     importlib.import_module(f"jaxopt_lab.engine.{name}") for name in ("remote", "cluster", "crew")

@@ -13,7 +13,7 @@ import jaxopt_lab as jl
 from jaxopt_lab.engine import plan as planning
 from jaxopt_lab.engine.outcome import Recorder
 from jaxopt_lab.engine.plan import segment_length
-from jaxopt_lab.sweep import plan_sweep
+from jaxopt_lab.planning import plan_sweep
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7), "b1": [0.5, 0.9]}
 

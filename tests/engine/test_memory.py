@@ -15,11 +15,11 @@ import jaxopt_lab as jl
 from jaxopt_lab.engine.chunk import _Running
 from jaxopt_lab.engine.devices import on_devices
 from jaxopt_lab.engine.evaluation import not_means
-from jaxopt_lab.engine.plan import Strategy
 from jaxopt_lab.engine.program import compiled
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.store.run import Run, _strategy
-from jaxopt_lab.sweep import plan_sweep
 from jaxopt_lab.trial import DIVERGED
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 8)}

@@ -14,8 +14,8 @@ import pytest
 import jaxopt_lab as jl
 from jaxopt_lab.engine import cache, probe
 from jaxopt_lab.engine.devices import on_devices
-from jaxopt_lab.engine.plan import STRATEGIES, Strategy
-from jaxopt_lab.sweep import plan_sweep
+from jaxopt_lab.engine.strategy import STRATEGIES, Strategy
+from jaxopt_lab.planning import plan_sweep
 
 execution = importlib.import_module("jaxopt_lab.engine.execution")
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7)}
