@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-from jax.extend import core
 
 from jaxopt_lab.calling import explained, is_ours, place
 from jaxopt_lab.engine import Group, Plan
@@ -29,6 +28,8 @@ BRANCHES = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversi
 
 def check_untraced(what: str) -> None:
     """Raise ValueError where `what` is called inside of a function that JAX transforms."""
+    from jax.extend import core  # whose import is not for free
+
     with core.take_current_trace() as trace:
         outside = type(trace).__name__ == "EvalTrace"
     if not outside:

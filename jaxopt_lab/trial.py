@@ -35,7 +35,7 @@ class TrialState(NamedTuple):
     status: Int[Array, ""]  # index into STATUSES
     steps: Int[Array, ""]  # steps made, skipped ones included; where the trial diverged, the number of that step
     loss: Float[Array, ""]  # the last finite training loss; +inf once diverged
-    bound: Float[Array, ""]  # a training loss above it is divergence; NaN before the first finite loss
+    bound: Float[Array, ""]  # a training loss above it is divergence; +inf before the first finite one has set it
     skips: Skips | None  # where the trial may skip steps
 
 
@@ -59,8 +59,8 @@ class Stop(NamedTuple):
     skips: Int[Array, ""] | np.integer | int | None = None
 
     def bound(self, first: Float[Array, ""]) -> Float[Array, ""]:
-        """The greatest training loss of a trial with this `first` one that is not divergence."""
-        return jnp.minimum(self.ceiling, first + self.rise * (1 + jnp.abs(first)))
+        """What training losses may rise to from the first one, which is finite."""
+        return first + self.rise * (1 + jnp.abs(first))
 
 
 NEVER = Stop()
@@ -131,10 +131,9 @@ class Trial:
 
     def start(self, params: Params) -> TrialState:
         """The state before the first step, from `initial_params`."""
-        zero, number = jnp.zeros([], jnp.int32), lambda x: jnp.full([], x, float)
+        zero, infinity = jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, float)
         skips = None if self.stop.skips is None else Skips(zero, zero)
-        state = self.optimizer.init(params)
-        return TrialState(params, state, zero + RUNNING, zero, number(jnp.inf), number(jnp.nan), skips)
+        return TrialState(params, self.optimizer.init(params), zero + RUNNING, zero, infinity, infinity, skips)
 
     def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Array]:
         """Step number `t`, from 0, `key` for random numbers of the optimizer's own; and the training loss before it.
@@ -148,7 +147,8 @@ class Trial:
         extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
-        state = self._bounded(state, loss)
+        first = jnp.isinf(state.loss) & jnp.isfinite(loss)
+        bound = jnp.where(first, self.stop.bound(loss.astype(state.bound.dtype)), state.bound)
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss) & _all_finite(grads))
         status, last_loss = self._judge(state, loss, skips)
         moves = running = status == RUNNING
@@ -167,7 +167,7 @@ class Trial:
             status=status,
             steps=jnp.where(running, t + 1, state.steps),
             loss=last_loss,
-            bound=state.bound,
+            bound=bound,
             skips=skips,
         )
         return state, seen
@@ -206,7 +206,7 @@ class Trial:
         """
         loss = jnp.asarray(self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t)))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss))
-        status, train_loss = self._judge(self._bounded(state, loss), loss, skips)
+        status, train_loss = self._judge(state, loss, skips)
         return {"status": status, "train_loss": train_loss} | self.evaluate_held_out(state, status, data[1:])
 
     def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
@@ -220,27 +220,20 @@ class Trial:
                 values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(params, batch))
         return values
 
-    def _bounded(self, state: TrialState, loss: Array) -> TrialState:
-        """The state with the bound that this loss sets, if it is the first finite one."""
-        bound, first = self.stop.bound(loss.astype(state.bound.dtype)), jnp.isnan(state.bound) & jnp.isfinite(loss)
-        return state._replace(bound=jnp.where(first, bound, state.bound))
-
     def _judge(self, state: TrialState, loss: Array, skips: Skips | None) -> tuple[Array, Array]:
         """The status after seeing `loss`, and the last finite loss: a trial that had stopped keeps both.
 
         `skips` counts the step that the loss is of as one to be skipped, if it is.
         """
-        finite = jnp.isfinite(loss)
+        finite, running = jnp.isfinite(loss), state.status == RUNNING
         reached = finite & (loss <= self.stop.target)
-        lost = ~finite if skips is None or self.stop.skips is None else skips.in_a_row > self.stop.skips
-        diverged = ~reached & (lost | (finite & (loss > state.bound)))
+        lost, last = ~finite, loss
+        if skips is not None and self.stop.skips is not None:
+            lost, last = skips.in_a_row > self.stop.skips, jnp.where(finite, loss, state.loss)
+        diverged = ~reached & (lost | (loss > state.bound) | (loss > self.stop.ceiling))
         status = jnp.where(reached, REACHED, jnp.where(diverged, DIVERGED, RUNNING))
-        last = jnp.where(diverged, jnp.inf, jnp.where(finite, loss, state.loss))
-        running = state.status == RUNNING
-        return (
-            jnp.where(running, status, state.status).astype(jnp.int32),
-            jnp.where(running, last, state.loss).astype(state.loss.dtype),
-        )
+        last = jnp.where(running, jnp.where(diverged, jnp.inf, last), state.loss)
+        return jnp.where(running, status, state.status).astype(jnp.int32), last.astype(state.loss.dtype)
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:

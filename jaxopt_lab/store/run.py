@@ -27,7 +27,7 @@ from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
 
 SHARE = {"commit": 0.01, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
-STALE_SECONDS = 3.0  # after which what is shown is written again in any case, if that is quickly done
+VIEW_SECONDS = 3.0  # between two times that what is known is written for whoever looks
 POLL_SECONDS = 0.05
 
 
@@ -46,7 +46,7 @@ class Run(Ledger):
         self._pending: dict[str, tuple[Record, bool]] = {}
         self._round, self._rounds = 0, dict[str, int]()
         self._packs = Packs(folder, (p for e in manifest.units.values() for p in _pieces(e)), manifest.next_pack)
-        self._budgets = {"commit": Budget(SHARE["commit"], every), "view": Budget(SHARE["view"], stale=STALE_SECONDS)}
+        self._budgets = {"commit": Budget(SHARE["commit"], every), "view": Budget(SHARE["view"], pause=VIEW_SECONDS)}
         self._changed, self._committing = threading.Condition(), threading.Lock()
         self._closing, self._error = False, None
         self.show: Callable[[bool], None] | None = None  # write what is known, anew or over what was written before
