@@ -11,7 +11,7 @@ import pytest
 
 import jaxopt_lab as jl
 
-MODULE = importlib.import_module("jaxopt_lab.sweep")  # the package's attribute is the function
+MODULE = importlib.import_module("jaxopt_lab.planning")
 RATES = {"learning_rate": [0.1, 0.2]}
 
 
