@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results import RESERVED
 from jaxopt_lab.space import Configurations
 from jaxopt_lab.task_checks import check_gradient, check_task
-from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.types import OptimizerFactory, Schedule
 from jaxopt_lab.validation import check_known, check_number, quoted
 
 TASK_PREFIX = "task."
@@ -97,19 +98,25 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
         if isinstance(default, bool) and (wrong := [v for v in values if not isinstance(v, bool)]):
             raise TypeError(f"{column} of {name} must be True or False, got {wrong[0]!r}.")
-        if ours and static and not structural:  # only None is: without momentum there is no buffer
-            numbers = [v for v in values if isinstance(v, float | int) and not isinstance(v, bool)]
-            wrong = [v for v in values if v not in numbers and not (v is None and default is None)]
-            if wrong:
-                none = " or None" if default is None else ""
-                raise TypeError(f"{column} of {name} must be a number{none}, got {wrong[0]!r}.")
-            if len(numbers) == len(values):
+        if ours and static and not structural:  # only schedules are, and None: without momentum there is no buffer
+            scheduled = parameter is not None and Schedule in typing.get_args(parameter.annotation)
+            kinds = {"a number": _is_number}
+            kinds |= {"a schedule": callable} if scheduled else {}
+            kinds |= {"None": lambda v: v is None} if default is None else {}
+            if wrong := [v for v in values if not any(fits(v) for fits in kinds.values())]:
+                raise TypeError(f"{column} of {name} must be {' or '.join(kinds)}, got {wrong[0]!r}.")
+            if all(map(_is_number, values)):
+                numbers = list(values)
                 raise TypeError(f"{column} of {name} is numeric: write {column}={numbers!r} without jl.static.")
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
     if missing := [n for n in required if n not in table.columns]:
         raise ValueError(
             f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16)."
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def check_names(tables: Mapping[str, Configurations], measured: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ import io
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 
@@ -122,3 +123,12 @@ def test_values_that_are_one_have_one_label_and_others_have_others():
     assert called[3:7] == ["{'a': 1}", "{'a': True}", "[1]", "[1.0]"]
     assert same(jnp.arange(2), jnp.arange(2))
     assert not same(np.arange(2), np.arange(2.0))
+
+
+def test_schedules_are_structural_values_of_a_learning_rate():
+    schedules = [optax.constant_schedule(0.1), optax.linear_schedule(0.1, 0.0, 10)]
+    found = jl.sweep(jl.adam, "quadratic", {"learning_rate": jl.static([*schedules, 0.1])}, steps=10).dataset
+    assert found.learning_rate.values.tolist() == ["schedule 1", "schedule 2", 0.1]
+    constant, falling, number = found.train_loss.values[:, 0, -1]
+    np.testing.assert_allclose(constant, number, rtol=1e-5)  # of two programs, in float32
+    assert abs(falling - number) > 1e-3 * number

@@ -10,8 +10,9 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
+from jaxopt_lab import planning
 
-MODULE = importlib.import_module("jaxopt_lab.planning")
+MODULE = importlib.import_module("jaxopt_lab.sweep")  # the package's attribute is the function
 RATES = {"learning_rate": [0.1, 0.2]}
 
 
@@ -103,7 +104,7 @@ def test_seeds_may_be_named(task):
 
 
 def test_curves_stay_within_memory(task, monkeypatch):
-    monkeypatch.setattr(MODULE, "KEPT_CURVE_BYTES", 4 * 20 * 10)
+    monkeypatch.setattr(planning, "KEPT_CURVE_BYTES", 4 * 20 * 10)
     results = jl.sweep(jl.adam, task, {"learning_rate": jl.log(1e-3, 1, 10)}, steps=1000, seeds=2)
     assert results.dataset.sizes["step"] <= 10
     assert results.dataset.step.values[[0, -1]].tolist() == [0, 1000]
