@@ -126,7 +126,7 @@ def test_values_that_are_one_have_one_label_and_others_have_others():
 
 
 def test_schedules_are_structural_values_of_a_learning_rate():
-    schedules = [optax.constant_schedule(0.1), optax.linear_schedule(0.1, 0.0, 10)]
+    schedules = [optax.linear_schedule(0.1, 0.1, 10), optax.linear_schedule(0.1, 0.0, 10)]
     found = jl.sweep(jl.adam, "quadratic", {"learning_rate": jl.static([*schedules, 0.1])}, steps=10).dataset
     assert found.learning_rate.values.tolist() == ["schedule 1", "schedule 2", 0.1]
     constant, falling, number = found.train_loss.values[:, 0, -1]
