@@ -105,7 +105,8 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             kinds |= {"None": lambda v: v is None} if default is None else {}
             if wrong := [v for v in values if not any(fits(v) for fits in kinds.values())]:
                 raise TypeError(f"{column} of {name} must be {' or '.join(kinds)}, got {wrong[0]!r}.")
-            if all(map(_is_number, values)):
+            drawn = table.kind in ("random", "sobol")  # perhaps from [None, 0.9]
+            if all(map(_is_number, values)) and not drawn:
                 numbers = list(values)
                 raise TypeError(f"{column} of {name} is numeric: write {column}={numbers!r} without jl.static.")
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]

@@ -313,3 +313,10 @@ def test_task_arguments_that_python_takes_for_equal_are_not():
     space = {"learning_rate": [0.0], "task.kind": jl.static([1, True, 1.0])}
     results = jl.sweep(jl.sgd, typed(), space, steps=1)
     np.testing.assert_array_equal(results.dataset.train_loss[:, 0, 0], [0, 1, 2])
+
+
+def test_a_draw_may_find_numbers_alone_among_structural_values():
+    draws = [jl.random({"learning_rate": [0.1], "momentum": jl.static([None, 0.9])}, n=1, key=key) for key in range(9)]
+    assert {draw.columns["momentum"][0] for draw in draws} == {None, 0.9}
+    for draw in draws:
+        assert jl.sweep(jl.sgd, "quadratic", draw, steps=2).dataset.sizes["config"] == 1
