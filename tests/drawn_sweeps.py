@@ -168,7 +168,7 @@ OPTIMIZERS: Tables = {  # by name: the factory, its numbers, its structural valu
     "polyak_sgd": (jl.polyak_sgd, {"max_learning_rate": [0.01, 0.1, 1.0, 10.0]}, {}),
     "sophia": (jl.sophia, MODEST | {"update_interval": [1.0, 3.0]}, {}),
     "lbfgs": (jl.lbfgs, {}, {"memory_size": [2, 5]}),
-    "schedule_free_adamw": (jl.schedule_free_adamw, RATES | B1, {}),
+    "schedule_free_adamw": (jl.schedule_free_adamw, RATES | {"b1": [0.5, 0.9]}, {}),
     "clipped": (clipped, RATES | {"momentum": [0.0, 0.5, 0.9, 0.99]}, {}),
     "optax_adam": (optax.adam, RATES, {"nesterov": [False, True]}),
 }
