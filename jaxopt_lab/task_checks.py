@@ -172,7 +172,7 @@ def _check_scalar(what: str, value: Any) -> None:
     else:
         got = type(value).__name__
         if value is None:
-            advice = "It lacks a return."
+            advice = "Its return statement is missing."
         elif isinstance(value, tuple | list | dict):
             got += f" of {len(value)}"
             advice = (

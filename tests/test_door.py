@@ -177,7 +177,7 @@ LOSSES = [
     ("an integer", lambda w, b: 3, TypeError, "got int", "jnp.asarray(x, float)"),
     ("an array of integer", lambda w, b: jnp.int32(3), TypeError, "got int32", "jnp.asarray(x, float)"),
     ("complex", lambda w, b: jnp.sum(w) * 1j, TypeError, "complex", "real part"),
-    ("nothing", lambda w, b: None, TypeError, "got NoneType", "It lacks a return"),
+    ("nothing", lambda w, b: None, TypeError, "got NoneType", "Its return statement is missing"),
     ("a string", lambda w, b: "a", TypeError, "got str", "Convert it"),
     ("a third argument", lambda w, b, key: jnp.sum(w), TypeError, "argument: 'key'", UNSUPPORTED),
     ("an argument by name", lambda w, b, *, key: jnp.sum(w), TypeError, "argument: 'key'", UNSUPPORTED),

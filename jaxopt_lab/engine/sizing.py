@@ -90,7 +90,7 @@ class Room:
 
     @contextlib.contextmanager
     def taken(self, size: int) -> Iterator[None]:
-        """Take some for a while; all that is wanted where nobody else has any, so that nobody waits for ever."""
+        """Hold so many bytes for a while. A chunk that runs alone never waits, even if it wants more than there is."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running or size <= self._left)
             self._running, self._left = self._running + 1, self._left - size

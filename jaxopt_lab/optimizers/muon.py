@@ -109,8 +109,8 @@ def muon(
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
 
     Raises:
-        ValueError: `update` was called without the parameters, or one of `matrices` has fewer than two axes, or has not
-            the axes that it was said to have.
+        ValueError: `update` was called without the parameters, or one of `matrices` has fewer than two axes, or does
+            not have the axes that were named.
 
     """
     ns_steps = static_count("ns_steps", ns_steps)
@@ -215,7 +215,7 @@ def _layout(w: Array, said: Any) -> Layout | None:
         return (), tuple(range(w.ndim - 1)), (w.ndim - 1,)
     given = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in (said.reduction_axis, said.output_axis)]
     if not all(-w.ndim <= axis < w.ndim for axes in given for axis in axes):
-        raise ValueError(f"{said} names axes that a parameter of shape {w.shape} has not: {SEE}")
+        raise ValueError(f"{said} names axes that a parameter of shape {w.shape} does not have: {SEE}")
     inputs, outputs = (tuple(axis % w.ndim for axis in axes) for axes in given)
     if not inputs or not outputs or len({*inputs, *outputs}) < len(inputs + outputs):
         raise ValueError(f"{said} must give a parameter of shape {w.shape} inputs and outputs, each axis once: {SEE}")

@@ -27,7 +27,7 @@ from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
 
 SHARE = {"commit": 0.01, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
-VIEW_SECONDS = 3.0  # between two times that what is known is written for whoever looks
+VIEW_SECONDS = 3.0  # between two writes of the partial results that `jl.load` reads
 POLL_SECONDS = 0.05
 
 

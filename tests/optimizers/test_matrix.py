@@ -109,7 +109,7 @@ def test_a_stack_of_matrices_steps_as_they_do_alone(adaptive, float64):
     [
         (True, "fewer than two axes"),
         (Axes(0, 1), "fewer than two axes"),
-        ({"b": None, "w": Axes(0, 3)}, "has not"),
+        ({"b": None, "w": Axes(0, 3)}, "does not have"),
         ({"b": None, "w": Axes(0, -3)}, "each axis once"),
         ({"b": None, "w": Axes((), 1)}, "inputs and outputs"),
     ],
