@@ -33,17 +33,19 @@ import _timing
 import numpy as np
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import Plan, crew, execute, execution
-from jaxopt_lab.engine import cluster as elsewhere
-from jaxopt_lab.engine.cluster import connected
+from jaxopt_lab.cluster import backend as elsewhere
+from jaxopt_lab.cluster import pool as crew
+from jaxopt_lab.cluster.backend import connected
+from jaxopt_lab.cluster.worker import Record, Reply, Work, Worker
 from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.engine.outcome import ENDS
-from jaxopt_lab.engine.probe import Choice
-from jaxopt_lab.engine.remote import Record, Reply, Work, Worker
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.recorder import ENDS
+from jaxopt_lab.engine.run import execution
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.planning import plan_sweep
+from jaxopt_lab.engine.tuning.probe import Choice
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.run import Run
+from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.trial import COMPLETED
 
 
@@ -167,7 +169,7 @@ class Stub(Worker):
         return Reply(Record(work.last, results, None, None), made=shape[0] * shape[1] * work.last, seconds=self.said)
 
     def names(self) -> list[str]:
-        from jaxopt_lab.engine.outcome import evaluation_names
+        from jaxopt_lab.engine.recorder import evaluation_names
 
         return evaluation_names(self._plan)
 

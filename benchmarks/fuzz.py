@@ -78,10 +78,10 @@ def guide(stage: Stage, target: str, count: int) -> None:
     """Atheris' own process."""
     atheris = importlib.import_module("atheris")
 
-    from jaxopt_lab import toml_lines
+    from jaxopt_lab.cli import toml
     from jaxopt_lab.store import manifest, pack
 
-    functions = {"manifest": manifest.parse, "pack": pack.unpacked, "spec": toml_lines.loaded}
+    functions = {"manifest": manifest.parse, "pack": pack.unpacked, "spec": toml.loaded}
     atheris.instrument_func(functions[target])  # in place
     read = {
         "manifest": lambda content: stage.read_manifest(hostile.resealed(content)),

@@ -95,7 +95,7 @@ def print_peak(point: Point) -> None:
 
 def plot(series: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
     """Seconds against size, one panel a series, with the line of a cost in proportion."""
-    from jaxopt_lab.plots.style import COLOURS, SMALL, Figure
+    from jaxopt_lab.report.plots.style import COLOURS, SMALL, Figure
 
     figure = Figure(figsize=(12.5, 4.4), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(series), squeeze=False)[0]

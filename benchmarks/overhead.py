@@ -22,9 +22,9 @@ from _compare import OURS, Way, compare, ranged, show
 from _handwritten import digits
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import Plan
-from jaxopt_lab.engine.program import loop_on
-from jaxopt_lab.planning import plan_sweep
+from jaxopt_lab.engine.compile.program import loop_on
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.trial import batch_key, draws, initial_params
 
 

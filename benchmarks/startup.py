@@ -58,7 +58,7 @@ def first_look(repeats: int, smaller: list[str]) -> dict[str, Any]:
 
 def _cold_and_second(smaller: list[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-c", "from jaxopt_lab.cli import main; main()", "run", "--quiet", *smaller, "--out"]
+        command = ["-c", "from jaxopt_lab.cli.app import main; main()", "run", "--quiet", *smaller, "--out"]
         cache = str(Path(folder) / "cache")
         runs = ("cold", "second")
         return {run: seconds(*command, str(Path(folder) / run), JAXOPT_LAB_CACHE=cache) for run in runs}

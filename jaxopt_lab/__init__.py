@@ -1,15 +1,14 @@
 """jaxopt_lab: which optimizer, with which hyperparameters, on my problem, and how sure am I?"""
 
 from jaxopt_lab import tasks as tasks
-from jaxopt_lab.direction import maximize as maximize
-from jaxopt_lab.direction import minimize as minimize
-from jaxopt_lab.engine import Progress as Progress
-from jaxopt_lab.engine.forecast import Forecast as Forecast
+from jaxopt_lab.engine.compile.options import compiler_options as compiler_options
 from jaxopt_lab.engine.fused import fused as fused
-from jaxopt_lab.engine.options import compiler_options as compiler_options
+from jaxopt_lab.engine.recorder import Progress as Progress
 from jaxopt_lab.engine.stopping import halving as halving
 from jaxopt_lab.engine.stopping import hyperband as hyperband
 from jaxopt_lab.engine.stopping import plateau as plateau
+from jaxopt_lab.engine.tuning.forecast import Forecast as Forecast
+from jaxopt_lab.errors import RunError as RunError
 from jaxopt_lab.optimizers import OPTIMIZERS as OPTIMIZERS
 from jaxopt_lab.optimizers import PRIORS as PRIORS
 from jaxopt_lab.optimizers import acprop as acprop
@@ -65,20 +64,29 @@ from jaxopt_lab.optimizers import simplified_ademamix as simplified_ademamix
 from jaxopt_lab.optimizers import sm3 as sm3
 from jaxopt_lab.optimizers import sophia as sophia
 from jaxopt_lab.optimizers import yogi as yogi
-from jaxopt_lab.rerun import Rerun as Rerun
-from jaxopt_lab.rerun import rerun as rerun
-from jaxopt_lab.results import Best as Best
-from jaxopt_lab.results import Results as Results
-from jaxopt_lab.space import linear as linear
-from jaxopt_lab.space import log as log
-from jaxopt_lab.space import random as random
-from jaxopt_lab.space import sobol as sobol
-from jaxopt_lab.space import static as static
-from jaxopt_lab.space import zipped as zipped
-from jaxopt_lab.store import RunError as RunError
-from jaxopt_lab.store import load as load
-from jaxopt_lab.sweep import plan as plan
-from jaxopt_lab.sweep import sweep as sweep
+from jaxopt_lab.report.plots.plots import Plots
+from jaxopt_lab.report.progress import shown
+from jaxopt_lab.results.accessors import register
+from jaxopt_lab.results.best import Best as Best
+from jaxopt_lab.results.files import load as load
+from jaxopt_lab.results.results import Results as Results
+from jaxopt_lab.sweep.display import register as show_progress_with
+from jaxopt_lab.sweep.rerun import Rerun as Rerun
+from jaxopt_lab.sweep.rerun import rerun as rerun
+from jaxopt_lab.sweep.space import linear as linear
+from jaxopt_lab.sweep.space import log as log
+from jaxopt_lab.sweep.space import random as random
+from jaxopt_lab.sweep.space import sobol as sobol
+from jaxopt_lab.sweep.space import static as static
+from jaxopt_lab.sweep.space import zipped as zipped
+from jaxopt_lab.sweep.sweep import plan as plan
+from jaxopt_lab.sweep.sweep import sweep as sweep
 from jaxopt_lab.tasks import TASKS as TASKS
 from jaxopt_lab.tasks import Task as Task
+from jaxopt_lab.tasks.direction import maximize as maximize
+from jaxopt_lab.tasks.direction import minimize as minimize
 from jaxopt_lab.types import Prior as Prior
+
+# What a person sees is above what it shows: so results and sweeps learn of it here.
+register(Results, "plot", Plots)
+show_progress_with(shown)

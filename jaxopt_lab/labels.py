@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxopt_lab.caching import exact
+from jaxopt_lab.tracing.caching import exact
 
 if TYPE_CHECKING:
     import xarray as xr

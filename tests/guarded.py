@@ -20,15 +20,15 @@ import numpy as np
 from rich.console import Console
 
 import jaxopt_lab as jl
-from jaxopt_lab import spec
-from jaxopt_lab.board import board
+from jaxopt_lab.cli import spec
+from jaxopt_lab.cli.runs import Stored, stored
 from jaxopt_lab.engine.ledger import Unit
-from jaxopt_lab.planning import plan_sweep
-from jaxopt_lab.runs import Stored, stored
+from jaxopt_lab.report.board import board
 from jaxopt_lab.store import pack
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import MANIFEST, parse
 from jaxopt_lab.store.run import Run
+from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.tasks.task import Task
 
 SECONDS = 30.0  # that reading one input may take, on a machine where others work too

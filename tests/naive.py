@@ -17,7 +17,7 @@ import optax
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.stopping import Hyperband, Plateau
-from jaxopt_lab.space import Configurations, Range, Static
+from jaxopt_lab.sweep.space import Configurations, Range, Static
 from jaxopt_lab.trial import answer, batch_key, initial_params, noise_key
 
 SPLITS = ("validation", "test")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import jaxopt_lab as jl
 from jaxopt_lab import cli
-from jaxopt_lab.board import number
+from jaxopt_lab.report.board import number
 from jaxopt_lab.store.run import Run
 
 SPEC = """\
@@ -237,7 +237,7 @@ def test_a_start_is_light():
     program = """if True:
         import json, sys
         from typer.testing import CliRunner
-        from jaxopt_lab.cli import app
+        from jaxopt_lab.cli.app import app
         codes = [CliRunner().invoke(app, args).exit_code for args in (["--version"], ["--help"], ["list", "tasks"])]
         heavy = {"sklearn", "xarray", "matplotlib", "pandas", "zarr"}
         print(json.dumps([codes, sorted(heavy & set(sys.modules))]))
@@ -251,7 +251,7 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     # The quadratic reaches its target at once; the regression cannot, and would go on for hours.
     spec = SPEC.replace("steps = 10", "steps = 5_000_000\ntarget = 1e-3").replace("1e-2, 100.0, 3", "0.3, 0.5, 2")
     (tmp_path / "long.toml").write_text(spec.replace("[tasks.quadratic]", "[tasks.quadratic]\nspectrum = [1.0]"))
-    command = [sys.executable, "-m", "jaxopt_lab.cli", "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "jaxopt_lab.cli.app", "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
         stderr = iter(run.stderr or [])
         next(line for line in stderr if line.startswith("linear_regression: 0/8 trials"))

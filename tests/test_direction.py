@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.direction import direction_of
+from jaxopt_lab.tasks.direction import direction_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Nothing depends on the seed")
 

@@ -21,10 +21,10 @@ import scipy.sparse
 from jax.experimental import sparse
 
 import jaxopt_lab as jl
-from jaxopt_lab.spec import SpecError, parse
+from jaxopt_lab.cli.spec import SpecError, parse
 
-MODULE = importlib.import_module("jaxopt_lab.sweep")  # the package's attribute is the function
-PACKAGE = importlib.import_module("jaxopt_lab.calling").PACKAGE
+MODULE = importlib.import_module("jaxopt_lab.sweep.sweep")  # the package's attribute is the function
+PACKAGE = importlib.import_module("jaxopt_lab.tracing.calling").PACKAGE
 RATES = {"learning_rate": [0.1, 0.2]}
 X, Y = np.ones((10, 2)), np.ones(10)
 HUGE = 10**400

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from jaxopt_lab.engine import Progress
-from jaxopt_lab.progress import compact, shown
+from jaxopt_lab.engine.recorder import Progress
+from jaxopt_lab.report.progress import compact, shown
 
 
 def lines_of(reports, label="task"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.workers import Workers
-from jaxopt_lab.settings import SETTINGS, of_this_thread
+from jaxopt_lab.engine.run.threads import Workers
+from jaxopt_lab.tracing.settings import SETTINGS, of_this_thread
 
 
 def init(key):

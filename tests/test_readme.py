@@ -27,7 +27,7 @@ def test_first_screen_holds_the_two_commands():
 
 
 def test_spec_block_is_a_spec():
-    from jaxopt_lab.spec import parse
+    from jaxopt_lab.cli.spec import parse
 
     (text,) = blocks("toml")
     assert parse(text, "README.md").name == "width"

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import jaxopt_lab as jl
-from jaxopt_lab import collect
+from jaxopt_lab.sweep import collect
 
 SPACE = {"learning_rate": jl.log(1e-3, 100, 6), "b1": [0.8, 0.9]}
 

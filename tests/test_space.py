@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.space import configurations
+from jaxopt_lab.sweep.space import configurations
 
 
 def test_a_product_varies_the_last_name_fastest():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.spec import SpecError, parse
+from jaxopt_lab.cli.spec import SpecError, parse
 
 PLAIN = """\
 name = "plain"

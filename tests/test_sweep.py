@@ -10,9 +10,9 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab import planning
+from jaxopt_lab.sweep import planning
 
-MODULE = importlib.import_module("jaxopt_lab.sweep")  # the package's attribute is the function
+MODULE = importlib.import_module("jaxopt_lab.sweep.sweep")  # the package's attribute is the function
 RATES = {"learning_rate": [0.1, 0.2]}
 
 

@@ -19,15 +19,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import jaxopt_lab as jl
-from jaxopt_lab import cli, runs, spec
-from jaxopt_lab.board import board
+from jaxopt_lab import cli
+from jaxopt_lab.cli import runs, spec
 from jaxopt_lab.engine import stopping
-from jaxopt_lab.space import configurations
+from jaxopt_lab.report.board import board
 from jaxopt_lab.store import pack
 from jaxopt_lab.store.checked import check_dataset
 from jaxopt_lab.store.folder import DEEPEST, Folder
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import MANIFEST, digest, parse
+from jaxopt_lab.sweep.space import configurations
 
 SOME = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 DRAWN = settings(max_examples=200, **SOME)

@@ -12,21 +12,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from jaxopt_lab.engine.chunk import Chunk
-from jaxopt_lab.engine.outcome import Outcome, Recorder
 from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.recorder import Outcome, Recorder
+from jaxopt_lab.engine.run.chunk import Chunk
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.trial import STATUSES, TrialState
 
 WORKERS = "workers"  # of a run folder: where workers elsewhere keep where trials stand
-
-
-class LedgerError(RuntimeError):
-    """A ledger cannot be read or written any more. It ends the run, for what is not kept would be lost."""
-
-
-class WorkersLostError(RuntimeError):
-    """A piece of work has lost one worker after another, so it is not tried again."""
 
 
 class Unit(NamedTuple):

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.checking import MOST, check_count
 from jaxopt_lab.engine.devices import devices, on_cores, worker_count
 from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.trial import RISE, Stop
-from jaxopt_lab.validation import MOST, check_count
 
 MOST_SEGMENT_STEPS = 512  # between two looks of the host, which take time
 LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin

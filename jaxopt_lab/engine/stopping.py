@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from jaxopt_lab.validation import MOST, check_count, check_number
+from jaxopt_lab.checking import MOST, check_count, check_number
 
 MOST_BRACKETS = 1000  # of an eta near 1, which has no use for more
 

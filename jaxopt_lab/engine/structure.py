@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.caching import exact, remembered
-from jaxopt_lab.calling import refuse_leaks
-from jaxopt_lab.engine.pair import checked
-from jaxopt_lab.fingerprint import Fingerprint, fingerprint, uses
 from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.tracing.caching import exact, remembered
+from jaxopt_lab.tracing.calling import refuse_leaks
+from jaxopt_lab.tracing.fingerprint import Fingerprint, fingerprint, uses
 from jaxopt_lab.trial import Trial
 from jaxopt_lab.types import OptimizerFactory, random_key
+from jaxopt_lab.updating import checked
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

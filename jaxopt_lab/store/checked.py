@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxopt_lab.direction import MAX, MIN
+from jaxopt_lab.checking import is_nested
 from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.store.folder import Folder
-from jaxopt_lab.validation import is_nested
+from jaxopt_lab.tasks.direction import MAX, MIN
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_lab.checking import quoted
 from jaxopt_lab.engine.devices import host_free_bytes
-from jaxopt_lab.store.errors import RunError
-from jaxopt_lab.validation import quoted
+from jaxopt_lab.errors import RunError
 
 PIECE_BYTES = 2**26  # of an array on disk: what a remote store takes in one request
 PARTIAL = ".partial"  # how names of files end that are being written, ours and Zarr's

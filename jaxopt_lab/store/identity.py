@@ -1,7 +1,7 @@
 """What a run is of: what must be equal for it to go on, as plain values that say in words what differs.
 
 Of functions it holds digests of all that is traced of them and of every value that they close over: see
-`jaxopt_lab.fingerprint`, which also says what of a Python function that a program calls back is not seen.
+`jaxopt_lab.tracing.fingerprint`, which also says what of a Python function that a program calls back is not seen.
 """
 
 import functools
@@ -13,17 +13,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.caching import remembered
-from jaxopt_lab.engine import Plan
 from jaxopt_lab.engine.devices import device_name, devices
+from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.structure import shapes, traced_step
-from jaxopt_lab.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint, trace
-from jaxopt_lab.settings import described
-from jaxopt_lab.space import Configurations, label
-from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.errors import RunError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Manifest, differences
+from jaxopt_lab.sweep.space import Configurations, label
 from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.tracing.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint, trace
+from jaxopt_lab.tracing.settings import described
 from jaxopt_lab.types import random_key
 
 IN_A_SWEEP = "in the sweep"

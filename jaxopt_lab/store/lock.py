@@ -8,9 +8,9 @@ import time
 import uuid
 from typing import Any
 
-from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.checking import printable
+from jaxopt_lab.errors import RunError
 from jaxopt_lab.store.folder import Folder
-from jaxopt_lab.validation import printable
 
 OWNER, LOCK = "owner.json", "lock"
 BEAT_SECONDS = 20.0  # between two signs of life

@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from jaxopt_lab.store.errors import RunError
+from jaxopt_lab.checking import is_nested
+from jaxopt_lab.errors import RunError
 from jaxopt_lab.store.folder import NAME, Folder
-from jaxopt_lab.validation import is_nested
 
 MANIFEST = "manifest.json"
 FORMAT = "jaxopt_lab run 1"

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxopt_lab.engine.ledger import WORKERS, Ledger, Record, Unit
-from jaxopt_lab.engine.outcome import Outcome
+from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.engine.strategy import Strategy, stored_strategy
-from jaxopt_lab.settings import enter, of_this_thread
+from jaxopt_lab.errors import RunError
 from jaxopt_lab.store import manifest as manifests
 from jaxopt_lab.store.budget import Budget
-from jaxopt_lab.store.errors import RunError
 from jaxopt_lab.store.folder import PARTIAL, Folder
 from jaxopt_lab.store.identity import refuse_other
-from jaxopt_lab.store.labelled import RESULTS
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import Entry, Manifest, Piece, digest
 from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
+from jaxopt_lab.store.zarr import RESULTS
+from jaxopt_lab.tracing.settings import enter, of_this_thread
 
 SHARE = {"commit": 0.01, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
 VIEW_SECONDS = 3.0  # between two writes of the partial results that `jl.load` reads

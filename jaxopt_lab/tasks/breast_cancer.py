@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.tasks import _data
+from jaxopt_lab.tasks._data import load, split, standardise
 from jaxopt_lab.tasks._models import softmax_regression_minimum, squared_norm_penalty
 from jaxopt_lab.tasks.task import Task, task_function
 
@@ -24,7 +24,7 @@ def breast_cancer(l2: float = 1e-2, holdout: bool = False, batch_size: int | Non
         ValueError: l2 <= 0, or the batch is larger than the data.
 
     """
-    splits = _data.standardise(_data.split(*_data.load("breast_cancer"), holdout))
+    splits = standardise(split(*load("breast_cancer"), holdout))
     penalty = squared_norm_penalty(l2)
 
     def predict(w, x):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxopt_lab.tasks import _data
+from jaxopt_lab.tasks._data import load, split, standardise
 from jaxopt_lab.tasks._models import least_squares_minimum, mean_squared_error, r2
 from jaxopt_lab.tasks.task import Task, task_function
 
@@ -20,7 +20,7 @@ def diabetes(holdout: bool = False, batch_size: int | None = None) -> Task:
         batch_size: Patients a step; None takes all of them.
 
     """
-    splits = _data.standardise(_data.split(*_data.load("diabetes"), holdout))
+    splits = standardise(split(*load("diabetes"), holdout))
 
     def init(key):
         return {"weights": jax.random.normal(key, (10,)), "intercept": jax.numpy.zeros(())}

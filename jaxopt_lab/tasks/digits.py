@@ -5,18 +5,18 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.tasks import _data
+from jaxopt_lab.checking import check_count
+from jaxopt_lab.tasks._data import load, split
 from jaxopt_lab.tasks._models import accuracy, cross_entropy, softmax_regression_minimum, squared_norm_penalty
 from jaxopt_lab.tasks.task import Task, task_function
-from jaxopt_lab.validation import check_count
 
 PIXELS, CLASSES, WHITE = 64, 10, 16
 MOST_LAYERS = 100
 
 
 def _digits(holdout: bool):
-    pixels, labels = _data.load("digits")
-    return _data.split(pixels / WHITE, labels.astype("int32"), holdout)
+    pixels, labels = load("digits")
+    return split(pixels / WHITE, labels.astype("int32"), holdout)
 
 
 @task_function

@@ -2,14 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
-from jaxopt_lab.direction import direction_of
-
-if TYPE_CHECKING:
-    from jaxopt_lab.tasks.task import Task
-
-LOSS = "loss"
+from jaxopt_lab.tasks.direction import direction_of
+from jaxopt_lab.tasks.task import LOSS, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +23,7 @@ class Measures:
     directions: Mapping[str, str]
 
 
-def measures(tasks: "Iterable[Task]") -> Measures:
+def measures(tasks: Iterable[Task]) -> Measures:
     """What the tasks are measured by.
 
     Raises:
@@ -48,12 +43,12 @@ def measures(tasks: "Iterable[Task]") -> Measures:
     return Measures(sorted(common), main if main in common else "train_loss", directions)
 
 
-def measured(task: "Task") -> list[str]:
+def measured(task: Task) -> list[str]:
     """The losses and metrics that a task is evaluated by."""
     splits = {"validation": task.validation, "test": task.test}
     return [f"{split}_{what}" for split, data in splits.items() if data is not None for what in (LOSS, *task.metrics)]
 
 
-def _directions(task: "Task") -> dict[str, str]:
+def _directions(task: Task) -> dict[str, str]:
     ways = {LOSS: "min", **{name: direction_of(name, function) for name, function in task.metrics.items()}}
     return {name: way for name in measured(task) if (way := ways[name.partition("_")[2]]) is not None}

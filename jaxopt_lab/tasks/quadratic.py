@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.checking import quoted
 from jaxopt_lab.tasks.task import Task, task_function
-from jaxopt_lab.validation import quoted
 
 
 @task_function

@@ -9,16 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.caching import remembered
-from jaxopt_lab.calling import calling
-from jaxopt_lab.direction import direction_of
-from jaxopt_lab.settings import settings
+from jaxopt_lab.checking import check_count, check_known, check_number, nearest, quoted
 from jaxopt_lab.tasks._examples import check_examples
-from jaxopt_lab.tasks._sampling import batch_indices
-from jaxopt_lab.tasks.measures import LOSS
+from jaxopt_lab.tasks.direction import direction_of
+from jaxopt_lab.tasks.sampling import batch_indices
+from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.tracing.calling import calling
+from jaxopt_lab.tracing.settings import settings
 from jaxopt_lab.types import Batch, Key, Params, random_key
-from jaxopt_lab.validation import check_count, check_known, check_number, nearest, quoted
 
+LOSS = "loss"  # the name of what is minimised, among those of metrics
 SPLITS = ("train", "validation", "test")
 QUARTILES = ("_q25", "_q75")  # the ends of columns' names in leaderboards
 LONGEST_NAME = 200  # bytes of a metric's name: file systems take 255

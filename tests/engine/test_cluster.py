@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import execute
-from jaxopt_lab.engine.cache import VARIABLE
-from jaxopt_lab.engine.chunk import OutOfMemoryError
-from jaxopt_lab.engine.cluster import Cluster, ClusterExecution, connected
-from jaxopt_lab.engine.crew import ClusterError
+from jaxopt_lab.cluster.backend import Cluster, ClusterExecution, connected
+from jaxopt_lab.cluster.worker import TOKEN, Settings, Work, Worker
+from jaxopt_lab.engine.compile.cache import VARIABLE
 from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.engine.remote import TOKEN, Settings, Work, Worker
-from jaxopt_lab.planning import plan_sweep
+from jaxopt_lab.engine.run.chunk import OutOfMemoryError
+from jaxopt_lab.engine.run.execute import execute
+from jaxopt_lab.errors import ClusterError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import versions
+from jaxopt_lab.sweep.planning import plan_sweep
 
 remote, elsewhere, crew = (
     importlib.import_module(f"jaxopt_lab.engine.{name}") for name in ("remote", "cluster", "crew")

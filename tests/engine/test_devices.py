@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxopt_lab.engine.axes import Trials
+from jaxopt_lab.engine.compile.axes import Trials
 
 CODE = """
 import json, sys

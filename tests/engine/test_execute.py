@@ -11,9 +11,9 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine import plan as planning
-from jaxopt_lab.engine.outcome import Recorder
 from jaxopt_lab.engine.plan import segment_length
-from jaxopt_lab.planning import plan_sweep
+from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.sweep.planning import plan_sweep
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7), "b1": [0.5, 0.9]}
 
@@ -245,7 +245,7 @@ def test_what_comes_from_an_accelerator_is_not_copied_again(monkeypatch):
     came.flags.writeable = False
     everyone = np.arange(3), np.arange(2)
     assert not np.shares_memory(recorder.scattered(0, None, *everyone, came), came)  # a CPU's own memory
-    monkeypatch.setattr("jaxopt_lab.engine.outcome.devices", lambda: [types.SimpleNamespace(platform="gpu")])
+    monkeypatch.setattr("jaxopt_lab.engine.recorder.devices", lambda: [types.SimpleNamespace(platform="gpu")])
     kept = recorder.scattered(0, None, *everyone, came)
     assert np.shares_memory(kept, came)
     later = recorder.scattered(0, kept, np.array([1]), np.array([0]), np.array([[9.0]]))

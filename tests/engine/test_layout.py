@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import layout
-from jaxopt_lab.engine.program import loop_on
+from jaxopt_lab.engine.compile import layout
+from jaxopt_lab.engine.compile.program import loop_on
 from jaxopt_lab.trial import Trial, draws, initial_params
 
 STEPS = 4

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.chunk import _Running
+from jaxopt_lab.engine.compile.evaluation import not_means
+from jaxopt_lab.engine.compile.program import compiled
 from jaxopt_lab.engine.devices import on_devices
-from jaxopt_lab.engine.evaluation import not_means
-from jaxopt_lab.engine.program import compiled
+from jaxopt_lab.engine.run.chunk import _Running
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import traced_step
-from jaxopt_lab.planning import plan_sweep
 from jaxopt_lab.store.run import Run, _strategy
+from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.trial import DIVERGED
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 8)}
-chunk = importlib.import_module("jaxopt_lab.engine.chunk")
-execution = importlib.import_module("jaxopt_lab.engine.execution")
+chunk = importlib.import_module("jaxopt_lab.engine.run.chunk")
+execution = importlib.import_module("jaxopt_lab.engine.run.execution")
 
 
 def sweep(**changes):
@@ -311,7 +311,7 @@ def test_chunks_wait_for_room(on_a_cpu, monkeypatch):
         return done
 
     monkeypatch.setattr(execution, "run_chunk", run)
-    monkeypatch.setattr("jaxopt_lab.engine.sizing.worker_count", lambda used: 4)
+    monkeypatch.setattr("jaxopt_lab.engine.tuning.sizing.worker_count", lambda used: 4)
     monkeypatch.setattr(execution, "worker_count", lambda used: 4)
     task = regression(**BIG, metrics=["r2"])
     jl.sweep(jl.adam, task, SPACE, steps=2, strategy="scan_each")

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.options import accepted
+from jaxopt_lab.engine.compile.options import accepted
 
 SIZE = 2**16
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import cache, probe
+from jaxopt_lab.engine.compile import cache
 from jaxopt_lab.engine.devices import on_devices
 from jaxopt_lab.engine.strategy import STRATEGIES, Strategy
-from jaxopt_lab.planning import plan_sweep
+from jaxopt_lab.engine.tuning import probe
+from jaxopt_lab.sweep.planning import plan_sweep
 
-execution = importlib.import_module("jaxopt_lab.engine.execution")
+execution = importlib.import_module("jaxopt_lab.engine.run.execution")
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7)}
 
 

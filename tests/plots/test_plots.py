@@ -565,7 +565,7 @@ def test_users_names_are_shown_as_they_are(request, results, draw):
 def test_importing_the_package_imports_no_matplotlib():
     import subprocess
 
-    code = "import sys, jaxopt_lab, jaxopt_lab.plots; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, jaxopt_lab, jaxopt_lab.report.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

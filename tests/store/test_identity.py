@@ -14,8 +14,8 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab import durable
-from jaxopt_lab.fingerprint import fingerprint
+from jaxopt_lab.sweep import durable
+from jaxopt_lab.tracing.fingerprint import fingerprint
 
 EYE = np.eye(3, dtype=np.float32)
 

@@ -316,7 +316,7 @@ def named(name, factory):
 
 def test_other_versions_are_refused_unless_allowed(tmp_path, undisturbed, monkeypatch):
     broken(tmp_path / "run")
-    from jaxopt_lab import durable
+    from jaxopt_lab.sweep import durable
 
     monkeypatch.setattr(durable, "environment", lambda: {**manifest(tmp_path / "run").environment, "jax": "0.99"})
     with pytest.raises(jl.RunError, match=r"other versions or on another device: jax: '.*' in the folder, '0.99' now"):

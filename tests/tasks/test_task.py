@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.tasks._sampling import batch_indices, shuffled
+from jaxopt_lab.tasks.sampling import batch_indices, shuffled
 
 
 def make(**changes):

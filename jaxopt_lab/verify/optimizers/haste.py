@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxopt_lab.engine.options import accepted
+from jaxopt_lab.engine.compile.options import accepted
 
 TRACING = threading.Lock()
 """Held while a program is traced: some twins patch Optax while they are, and JAX's traces share a lock of Python's."""

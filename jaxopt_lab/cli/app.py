@@ -1,0 +1,287 @@
+"""The command line: run a spec, show what a run found, list what there is."""
+
+import contextlib
+import datetime
+import functools
+import importlib
+import importlib.metadata
+import importlib.resources
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+from rich.console import Console
+
+import jaxopt_lab
+from jaxopt_lab.checking import check_count, printable
+from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken, write_about
+from jaxopt_lab.cli.spec import Spec, parse
+from jaxopt_lab.errors import ClusterError, RunError
+from jaxopt_lab.report import listing
+from jaxopt_lab.report.board import board
+from jaxopt_lab.report.progress import shown
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.zarr import RESULTS
+from jaxopt_lab.sweep.checks import check_memory
+from jaxopt_lab.sweep.durable import terminable
+from jaxopt_lab.verify import command as verify
+
+AllowDifferentVersion = Annotated[
+    bool, typer.Option("--allow-different-version", help="Go on with what other versions or another device began.")
+]
+OnCluster = Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address (host:port).")]
+# Importing this module took about the processor time that the process has used so far. (No clock tells when it began.)
+BEGAN = time.perf_counter() - time.process_time()
+NOTE = (
+    "Each optimizer at its best learning rate: medians over seeds with quartiles; diverged: share of all its trials; "
+    "good decades: powers of ten of learning rates around the best that, not stopped, reach 95 % of its improvement."
+)
+
+# Errors of the user's are said in a line (`_fail`); any other keeps its plain traceback.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(verify.app, name="verify")
+
+
+def main() -> None:
+    """The program `jaxopt-lab`."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets "?", not an error
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"jaxopt-lab {importlib.metadata.version('jaxopt_lab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it, and end.")
+    ] = False,
+) -> None:
+    """Which optimizer, with which hyperparameters, on my problem, and how sure am I?"""
+
+
+@app.command()
+def run(
+    spec: Annotated[Path | None, typer.Argument(help="A TOML file; without one, the built-in first look.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="A new folder, or that of a broken run of the same spec. By default runs/NAME-TIME."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many, instead of the spec's.")] = None,
+    memory: Annotated[float | None, typer.Option(help="Bytes to take; below 1, a share of what is free.")] = None,
+    cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it will take, and run nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    allow_different_version: AllowDifferentVersion = False,
+    cluster: OnCluster = None,
+) -> None:
+    """Sweep every task of a spec; print leaderboards, write results, tables and pictures."""
+    if out is not None and not plan:
+        _refuse_strange(out)
+    given = {"steps": steps, "seeds": seeds, "memory": memory}
+    options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
+    _run(lambda: _read(spec, given), out, options, plan, quiet)
+
+
+@app.command()
+def resume(
+    out: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")],
+    cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    allow_different_version: AllowDifferentVersion = False,
+    cluster: OnCluster = None,
+) -> None:
+    """Go on with a run that was interrupted or killed, from where it was last saved."""
+    options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
+    _run(lambda: _read_stored(out), out, options, False, quiet)
+
+
+def _run(read: Callable[[], Spec], out: str | None, options: dict[str, Any], plan: bool, quiet: bool) -> None:
+    seconds = {"imports": time.perf_counter() - BEGAN}
+    folder, interrupted, compiling = None, False, 0.0
+    with terminable() as terminated:
+        try:
+            with _timed(seconds, "imports"):
+                _heavy_imports()
+            with _timed(seconds, "checks and data"):
+                spec = read()
+            if plan:
+                _show_plan(spec, options["cache"])
+                return
+            folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+            with taken(folder, spec):
+                interrupted, compiling = _sweeps(spec, options, folder, quiet, seconds)
+        except (MemoryError, RunError, ClusterError, ImportError) as error:  # of memory, folder, cluster: not to be had
+            _fail(str(error))
+        except KeyboardInterrupt:
+            interrupted = True
+        if interrupted or folder is None:
+            _say_interrupted(folder)
+            raise typer.Exit(128 + signal.SIGTERM if terminated else 130)
+    for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".png", ".toml", ".parquet"))):
+        typer.echo(printable(folder.url(name)))
+    seconds["in all"] = time.perf_counter() - BEGAN
+    parts = ", ".join(f"{part} {took:.1f} s" for part, took in seconds.items())
+    typer.echo(f"Time: {parts}. Programs compile while others run; added up, compiling took {compiling:.1f} s.")
+
+
+def _say_interrupted(folder: Folder | None) -> None:
+    written = [folder.url(task) for task in _tasks(folder)] if folder else []
+    typer.echo(printable(f"Interrupted. Written: {', '.join(written) or 'nothing'}."), err=True)
+    if folder is not None and folder.exists():
+        typer.echo(f"Go on with: jaxopt-lab resume {shlex.quote(folder.url())}", err=True)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Literal["optimizers", "tasks"], typer.Argument(help="Which.")],
+    priors: Annotated[bool, typer.Option("--priors", help="Where each hyperparameter is worth searching.")] = False,
+) -> None:
+    """List optimizers with their hyperparameters, or tasks with their arguments."""
+    if priors and what != "optimizers":
+        _fail("--priors is for optimizers: a task has nothing to search.")
+    for line in listing.priors() if priors else listing.signatures(what):
+        typer.echo(line)
+
+
+@app.command()
+def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or one results.zarr.")]) -> None:
+    """Print the leaderboards of a run again, or of one that is under way as far as it was last written."""
+    try:
+        folder = folder_of(path)
+        found = [jaxopt_lab.load(folder.url(task)) for task in _tasks(folder) or [""]]
+    except (OSError, ValueError, RunError) as error:
+        _fail(str(error))
+    console = Console()
+    for results in sorted(found, key=lambda r: r.dataset.attrs["created"]):
+        console.print(board(results, console.width), "")
+    console.print(NOTE, style="dim")
+
+
+def _tasks(folder: Folder) -> list[str]:
+    """Of a run, those of whose results something is written."""
+    return [name for name in folder.names() if RESULTS in folder.names(name)]
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {printable(message)}", err=True)
+    raise typer.Exit(2)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], part: str):
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - began
+
+
+def _heavy_imports() -> None:
+    """What a run needs sooner or later, here so that its time is counted as what it is."""
+    for module in ("matplotlib.figure", "pandas", "xarray", "zarr"):
+        importlib.import_module(module)
+
+
+def _show_plan(spec: Spec, cache: bool) -> None:
+    """What each task's sweep will take."""
+    for name, task in spec.tasks.items():
+        forecast = jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options, cache=cache)
+        typer.echo(f"{name}: {forecast}\n")
+
+
+def _refuse_strange(out: str) -> None:
+    """Before anything is read or made: a folder that is no run's is left alone."""
+    try:
+        folder = folder_of(out)
+        link = folder.local is not None and folder.local.is_symlink()
+        if link or (folder.exists() and stored(folder) is None):
+            _fail(f"{out} exists already and is no run's folder. Nothing is overwritten: choose another --out.")
+    except RunError as error:
+        _fail(str(error))
+
+
+def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
+    """The spec at the path, or the built-in one; some of its options replaced."""
+    source = importlib.resources.files("jaxopt_lab.cli") / "specs" / "first-look.toml" if path is None else path
+    try:
+        check = {"memory": check_memory}
+        given = {
+            name: check.get(name, functools.partial(check_count, f"--{name}"))(value)
+            for name, value in overrides.items()
+            if value is not None
+        }
+        return parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
+    except UnicodeDecodeError:
+        _fail(f"{path} is not a TOML file: it is not text in UTF-8.")
+    except FileNotFoundError:
+        _fail(f"There is no {path}.")
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+
+
+def _read_stored(out: str) -> Spec:
+    """The spec of a run's folder, from which nothing is imported."""
+    found = stored(folder_of(out))
+    if found is None:
+        _fail(f"{out} is not the folder of a run that `jaxopt-lab run` has begun: it has no {RUN}.")
+    try:
+        return parse(found.text, found.source, found.given, imports=False)
+    except ValueError as error:
+        _fail(str(error))
+
+
+def _sweeps(
+    spec: Spec, options: dict[str, Any], folder: Folder, quiet: bool, seconds: dict[str, float]
+) -> tuple[bool, float]:
+    """Sweep task by task, writing and printing each as it ends; was it interrupted, and how long did it compile?"""
+    import pandas as pd
+
+    console, boards, compiling, interrupted = Console(), [], 0.0, False
+    for name, task in spec.tasks.items():
+        with _timed(seconds, "compiling and running"), shown(name) if not quiet else contextlib.nullcontext() as report:
+            results = jaxopt_lab.sweep.sweep(
+                list(spec.spaces),
+                task,
+                spec.spaces,
+                **{**spec.options, **options},
+                progress=report or False,
+                out=folder.url(name),
+            )
+        compiling += results.dataset.attrs["compile_seconds"]
+        interrupted = bool(results.dataset.attrs["interrupted"])
+        with _timed(seconds, "pictures and writing"), _interrupts_later():
+            rows = results.leaderboard()
+            rows.insert(0, "task", name)
+            boards.append(rows)
+            console.print(board(results, console.width), "")
+            write_about(results, folder, name)
+            folder.write("leaderboard.csv", pd.concat(boards).to_csv(index=False).encode())
+        if interrupted:
+            break
+    console.print(NOTE, style="dim")
+    return interrupted, compiling
+
+
+@contextlib.contextmanager
+def _interrupts_later():
+    """Ctrl-C waits until the block has ended, so that nothing is left half written."""
+    waiting = []
+    before = signal.signal(signal.SIGINT, lambda *_: waiting.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        raise KeyboardInterrupt

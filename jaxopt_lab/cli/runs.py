@@ -1,0 +1,125 @@
+"""The folder of a spec's run: the spec, and for each of its tasks a run folder with tables and pictures beside it."""
+
+import contextlib
+import dataclasses
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxopt_lab.cli.spec import Spec
+from jaxopt_lab.cli.toml import loaded
+from jaxopt_lab.errors import RunError
+from jaxopt_lab.results.results import Results, written_table
+from jaxopt_lab.results.score import default_metric
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.lock import Lock
+from jaxopt_lab.store.manifest import differences
+
+GIVEN = {"steps", "seeds", "memory"}  # what may be given instead of the spec's
+RUN, SPEC, FORMAT = "run.json", "spec.toml", "jaxopt_lab spec 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a run's folder says of its spec.
+
+    Attributes:
+        text: The spec's.
+        source: What it was read from, for errors.
+        given: Options that were given instead of the spec's.
+
+    """
+
+    text: str
+    source: str
+    given: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, spec: Spec) -> "Stored":
+        return cls(spec.text, spec.source, spec.given)
+
+    def write(self, folder: Folder) -> None:
+        folder.write(RUN, json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1).encode())
+        changes = "".join(f"# run with --{name} {value}\n" for name, value in self.given.items())
+        folder.write(SPEC, (changes + self.text).encode())  # for people
+
+
+def stored(folder: Folder) -> Stored | None:
+    """What the folder is a run of; None where it is none.
+
+    Raises:
+        RunError: That is damaged.
+
+    """
+    try:
+        content = folder.read(RUN)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunError(f"Cannot read {folder.url(RUN)}: {error}.") from error
+    try:
+        match json.loads(content):
+            case {"format": "jaxopt_lab spec 1", "text": str(text), "source": str(source), "given": dict(given)}:
+                if set(given) <= GIVEN and all(type(value) in (int, float) for value in given.values()):
+                    return Stored(text, source, given)
+    except (ValueError, RecursionError):
+        pass
+    raise RunError(f"{folder.url(RUN)} is damaged or of another kind. Move the folder away and run again.")
+
+
+@contextlib.contextmanager
+def taken(folder: Folder, spec: Spec) -> Iterator[None]:
+    """The folder as this process's own: made new, or that of a broken or complete run of the same spec.
+
+    Raises:
+        RunError: It is in use, of another spec, something else, or cannot be written.
+
+    """
+    before, now = stored(folder), Stored.of(spec)
+    if before is None and folder.exists():
+        raise RunError(f"{folder} exists already and is no run: nothing is overwritten. Choose another --out.")
+    if before is not None and (lines := _changes(before, now)):
+        raise RunError(f"{folder} is the run of another spec: {'; '.join(lines)}. Choose another --out.")
+    folder.make()
+    folder.refuse_links()
+    lock = Lock(folder)
+    lock.acquire()
+    try:
+        if before is None:
+            now.write(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def write_about(results: Results, folder: Folder, task: str) -> None:
+    """Tables and pictures of a task: what can be made again from its results at any time."""
+    folder.write(f"{task}/table.csv", written_table(results).to_csv(index=False).encode())
+    figures = {
+        "sensitivity": results.plot.sensitivity(),
+        "curves": results.plot.curves(default_metric(results.dataset)),
+    }
+    with contextlib.suppress(ValueError):  # no regression, or its parameters were not kept: nothing to draw
+        figures["fit"] = results.plot.fit()
+    for name, figure in figures.items():
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=150, format="png")
+        folder.write(f"{task}/{name}.png", drawn.getvalue())
+
+
+def folder_of(where: str | Path) -> Folder:
+    """The folder at a path or URL; RunError where there cannot be one."""
+    try:
+        return Folder(where)
+    except (ImportError, ValueError) as error:  # of a URL whose file system is not installed, or unknown
+        raise RunError(f"{where} cannot be a run's folder: {error}") from error
+
+
+def _changes(before: Stored, now: Stored) -> list[str]:
+    """In what two specs differ but for their wording."""
+    with contextlib.suppress(ValueError):
+        old, new = (loaded(x.text) | {f"--{n}": v for n, v in x.given.items()} for x in (before, now))
+        return differences(old, new)
+    return ["its text cannot be read any more"]

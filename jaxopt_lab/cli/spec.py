@@ -1,0 +1,256 @@
+"""Spec files: a run of several optimizers on several tasks, as TOML.
+
+    name = "first-look"            # of the run's folder; by default the file's name
+    steps = 500                    # the budget of each trial
+    seeds = 5                      # how many, or a list; by default 1
+    target = 0.01                  # also tolerance, record, evaluate, strategy, chunk and memory, as `sweep` takes them
+    stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
+
+    [tasks.linear_regression]      # a table for each task, with arguments of its function or empty
+    batch_size = 10
+    [tasks.digits_mlp]
+
+    [space]                        # hyperparameters of every optimizer
+    learning_rate = { log = [1e-5, 10.0, 32] }
+
+    [optimizers.adam]              # a table for each optimizer: its own hyperparameters, which go before the space's
+    b1 = [0.9, 0.95]
+    [optimizers.momentum]
+    nesterov = { static = [true, false] }
+    [optimizers."optax:adabelief"] # of Optax, or "package.module:function": any that returns an (init, update) pair
+
+A hyperparameter is a number, a list, `{ log = [low, high, count] }`, `{ linear = [low, high, count] }`, or
+`{ static = [...] }` for structural values, also of the task's arguments as "task.NAME". TOML has no null: in static
+values and in arguments of tasks the string "none" stands for None.
+Configurations are the product of all values. At the top level, `combine = "zipped"` takes the i-th values together;
+`sample = { random = 100, seed = 0 }` or `{ sobol = 64, seed = 0 }` draws so many, and ranges then need no count.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any, NoReturn
+
+from jaxopt_lab.checking import check_count, check_known, check_number, check_seeds
+from jaxopt_lab.cli.toml import in_toml, key_lines, loaded
+from jaxopt_lab.cli.values import checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
+from jaxopt_lab.sweep import space
+from jaxopt_lab.sweep.arguments import addressed
+from jaxopt_lab.sweep.checks import (
+    TASK_PREFIX,
+    check_diverged_above,
+    check_hyperparameters,
+    check_memory,
+    check_strategy,
+)
+from jaxopt_lab.sweep.planning import plan_sweep
+from jaxopt_lab.sweep.space import Configurations, configurations
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.task import Task, remake
+
+REQUIRED = ("steps", "tasks", "optimizers")
+# How `sweep` checks its own options; whatever passes here, it takes.
+OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate", "chunk")},
+    "stop": stop_rule,
+    "strategy": check_strategy,
+    "memory": check_memory,
+    "target": functools.partial(check_number, "target"),
+    "diverged_above": lambda raw: check_diverged_above(plain(raw)),
+    "nonfinite": functools.partial(check_count, "nonfinite", least=0),
+    "tolerance": functools.partial(check_number, "tolerance", least=0.0),
+    "seeds": check_seeds,
+}
+KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
+MOST_SAID = 4000  # characters of an error: it may quote the spec
+MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
+
+
+class SpecError(ValueError):
+    """What is wrong with a spec, with its file and line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A spec all of whose names and values have been checked."""
+
+    name: str  # of the run
+    text: str  # what it was read from
+    tasks: Mapping[str, Task]  # by name
+    spaces: Mapping[str, Configurations]  # of each optimizer, by its name
+    options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
+    source: str  # what it was read from, for errors
+    given: Mapping[str, Any]  # those of the options that were given instead of the spec's
+
+
+def parse(text: str, source: str, given: Mapping[str, Any] | None = None, imports: bool = True) -> Spec:
+    """Read a spec and check all of it, so that nothing in it is left to fail once programs compile.
+
+    Args:
+        text: TOML.
+        source: What to call it in errors, for example the file's path.
+        given: Further arguments of `sweep`, checked already, instead of the spec's.
+        imports: Whether "package.module:function" is imported; refused where the text is not one that its user wrote.
+
+    Raises:
+        SpecError: It is not TOML, or a name, type or value in it is wrong.
+
+    """
+    try:
+        document = loaded(text)
+    except ValueError as error:
+        found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+        line = found[1] if found and found[1] else text.count("\n") + 1
+        raise SpecError(f"{source}:{line}: {str(error)[: found.start()] if found else error}.") from None
+    return _Reader(text, source, document, given or {}, imports).spec()
+
+
+class _Reader:
+    """Reads one document; knows on which line each of its keys stands."""
+
+    def __init__(
+        self, text: str, source: str, document: dict[str, Any], given: Mapping[str, Any], imports: bool = True
+    ):
+        self.text, self.source, self.document, self.given = text, source, document, given
+        self.addressed = addressed if imports else of_a_stranger
+        self.lines = key_lines(text)
+
+    def spec(self) -> Spec:
+        document, options, arguments = self.document, {}, {}
+        for key in document:
+            with self.at(key):
+                check_known("key", key, KEYS)
+        if missing := [key for key in REQUIRED if key not in document]:
+            self.fail((), f"{missing[0]} is missing. A spec needs {', '.join(REQUIRED)}.")
+        name = document.get("name", PurePath(self.source).stem)
+        if not isinstance(name, str) or not name.isprintable() or not re.fullmatch(r"[^/\\.][^/\\]*", name):
+            self.fail(("name",), f"name must be a string that can name a folder, got {name!r}.")
+        for key in [key for key in OPTIONS if key in document]:
+            with self.at(key):
+                options[key] = OPTIONS[key](document[key])
+        for task, table in self.tables("tasks", functools.partial(check_known, "task", known=TASKS)).items():
+            arguments[task] = {}
+            for argument, raw in table.items():
+                with self.at("tasks", task, argument):
+                    arguments[task][argument] = checked_argument(task, argument, plain(raw))
+        spaces, options = self.spaces(), options | dict(self.given)
+        return Spec(
+            name, self.text, self.tasks(arguments, spaces, options), spaces, options, self.source, dict(self.given)
+        )
+
+    def spaces(self) -> dict[str, Configurations]:
+        combine, common = self.combination(), self.document.get("space", {})
+        if not isinstance(common, dict):
+            self.fail(("space",), f"space must be a table, got {common!r}.")
+        spaces = {}
+        for name, table in self.tables("optimizers", self.addressed).items():
+            values = {}
+            for column, raw in (common | table).items():
+                with self.at(*self.place(name, column)):
+                    values[column] = hyperparameter(column, raw)
+                    combine({column: values[column]})  # alone first: what is wrong with it has a line of its own
+            with self.at("optimizers", name):
+                spaces[name] = combine(values) if values else configurations({})
+            self.check(name, spaces[name])
+        return spaces
+
+    def place(self, optimizer: str, column: str) -> tuple[str, ...]:
+        """Where an optimizer's hyperparameter stands: in its own table, or in the common one."""
+        own = column in self.document["optimizers"][optimizer]
+        return ("optimizers", optimizer, column) if own else ("space", column)
+
+    def combination(self) -> Callable[[dict[str, Any]], Configurations]:
+        kind, sample = self.document.get("combine", "product"), self.document.get("sample")
+        with self.at("combine"):
+            check_known("combine", kind, ("product", "zipped"))
+            if sample is not None and "combine" in self.document:
+                raise ValueError("combine and sample exclude each other: leave one out.")
+        if sample is None:
+            return space.zipped if kind == "zipped" else configurations
+        with self.at("sample"):
+            kinds = [k for k in ("random", "sobol") if isinstance(sample, dict) and k in sample]
+            if len(kinds) != 1:
+                raise ValueError(f"sample must be {{ random = COUNT }} or {{ sobol = COUNT }}, got {sample!r}.")
+            for key in sample:
+                check_known("key in sample:", key, (*kinds, "seed"))
+            n, (seed,) = check_count(kinds[0], sample[kinds[0]]), check_seeds([sample.get("seed", 0)])
+        return lambda values: getattr(space, kinds[0])(values, n, seed)
+
+    def check(self, name: str, table: Configurations) -> None:
+        """The sweep's own check of hyperparameters, and on which line the one stands that it objects to."""
+        check = functools.partial(_objection, check_hyperparameters, name, addressed(name))
+        if objection := check(table):
+            for column in table.columns:
+                others = {c: v for c, v in table.columns.items() if c != column}
+                if check(dataclasses.replace(table, columns=others)) != objection:
+                    self.fail(self.place(name, column), objection)
+            self.fail(("optimizers", name), objection)  # about one that is missing
+
+    def tasks(self, arguments: dict[str, dict[str, Any]], spaces: dict[str, Configurations], options: dict[str, Any]):
+        """Make every task, and plan every sweep of it. A sweep makes none again: equal ones are kept."""
+        tasks = {}
+        for name, given in arguments.items():
+            with self.at("tasks", name):
+                tasks[name] = remake(TASKS[name], given)
+            for optimizer, table in spaces.items():
+                for column in [c for c in table.columns if c.startswith(TASK_PREFIX)]:
+                    with self.at(*self.place(optimizer, column)):
+                        for value in table.columns[column]:
+                            checked_argument(name, column.removeprefix(TASK_PREFIX), value)
+            self.check_sweep(name, tasks[name], spaces, options)
+        return tasks
+
+    def check_sweep(self, name: str, task: Task, spaces: dict[str, Configurations], options: dict[str, Any]) -> None:
+        """The sweep's own checks of everything together, and on which line that stands which it objects to."""
+        objection = lambda spaces, options: _objection(plan_sweep, list(spaces), task, spaces, **options)
+        if message := objection(spaces, options):
+            for key in [key for key in ("memory", "stop") if key in options]:
+                if objection(spaces, {k: v for k, v in options.items() if k != key}) != message:
+                    self.fail((key,), message)
+            for optimizer in spaces:
+                if message.startswith(f"Optimizer {optimizer!r}"):
+                    self.fail(("optimizers", optimizer), message)
+            for optimizer, table in spaces.items():
+                of_task = [c for c in table.columns if c.startswith(TASK_PREFIX)]
+                if of_task and objection({optimizer: table}, options):
+                    self.fail(self.place(optimizer, of_task[0]), message)
+            self.fail(("tasks", name), message)
+
+    def tables(self, key: str, check: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
+        """The tables under `key`, whose names `check` accepts."""
+        tables = self.document[key]
+        if not isinstance(tables, dict) or not tables:
+            self.fail((key,), f"{key} must be tables: write [{key}.NAME] for each, got {tables!r}.")
+        for name, table in tables.items():
+            with self.at(key, name):
+                check(name)
+                if not isinstance(table, dict):
+                    raise TypeError(f"{name} must be a table: write [{key}.{name}], got {table!r}.")
+        return tables
+
+    @contextlib.contextmanager
+    def at(self, *path: str):
+        """Errors inside are about the key at `path`."""
+        try:
+            yield
+        except MISTAKES as error:
+            self.fail(path, str(error))
+
+    def fail(self, path: tuple[str, ...], message: str) -> NoReturn:
+        message = message[:MOST_SAID]
+        if {*path[:1]} & self.given.keys():
+            raise SpecError(f"{self.source} with {path[0]} {self.given[path[0]]}: {in_toml(message)}")
+        line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
+        raise SpecError(f"{self.source}:{line}: {in_toml(message)}")
+
+
+def _objection(check: Callable[..., Any], *args: Any, **options: Any) -> str | None:
+    """What a check of the sweep's has against the arguments."""
+    try:
+        check(*args, **options)
+    except MISTAKES as error:
+        return str(error)
+    return None

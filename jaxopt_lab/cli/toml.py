@@ -1,0 +1,64 @@
+"""What errors about a TOML document need: the line of each key, which the standard library does not tell; its words."""
+
+import re
+import tomllib
+from typing import Any
+
+from jaxopt_lab.checking import NESTED, is_nested
+
+MOST_CHARACTERS = 2**20
+_PART = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
+DOTTED = re.compile(rf"{_PART}(?:\.[ \t]*+{_PART}){{{NESTED}}}")  # a key deeper than any of ours
+
+
+def loaded(text: str) -> dict[str, Any]:
+    """The document; ValueError where it is not TOML, or so large or deep that reading it would not end well."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"It is longer than {MOST_CHARACTERS:,} characters.")
+    try:
+        if not DOTTED.search(text) and not is_nested(document := tomllib.loads(text)):
+            repr(document)  # an integer may be longer than Python writes, in errors for example
+            return document
+    except RecursionError:
+        pass
+    raise ValueError("Its tables or lists are nested too deeply.")
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line on which each key or table begins. (A line inside a long value can pass for a key, of another table.)"""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), 1):
+        header = line.lstrip().startswith("[")
+        try:
+            path = _path(tomllib.loads(line if header else f"{line.partition('=')[0]} = 0"))
+        except tomllib.TOMLDecodeError:  # empty, a comment, or the inside of a long value
+            continue
+        table = path if header else table
+        path = path if header else (*table, *path)
+        for length in range(1, len(path) + 1):
+            lines.setdefault(path[:length], number)
+    return lines
+
+
+def in_toml(message: str) -> str:
+    """The sweep's advice, which is Python, as one would write it here."""
+    words = {
+        "jl.random or jl.sobol": "`sample`",
+        "True or False": "true or false",
+        "a number or None": 'a number or "none"',
+        "=jl.": " = jl.",
+    }
+    for python, toml in words.items():
+        message = message.replace(python, toml)
+    message = re.sub(r"'(task\.\w+)': jl", r'"\1" = jl', message)
+    return re.sub(r"jl\.(static|log|linear)\(\[?(.*?)\]?\)", r"{ \1 = [\2] }", message).replace("jl.", "")
+
+
+def _path(parsed: Any) -> tuple[str, ...]:
+    """The keys from the root to the only leaf."""
+    keys = []
+    while isinstance(parsed, dict) and parsed:
+        ((key, parsed),) = parsed.items()
+        keys.append(key)
+    return tuple(keys)

@@ -1,0 +1,1 @@
+"""A sweep on a Ray cluster: the same plan, whose chunks run elsewhere."""

@@ -1,0 +1,277 @@
+"""Actors on a Ray cluster: as many as find room, given work as they come free, replaced where they are lost."""
+
+import contextlib
+import dataclasses
+import functools
+import heapq
+import itertools
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from jaxopt_lab.cluster.worker import Reply, Settings, Work, Worker
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.run.threads import Workers
+from jaxopt_lab.errors import ActorsLostError, ClusterError
+
+TASK_SECONDS = 20.0  # of work that is sent at once, where chunks are short and many
+POLL_SECONDS = 0.05
+LOOK_SECONDS = 1.0  # between two looks at whether there is room for more workers, and at how far some have come
+LOOKED_AT = 32  # workers at once
+RETRIES = 3  # of a work whose worker is lost
+GRACE_SECONDS = 60.0  # that segments have to end, once the sweep is told to stop
+
+
+class Room(Protocol):
+    """Who knows how many workers find room, and what a worker gets one of: "CPU" or "GPU"."""
+
+    @property
+    def kind(self) -> str: ...
+    def slots(self) -> int: ...
+
+
+@dataclasses.dataclass(eq=False)
+class Job:
+    """Something for a worker to do: run a work, or choose for the group of a number."""
+
+    priority: tuple[int, ...]
+    what: Work | int
+    then: Callable[[Any], None]
+    failures: int = 0
+
+
+class Call(NamedTuple):
+    """What a worker is at; without jobs, it is about to begin."""
+
+    worker: Any
+    jobs: list[Job]
+
+
+class Crew:
+    """Sends jobs to workers and has their results taken up by this process's own threads, each exactly once.
+
+    Args:
+        plan: Sent to each worker once.
+        settings: For them.
+        room: How many there may be.
+        threads: Who take up results.
+        count: Told of trial-steps as they are made, and of those back that a result will count, or nobody.
+        note: Told what the user should know.
+        tidy: Called now and then.
+
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        room: Room,
+        threads: Workers,
+        count: Callable[[int], None],
+        note: Callable[[str], None],
+        tidy: Callable[[], None],
+    ):
+        import ray
+        from ray import cloudpickle
+
+        self._room, self._threads, self._count, self._note, self._tidy = room, threads, count, note, tidy
+        self._most, self._settings = plan.trials, settings
+        self._plan = ray.put(cloudpickle.dumps(plan))  # pyright: ignore[reportPrivateImportUsage]
+        resources: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if room.kind == "GPU" else {"num_cpus": 1}
+        # Two methods at once, so that one that runs can be told to stop. Lost actors are replaced here.
+        self._actor = ray.remote(Worker).options(max_concurrency=2, max_restarts=0, **resources)
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[tuple[int, ...], int, Job]] = []
+        self._numbers, self._rates = itertools.count(), dict[int, float]()  # seconds a trial-step, by group
+        self._calls: dict[Any, Call] = {}
+        self._asked: dict[Any, Any] = {}  # of the questions how far they have come, which call each is of
+        self._said: dict[Any, int] = {}  # and what the answer was
+        self._workers: set[Any] = set()
+        self._idle: list[Any] = []
+        self._slots, self._bundled, self._looked = 1, 1, -math.inf
+        self._begun, self._stillborn = False, 0
+        self._closing, self._error = False, None
+        self._thread = threading.Thread(target=self._work, name="jaxopt-lab-crew", daemon=True)
+        self._thread.start()
+
+    def choose(self, priority: tuple[int, ...], number: int, then: Callable[[Any], None]) -> None:
+        """Have a worker choose how a group's trials run; `then` is given a `Choice` or an exception."""
+        self._send(Job(priority, number, then))
+
+    def run(self, priority: tuple[int, ...], work: Work, then: Callable[[Any], None]) -> None:
+        """Have a worker do a work; `then` is given a `Reply` or an exception. Waits where very many are waiting."""
+        with self._changed:
+            while len(self._waiting) >= 64 + 4 * self._slots * self._bundled and not self._threads.cancelled.is_set():
+                self._raise()  # or all threads would wait for a crew that is no more
+                self._changed.wait(POLL_SECONDS)
+        self._send(Job(priority, work, then))
+
+    def close(self, gently: bool) -> None:
+        """Let all workers go; `gently`, take what those at work have come to by the end of their segments."""
+        import ray
+
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        try:
+            if gently:
+                at_work = [call.worker for call in self._calls.values() if call.jobs]
+                self._calls = {ref: call for ref, call in self._calls.items() if call.jobs}
+                for worker in at_work:
+                    worker.stop.remote()
+                until = time.monotonic() + GRACE_SECONDS
+                while self._calls and time.monotonic() < until:
+                    self._collect(POLL_SECONDS, lambda job, result: job.then(result))
+        finally:
+            for worker in self._workers:
+                with contextlib.suppress(Exception):
+                    ray.kill(worker)
+
+    def _send(self, job: Job, again: bool = False) -> None:
+        if not again:
+            self._threads.expect()
+        with self._changed:
+            heapq.heappush(self._waiting, (job.priority, next(self._numbers), job))
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        """The crew's own thread."""
+        try:
+            while not self._closing:
+                self._look()
+                self._hand_out()
+                if self._calls:
+                    self._collect(POLL_SECONDS, self._deliver)
+                else:
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._waiting or self._closing, POLL_SECONDS)
+        except Exception as error:
+            self._error = error
+            self._threads.submit((-2,), self._raise)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _look(self) -> None:
+        """Now and then, how many workers there is room for, since nodes come and go; and how far some have come."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._slots = max(1, self._room.slots())
+        for _ in range(min(self._slots, self._most) - len(self._workers)):
+            worker = self._begin()
+            self._workers.add(worker)
+            self._calls[worker.load.remote(self._plan)] = Call(worker, [])
+        self._tidy()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Hear from those who were asked how far they are, and ask those whose turn it is."""
+        import ray
+        from ray.exceptions import RayError
+
+        for asked in ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)[0] if self._asked else ():
+            ref = self._asked.pop(asked)
+            with contextlib.suppress(RayError):  # it is lost, as its call will tell
+                said = ray.get(asked)
+                if ref in self._calls:
+                    self._count(said - self._said.get(ref, 0))
+                    self._said[ref] = said
+        at_work = [ref for ref, call in self._calls.items() if call.jobs]
+        for ref in random.sample(at_work, min(len(at_work), LOOKED_AT - len(self._asked))):
+            self._asked[self._calls[ref].worker.made.remote()] = ref
+
+    def _begin(self) -> Any:
+        """A new worker, which is there once it finds room."""
+        return self._actor.remote(self._settings)
+
+    def _hand_out(self) -> None:
+        """Something to do for whoever has nothing to do."""
+        while self._idle and self._waiting:
+            with self._changed:
+                jobs = self._bundle()
+                self._changed.notify_all()
+            worker = self._idle.pop()
+            method = worker.run if isinstance(jobs[0].what, Work) else worker.choose
+            self._calls[method.remote([job.what for job in jobs])] = Call(worker, jobs)
+
+    def _bundle(self) -> list[Job]:
+        """The next job, and more where they are short: fewer towards the end, so that all workers end together."""
+        fair = math.ceil(len(self._waiting) / (2 * self._slots))
+        jobs, seconds = [], 0.0
+        while self._waiting and (not jobs or len(jobs) < fair):
+            expected = self._expected(self._waiting[0][-1])
+            if jobs and seconds + expected > TASK_SECONDS:
+                break
+            jobs.append(heapq.heappop(self._waiting)[-1])
+            seconds += expected
+        self._bundled = max(self._bundled, len(jobs))
+        return jobs
+
+    def _expected(self, job: Job) -> float:
+        """Seconds that it will take. What is unknown, or has lost its worker before, goes alone."""
+        work = job.what
+        if job.failures or not isinstance(work, Work) or work.group not in self._rates:
+            return math.inf
+        return self._rates[work.group] * len(work.rows) * len(work.columns) * (work.last - work.first)
+
+    def _collect(self, seconds: float, deliver: Callable[[Job, Any], None]) -> None:
+        """Take what workers have done, waiting so long for the first."""
+        import ray
+
+        refs = list(self._calls)
+        if ray.wait(refs, timeout=seconds)[0]:
+            for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
+                self._take(ref, deliver)
+
+    def _take(self, ref: Any, deliver: Callable[[Job, Any], None]) -> None:
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        worker, jobs = self._calls.pop(ref)
+        self._count(-self._said.pop(ref, 0))
+        try:
+            found: Any = ray.get(ref)
+        except RayTaskError as error:  # raised where a worker reads what it was sent, or sends what it has
+            found = [error] * len(jobs) or error
+        except RayError as error:
+            self._lost(worker, jobs, error, deliver)
+            return
+        if not jobs and found is not None:
+            raise ClusterError(f"A worker of the cluster cannot load the sweep: {found!r}") from found
+        self._begun = True
+        self._idle.append(worker)
+        for job, result in zip(jobs, found or [], strict=True):
+            if isinstance(result, Reply) and isinstance(job.what, Work) and result.made:
+                self._rates[job.what.group] = result.seconds / result.made
+            deliver(job, result)
+
+    def _deliver(self, job: Job, result: Any) -> None:
+        self._threads.submit((-1,), functools.partial(job.then, result), awaited=True)
+
+    def _lost(self, worker: Any, jobs: list[Job], error: Exception, deliver: Callable[[Job, Any], None]) -> None:
+        """A worker has died, or its machine, or what it has done was there: others do it again."""
+        import ray
+
+        with contextlib.suppress(Exception):  # it may have been out of reach for a moment only
+            ray.kill(worker)
+        self._workers.discard(worker)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not jobs and not self._begun:
+            self._stillborn += 1
+            if self._stillborn > RETRIES:
+                raise ClusterError(f"Workers of the cluster end before they begin: {reason}") from error
+        if jobs:
+            self._note(f"A worker was lost; what it had to do is done again by others: {reason}")
+        for job in jobs:
+            job.failures += 1
+            if job.failures > RETRIES:
+                deliver(job, ActorsLostError(f"{job.failures} workers were lost that ran it: {reason}"))
+            else:
+                job.priority = (-1,)
+                self._send(job, again=True)

@@ -1,0 +1,1 @@
+"""From one trial's pure functions to programs over many trials."""

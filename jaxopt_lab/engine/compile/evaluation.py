@@ -1,0 +1,185 @@
+"""Evaluation on held-out data: of all trials of a chunk at once, or of some at a time and by batches of examples."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxopt_lab.engine.compile.axes import Shapes, Trials, program_bytes
+from jaxopt_lab.engine.compile.options import foreseeable_options
+from jaxopt_lab.engine.devices import on_cores
+from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.trial import Trial, initial_params
+from jaxopt_lab.types import random_key
+
+FEW = 64  # held-out examples that tell whether a function is a mean over them
+CUT = 19  # of these, in the first of two unequal batches
+ASIDE = (1, -1, 8, -8)  # of initial parameters: where that is looked at, too
+
+
+class Evaluation(NamedTuple):
+    """Compiled for the trials of a chunk.
+
+    run(state, seeds, t, stop, data) -> status, losses and metrics by name
+    bytes: what it takes, the data apart
+    """
+
+    run: Callable[..., dict[str, Any]]
+    bytes: int
+
+
+class Batch(NamedTuple):
+    """Held-out examples that are evaluated at once: all of a split where `size` is 0."""
+
+    split: int  # 0: validation, 1: test
+    start: int = 0
+    size: int = 0
+    share: float = 1.0  # of the split
+
+
+@remembered(maxsize=64)
+def evaluation_at_once(
+    task: Task, over: Trials, state: Shapes, stop: Shapes, data: Shapes, convolves: bool
+) -> Evaluation:
+    """Of all trials on all held-out examples, in one program."""
+
+    def evaluate(state, seed, t, stop, data):
+        return Trial(optax.identity(), task, stop).evaluate(state, random_key(seed), t, data)
+
+    integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
+    taken = state.tree, seeds, integer, stop.tree
+    program = over.compile(evaluate, "tsaaa", (*taken, data.tree), options=_options(over, convolves))
+    return Evaluation(program, program_bytes(program, over, taken))
+
+
+@remembered(maxsize=64)
+def evaluation_in_parts(
+    task: Task,
+    over: Trials,
+    trials: int,
+    examples: int,
+    state: Shapes,
+    stop: Shapes,
+    data: Shapes,
+    convolves: bool,
+) -> Evaluation:
+    """Of about `trials` trials at a time, on `examples` held-out examples at a time, or on all (0).
+
+    A mean over all examples is the batches' means weighted by their sizes; see `not_means` for what is none. The
+    training loss is taken of all trials at once: a training step needs more memory than that. One part runs after the
+    other, since a CPU would make room for all that it is asked for.
+    """
+    part, number, (train, *held_out) = over.part(trials), jnp.result_type(float), data.tree
+    first = evaluation_at_once(task, over, state, stop, Shapes((train, None, None)), convolves)
+    batches = [batch for n, split in enumerate(held_out) if split is not None for batch in _batches(n, split, examples)]
+    of_one = lambda shapes: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), shapes)
+    of_all = lambda dtype: jax.ShapeDtypeStruct((over.seeds, over.configs), dtype)
+    status, index, share = of_all(jnp.int32), jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), number)
+    trial = Trial(optax.identity(), task)
+    seen = jax.eval_shape(trial.evaluate_held_out, of_one(state.tree), of_one(status), tuple(held_out))
+    wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # where means are added up
+    empty = {name: of_all(wide(x.dtype)) for name, x in seen.items()}
+
+    def compiled(batch: Batch) -> tuple[Any, int]:
+        def look(values, state, status, start, share, split):
+            if batch.size:
+                split = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, batch.size), split)
+            found = trial.evaluate_held_out(state, status, [split if n == batch.split else None for n in range(2)])
+            if batch.size:
+                before = {name: jnp.where(start == 0, 0, values[name]) for name in found}
+                found = {name: before[name] + share * x.astype(before[name].dtype) for name, x in found.items()}
+                found = {name: x.astype(before[name].dtype) for name, x in found.items()}
+            return values | found
+
+        taken = empty, state.tree, status, index, share
+        shapes = *taken, held_out[batch.split], index, index
+        program = over.compile(look, "tttaaa", shapes, donate=True, options=_options(over, convolves), part=part)
+        return program, program_bytes(program, over, taken)
+
+    programs = {(batch.split, batch.size): batch for batch in batches}
+    programs = {which: compiled(batch) for which, batch in programs.items()}
+
+    def run(state, seeds, t, stop, data):
+        values = first.run(state, seeds, t, stop, (data[0], None, None))
+        (found,) = over.place(({name: np.zeros(x.shape, x.dtype) for name, x in empty.items()},), "t")
+        for corner, batch in itertools.product(over.corners(part), batches):
+            program, _ = programs[batch.split, batch.size]
+            start, share = np.int32(batch.start), number.type(batch.share)
+            found = program(found, state, values["status"], start, share, data[1 + batch.split], *corner)
+            found = jax.block_until_ready(found)
+        return values | found
+
+    return Evaluation(run, max(first.bytes, *(taken for _, taken in programs.values())))
+
+
+def held_out_counts(task: Task) -> list[int]:
+    """How many examples the held-out splits have; none where one is not in arrays with a leading example axis."""
+    counts = []
+    for split in filter(lambda split: split is not None, task.data[1:]):
+        found = {x.shape[0] if x.ndim else 0 for x in jax.tree.leaves(split)}
+        if len(found) != 1 or not min(found):
+            return []
+        counts += found
+    return counts
+
+
+@remembered(maxsize=64)
+def not_means(task: Task) -> list[str]:
+    """What is no mean over held-out examples, so that batches of them would give another number (r2, AUC, F1).
+
+    Told by whether two unequal batches of a few examples, weighted by their sizes, give what all of them give: at
+    initial parameters and on either side of them, since a network that knows nothing yet may hide the difference (its
+    F1 is zero for any batch). What is the same number everywhere, or never finite, counts as no mean.
+    """
+    start = initial_params(task, random_key(0))
+    leaves, structure = jax.tree.flatten(start)
+    noise = [jax.random.normal(random_key(n), x.shape).astype(x.dtype) for n, x in enumerate(leaves)]
+    beside = lambda side: jax.tree.unflatten(structure, [x + side * e for x, e in zip(leaves, noise, strict=True)])
+    points, found = [start, *map(beside, ASIDE)], []
+    for split, data in zip(SPLITS[1:], task.data[1:], strict=True):
+        if data is None:
+            continue
+        count = len(jax.tree.leaves(data)[0])
+        few = jax.tree.map(lambda x, n=count: jnp.asarray(x)[np.unique(np.linspace(0, n - 1, FEW).astype(int))], data)
+        for name, function in {"loss": task.loss, **task.metrics}.items():
+            if not _is_mean(function, points, few):
+                found.append(f"{split}_{name}")
+    return found
+
+
+def _is_mean(function: Callable[..., Any], points: list[Any], examples: Any) -> bool:
+    count = len(jax.tree.leaves(examples)[0])
+    cut = min(CUT, count // 2)
+    pieces = [jax.tree.map(lambda x, at=at: x[at], examples) for at in (slice(cut), slice(cut, None))]
+    see = jax.jit(lambda params: [function(params, batch) for batch in (examples, *pieces)])
+    told, eps = False, max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(points))
+    for params in points if count > 1 else []:
+        seen = see(params)
+        tolerance = max(eps, float(jnp.finfo(seen[0].dtype).eps)) ** 0.5
+        whole, *parts = (float(x) for x in seen)
+        if np.isfinite(whole) and {whole} != {*parts}:
+            mean, size = np.average(parts, weights=[cut, count - cut]), max(map(abs, (whole, *parts)))
+            if not abs(mean - whole) <= tolerance * size:
+                return False
+            told = True
+    return told
+
+
+def _batches(number: int, split: Any, examples: int) -> Iterator[Batch]:
+    """Of a held-out split, of sizes that differ by one at the most, so that there are at most two programs."""
+    if not examples:
+        yield Batch(number)
+        return
+    count, start = jax.tree.leaves(split)[0].shape[0], 0
+    for piece in np.array_split(np.arange(count), -(-count // examples)):
+        yield Batch(number, start, len(piece), len(piece) / count)
+        start += len(piece)
+
+
+def _options(over: Trials, convolves: bool) -> dict[str, Any]:
+    return foreseeable_options() if convolves and on_cores(over.devices) else {}

@@ -1,0 +1,215 @@
+"""Programs: one trial's pure functions over the seeds and configurations of a chunk, compiled ahead of time."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.engine.compile import layout
+from jaxopt_lab.engine.compile.axes import Shapes, Trials, program_bytes, tree_bytes
+from jaxopt_lab.engine.compile.evaluation import evaluation_at_once, evaluation_in_parts
+from jaxopt_lab.engine.compile.options import compiler_options, one_core_options
+from jaxopt_lab.engine.devices import GPUS, devices, on_cores
+from jaxopt_lab.engine.plan import Group, Plan
+from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.engine.structure import Structure, traced_step
+from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.trial import Trial, TrialState, answer, answers_elsewhere, draws, initial_params
+from jaxopt_lab.types import random_key
+
+SHARED_BYTES = 2**18  # of initial parameters, and of a segment's draws: up to here some are kept
+
+Losses = jax.Array | list[jax.Array]  # by step along the last axis, or step by step
+
+
+class Program(NamedTuple):
+    """Compiled for one structure and strategy; every array has leading axes (seeds, configurations).
+
+    initial(seeds) -> parameters, with the leading axis (seeds,) alone
+    start(parameters, values) -> state
+    draw(seeds, first) -> what a segment's batches are taken by, with the leading axis (seeds,) alone
+    advance(state, values, draws, first, last, stop, data) -> state, losses, status; the state is donated
+    evaluate(state, seeds, t, stop, data) -> status, losses and metrics by name
+    answer(state) -> the parameters that the trials have come to
+    place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
+    advance_bytes, evaluate_bytes: what a running chunk takes in either, the data apart
+    """
+
+    initial: Callable[..., Any]
+    start: Callable[..., TrialState]
+    draw: Callable[..., Any]
+    advance: Callable[..., tuple[TrialState, Losses, jax.Array]]
+    evaluate: Callable[..., dict[str, jax.Array]]
+    answer: Callable[[TrialState], Any]
+    shapes: TrialState
+    place: Callable[[Any, str], Any]
+    advance_bytes: int
+    evaluate_bytes: int
+
+    @property
+    def chunk_bytes(self) -> int:
+        """What a running chunk takes, the data apart."""
+        return max(self.advance_bytes, self.evaluate_bytes)
+
+
+def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program:
+    """The program that trains a group's structure, remembered between sweeps.
+
+    Args:
+        plan: What will run: how long its segments are, and when trials end.
+        group: Of the plan.
+        strategy: How.
+        data: `task.data`; only its shapes matter.
+
+    """
+    length, used = plan.segment_length, devices()
+    uneven = plan.uneven and not on_cores(used)
+    step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
+    stop = Shapes(plan.ending)
+    training = _compiled(group.structure, way, length, uneven, stop, Shapes(data), used, step.largest_bytes)
+    over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
+    seen = Shapes(_seen(state))
+    about = seen, stop, Shapes(data), step.convolves
+    if strategy.evaluated:
+        counts = strategy.evaluated, strategy.examples
+        evaluation = evaluation_in_parts(group.structure.task, over, *counts, *about)
+    else:
+        evaluation = evaluation_at_once(group.structure.task, over, *about)
+    see = lambda state, *others: evaluation.run(_seen(state), *others)
+    beside = tree_bytes(state) - tree_bytes(seen.tree)
+    return Program(**training, evaluate=see, evaluate_bytes=evaluation.bytes + beside)
+
+
+@remembered(maxsize=64)
+def _compiled(
+    structure: Structure, strategy: Strategy, length, uneven, stop: Shapes, data: Shapes, used, largest_bytes
+) -> dict[str, Any]:
+    """The fields of a program, but for those of evaluation."""
+    over = Trials(strategy.seeds, strategy.configs, used)
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
+
+    def trial(values, stop):
+        return Trial(structure.optimizer(values), structure.task, stop)
+
+    initial = _compiled_initial(structure.task, over)
+    begin = lambda params, values: trial(values, stop.tree).start(params)
+    start = over.compile(begin, "sv", (initial.out_info, values))
+    state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
+    shapes = (state, values, drawing.out_info, stop.tree, data.tree)
+    one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
+    advance_bytes = program_bytes(one, over, (state, values, drawing.out_info))
+    if on_cores(used):  # XLA's library for products copies a factor beside; measured
+        advance_bytes += strategy.trials * largest_bytes
+    answering = lambda state: state.params
+    if answers_elsewhere(state.optimizer):
+        answering = over.compile(lambda state: answer(state.optimizer, state.params), "t", (state,))
+    return {
+        "initial": _shared(initial, used),
+        "start": start,
+        "draw": _shared(drawing, used),
+        "advance": advance,
+        "answer": answering,
+        "shapes": state,
+        "place": over.place,
+        "advance_bytes": advance_bytes,
+    }
+
+
+def _seen(state: TrialState) -> TrialState:
+    """What an evaluation looks at; not at the optimizer's state, unless for the answer, so that methods share it."""
+    return state if answers_elsewhere(state.optimizer) else state._replace(optimizer=None)
+
+
+def _compile_advance(
+    trial: Callable[..., Trial], strategy: Strategy, over: Trials, length: int, uneven: bool, shapes: tuple[Any, ...]
+) -> tuple[Any, Callable]:
+    """The compiled program of a segment, or of a step, and `Program.advance` by it."""
+    state, values, drawn, stop, data = shapes
+    integer, platform = jax.ShapeDtypeStruct((), jnp.int32), over.devices[0].platform
+    arguments = (state, values, drawn, integer, integer, stop, data)
+    loop = loop_on(platform, strategy.own)
+
+    def segment(state, values, draws, first, last, stop, data, seed=0, count=None):
+        run, count = trial(values, stop), last - first if count is None else count
+        state, losses = run.advance(state, draws, first, count, data, length, seed * length, loop)
+        return state, losses, state.status
+
+    def step(state, values, draws, t, first, stop, data, seed=0):
+        at, run = t - first + seed * length, trial(values, stop)
+        drawn, key = jax.tree.map(lambda x: x[at], draws)
+        state, loss = run.step(state, t, run.task.take(data[0], drawn), key)
+        return state, loss, state.status
+
+    options = compiler_options(platform) | (one_core_options() if strategy.one_core else {})
+
+    def compile_one(one):
+        return over.compile(one, "tvsaaaa", arguments, donate=True, flat=strategy.own, options=options)
+
+    if strategy.loop == "steps":
+        one = compile_one(step)
+        return one, _stepping(one)
+    if platform == "cpu":
+        one = compile_one(segment)
+        return one, one
+    one = compile_one(functools.partial(segment, count=length))
+    rest = compile_one(segment) if uneven else one
+    return one, lambda state, values, draws, first, last, *others: (one if last - first == length else rest)(
+        state, values, draws, first, last, *others
+    )
+
+
+def loop_on(platform: str, own: bool) -> Callable[..., Any]:
+    """The loop for programs of this platform whose trials have batches of their `own`, or share them.
+
+    On CPUs orders of axes help both. On a GPU (H100, 4,096 and more small networks) they gain a sixth where batches are
+    shared, and lose a third of the rate with own ones; other accelerators were not measured.
+    """
+    if platform == "cpu":
+        return layout.fori_loop
+    return functools.partial(layout.fori_loop, held=True) if platform in GPUS and not own else jax.lax.fori_loop
+
+
+def _stepping(step: Callable) -> Callable:
+    """A segment as calls of a compiled step."""
+
+    def advance(state, values, draws, first, last, stop, data):
+        losses, status = [], state.status
+        for t in range(int(first), int(last)):
+            state, loss, status = step(state, values, draws, np.int32(t), first, stop, data)
+            losses.append(loss)
+        return state, losses, status
+
+    return advance
+
+
+@remembered(maxsize=64)
+def _compiled_initial(task, over: Trials):
+    """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
+    initial = lambda seed: initial_params(task, random_key(seed))
+    return over.compile(initial, "s", (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
+
+
+@remembered(maxsize=64)
+def _compiled_draw(task, over: Trials, length):
+    """Nor do batches."""
+    draw = lambda seed, first: draws(task, random_key(seed), first, length)
+    shapes = jax.ShapeDtypeStruct((over.seeds,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
+    return over.compile(draw, "sa", shapes)
+
+
+def _shared(make: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
+    """What is made of seeds, of which chunks of the same seeds on a CPU take one, as long as that is little."""
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(make.out_info))
+    if not on_cores(used) or size > SHARED_BYTES:
+        return make
+    return lambda seeds, *at: _made(make, np.asarray(seeds).tobytes(), *(int(step) for step in at))
+
+
+@functools.lru_cache(maxsize=64)
+def _made(make: Any, seeds: bytes, *at: int) -> Any:
+    return make(np.frombuffer(seeds, np.int32), *(np.int32(step) for step in at))

@@ -1,0 +1,1 @@
+"""Running a plan: chunks on threads, from rung to rung."""

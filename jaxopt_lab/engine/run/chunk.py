@@ -1,0 +1,256 @@
+"""One chunk: trials that run together, segment by segment, while the host reads what the segment before has left."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.engine.compile.program import Program
+from jaxopt_lab.engine.devices import on_host, sent_to_host
+from jaxopt_lab.engine.plan import Plan, Segment
+from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.trial import RUNNING, TrialState
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some configurations of a group by some seeds, at some step; padded to the program's shape where they run.
+
+    Attributes:
+        group: Its number.
+        rows: Positions in the group's configs.
+        columns: Positions in the seeds.
+        first: Steps that the trials have made.
+        state: Where they stand, on the host, with leading axes (configurations, seeds); None before the first step.
+        params: What they have come to: see `trial.answer`. None where it is not wanted.
+
+    """
+
+    group: int
+    rows: np.ndarray
+    columns: np.ndarray
+    first: int = 0
+    state: TrialState | None = None
+    params: Any = None
+
+    @property
+    def trials(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def part(self, rows: slice, columns: slice) -> "Chunk":
+        """Some of its configurations by some of its seeds."""
+        state = jax.tree.map(lambda x: x[rows, columns], self.state)
+        return dataclasses.replace(self, rows=self.rows[rows], columns=self.columns[columns], state=state)
+
+    def parts(self, strategy: Strategy) -> list["Chunk"]:
+        """Pieces that fit the strategy's shape; the chunk itself where it fits."""
+        pieces = lambda n, size: [slice(i, i + size) for i in range(0, n, size)]
+        rows, columns = pieces(len(self.rows), strategy.configs), pieces(len(self.columns), strategy.seeds)
+        return [self] if len(rows) == len(columns) == 1 else [self.part(r, c) for c in columns for r in rows]
+
+    def halves(self) -> list["Chunk"]:
+        """Two pieces of it, one seed's configurations apart from another's before they are divided themselves."""
+        rows, columns = len(self.rows), len(self.columns)
+        whole = slice(None)
+        if columns > 1:
+            return [self.part(whole, half) for half in (slice(columns // 2), slice(columns // 2, None))]
+        return [self.part(half, whole) for half in (slice(rows // 2), slice(rows // 2, None))]
+
+    def standing(self, held: Any) -> "Chunk":
+        """The chunk where `held`, which has rows for all trials of the group, says that its trials stand."""
+        return dataclasses.replace(self, state=jax.tree.map(lambda x: x[np.ix_(self.rows, self.columns)], held))
+
+
+class OutOfMemoryError(Exception):
+    """A chunk did not fit; `chunk` is where its trials stood."""
+
+    def __init__(self, chunk: Chunk, cause: BaseException):
+        super().__init__(str(cause))
+        self.chunk = chunk
+
+
+def cut(group: int, alive: np.ndarray, first: int, strategy: Strategy) -> list[Chunk]:
+    """Chunks of the strategy's shape, or less, that hold all trials marked in `alive` (configurations, seeds)."""
+    chunks = []
+    for at in range(0, alive.shape[1], strategy.seeds):
+        columns = np.arange(at, min(at + strategy.seeds, alive.shape[1]))
+        rows = np.flatnonzero(alive[:, columns].any(axis=1))
+        count = -(-len(rows) // strategy.configs)
+        chunks += [Chunk(group, piece, columns, first) for piece in np.array_split(rows, count)] if count else []
+    return chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """How far a chunk runs, and who is asked and told on its way.
+
+    Attributes:
+        last: A step at which the plan evaluates.
+        whole: Whether the trials go on from there, so that all of their state is wanted.
+        going_on: Told the trial-steps made since it was last told; says whether to go on.
+        due: Asked between two segments whether to keep where the trials stand.
+        keep: Given the chunk, with all of its state, where that is due.
+
+    """
+
+    last: int
+    whole: bool
+    going_on: Callable[[int], bool]
+    due: Callable[[], bool] = lambda: False
+    keep: Callable[[Chunk], None] = lambda _: None
+
+
+def run_chunk(
+    plan: Plan,
+    program: Program,
+    shape: tuple[int, int],
+    chunk: Chunk,
+    stage: Stage,
+    data: Any,
+    recorder: Recorder,
+) -> Chunk:
+    """Run a chunk to the end of a stage, to the end of its last trial, or until it is told to stop.
+
+    Args:
+        plan: What is run.
+        program: Of the chunk's group.
+        shape: The program's, (seeds, configurations).
+        chunk: Whose trials.
+        stage: How far.
+        data: `task.data` on the devices.
+        recorder: Gets everything that the trials report.
+
+    Returns:
+        The chunk where it stands now, with parameters where the plan keeps them, and with all of its state where trials
+        go on from there, be it that they were told to stop.
+
+    Raises:
+        OutOfMemoryError: The device ran out of memory.
+
+    """
+    return _Running(plan, program, shape, chunk, data, recorder).run(stage)
+
+
+class _Running:
+    def __init__(
+        self, plan: Plan, program: Program, shape: tuple[int, int], chunk: Chunk, data: Any, recorder: Recorder
+    ):
+        self.plan, self.program, self.chunk, self.data, self.recorder = plan, program, chunk, data, recorder
+        group = plan.groups[chunk.group]
+        self.trials = recorder.trials(chunk.group, chunk.rows, chunk.columns)
+        number = jnp.result_type(float)
+        seeds, configs = shape
+        pick = lambda values: _padded(values[chunk.rows], configs).astype(number)
+        self.padding = _padding(len(chunk.columns), seeds), _padding(len(chunk.rows), configs)
+        values = {name: pick(values) for name, values in group.values.items()}
+        named = _padded(plan.seeds[chunk.columns], seeds).astype(np.int32)
+        self.values, self.seeds, self.stop = program.place((values, named, plan.ending), "vsa")
+
+    def run(self, stage: Stage) -> Chunk:
+        chunk, ended, state = self.chunk, False, None
+        waiting: tuple[Segment, Any, Any, Any] | None = None  # what a segment leaves, not read yet
+        at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
+        segments = [s for s in self.plan.segments if chunk.first <= s.first < stage.last]
+
+        def look() -> None:
+            nonlocal waiting, ended, reached
+            assert waiting is not None
+            ended, reached = self.absorb(*waiting), waiting[0].last
+            stage.going_on(chunk.trials * (reached - waiting[0].first))
+            waiting = None
+
+        try:
+            state = self.begin()
+            for segment in [*segments, None]:
+                if segment is not None and waiting is not None and stage.due():
+                    look()
+                    if ended:
+                        break
+                    stage.keep(dataclasses.replace(chunk, first=reached, state=self.copied(state)))
+                ahead = None
+                if segment is not None and stage.going_on(0):
+                    state, *ahead = self.advance(state, segment)  # losses, status
+                    at = segment.last
+                if waiting is not None:  # what the segment before has left is read while this one runs
+                    look()
+                if segment is None or ahead is None or ended:
+                    break
+                waiting = segment, *ahead, self.evaluate(state, at) if segment.evaluate else None
+            if ended:
+                self.recorder.evaluation(self.trials, reached, self.evaluated(state, reached))
+                self.recorder.hold(self.trials, reached)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise OutOfMemoryError(self.salvaged(state, at, waiting), error) from None
+        params = self.program.answer(state) if self.plan.keep_params else None
+        if not stage.whole and (ended or reached == stage.last):  # copying is not free
+            state = state._replace(optimizer=None, params=None)
+        state, params = self.kept(on_host((state, params)))
+        return dataclasses.replace(chunk, first=self.plan.steps if ended else reached, state=state, params=params)
+
+    def begin(self) -> TrialState:
+        if self.chunk.state is not None:
+            seeds, configs = self.padding
+            padded = lambda x: np.swapaxes(x, 0, 1)[seeds][:, configs]
+            (state,) = self.program.place((jax.tree.map(padded, self.chunk.state),), "t")
+            return state
+        state = self.program.start(self.program.initial(self.seeds), self.values)
+        if self.recorder.outcome.evaluations:  # on held-out data; the training loss comes with the first step
+            self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))
+        return state
+
+    def advance(self, state: TrialState, segment: Segment) -> tuple[Any, ...]:
+        """Hand the segment to the device; what it leaves is not there yet."""
+        first, last = np.int32(segment.first), np.int32(segment.last)
+        draws = self.program.draw(self.seeds, first)
+        state, losses, status = self.program.advance(state, self.values, draws, first, last, self.stop, self.data)
+        return state, *sent_to_host((losses, status))
+
+    def absorb(self, segment: Segment, losses: Any, status: Any, seen: Any) -> bool:
+        """Record what a segment has left; have all its trials ended?"""
+        taken = losses if not isinstance(losses, list) else np.stack([np.asarray(x) for x in losses], axis=-1)
+        self.recorder.losses(self.trials, segment.first, segment.last, self.kept(taken))
+        if seen is not None:
+            self.recorder.evaluation(self.trials, segment.last, self.kept(seen))
+        running = self.kept(status) == RUNNING
+        self.recorder.reached(self.trials, segment.last, running)
+        return not running.any()
+
+    def evaluate(self, state: TrialState, step: int) -> dict[str, Any]:
+        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, self.data))
+
+    def evaluated(self, state: Any, step: int) -> dict[str, np.ndarray]:
+        return self.kept(self.evaluate(state, step))
+
+    def kept(self, tree: Any) -> Any:
+        """From (seeds, configurations, ...), padded, on the devices to (configurations, seeds, ...) on the host."""
+        columns, rows = len(self.chunk.columns), len(self.chunk.rows)
+        return jax.tree.map(lambda x: np.swapaxes(np.asarray(x)[:columns, :rows], 0, 1), tree)
+
+    def copied(self, state: Any) -> Any:
+        """Where the trials stand, apart from the device's buffers."""
+        return jax.tree.map(np.array, self.kept(on_host(state)))
+
+    def salvaged(self, state: Any, at: int, waiting: Any) -> Chunk:
+        """The chunk after its last segment; where memory ran out in the middle of one, at its start."""
+        try:
+            if state is not None and waiting is not None and waiting[0].last == at:
+                self.absorb(*waiting)
+                return dataclasses.replace(self.chunk, first=waiting[0].last, state=self.kept(on_host(state)))
+        except RuntimeError:  # deleted, or never made
+            pass
+        return self.chunk
+
+
+def _padding(count: int, length: int) -> np.ndarray:
+    """Indices that repeat the last entry up to the length, so that every chunk has one shape."""
+    return np.minimum(np.arange(length), count - 1)
+
+
+def _padded(x: np.ndarray, length: int) -> np.ndarray:
+    return x[_padding(len(x), length)]

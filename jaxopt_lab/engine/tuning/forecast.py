@@ -1,0 +1,205 @@
+"""What a plan will take, before it runs: programs, memory, time."""
+
+import dataclasses
+import math
+
+from jaxopt_lab.engine.compile.cache import cache_folder, persistent
+from jaxopt_lab.engine.devices import device_name, devices, on_devices, worker_count
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.engine.structure import params_bytes
+from jaxopt_lab.engine.tuning.probe import choose
+from jaxopt_lab.engine.tuning.sizing import (
+    data_bytes,
+    held_bytes,
+    kept_params_bytes,
+    results_bytes,
+    side_by_side,
+    state_bytes,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupForecast:
+    """What one group of equal structure will take.
+
+    Attributes:
+        optimizer: Whose configurations they are.
+        static: Their structural values, as text.
+        trials: How many.
+        strategy: How they run, and how many at once.
+        chunks: How many chunks that makes.
+        chunk_bytes: What one running chunk takes, as the compiled program says.
+        rate: Measured trial-steps per second, of all that run at once.
+        seconds: To run, without compiling.
+        compile_seconds: What compiling took just now (little where it was cached).
+
+    """
+
+    optimizer: str
+    static: str
+    trials: int
+    strategy: Strategy
+    chunks: int
+    chunk_bytes: int
+    rate: float
+    seconds: float
+    compile_seconds: float
+
+    def cells(self) -> tuple[str, ...]:
+        """As a row of text."""
+        shape, rate = f"{self.strategy.seeds} x {self.strategy.configs}", float(f"{self.rate:.3g}")
+        counts = (f"{self.trials:,}", shape, f"{self.chunks:,}", self.strategy.loop, _size(self.chunk_bytes))
+        name = f"{self.optimizer} {self.static}".strip()
+        return (name, *counts, f"{rate:,.0f}", _time(self.seconds), _time(self.compile_seconds))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Forecast:
+    """What a sweep will take: see `jl.plan`. `print` shows it.
+
+    Attributes:
+        groups: By structure.
+        device: Where it runs.
+        at_once: Chunks that run side by side.
+        trials: Of the whole sweep.
+        steps: The budget of each.
+        trial_steps: Of all trials, as few as the stop rule leaves.
+        seconds: Predicted, all programs compiled.
+        compile_seconds: What compiling took just now.
+        device_bytes: Predicted peak on the devices: data and running chunks.
+        host_bytes: Predicted: curves, statuses, parameters, and states between rungs.
+        peak_bytes: Predicted peak of what the host holds: all of it, on a CPU.
+        results_bytes: Of these, what the results keep, which is about what they take on disk at the most.
+        folder_bytes: What a run folder takes on disk at the most: results twice, and where trials stand.
+        budget: The memory that the sweep may take, in bytes.
+        kept: What is kept of each trial, in words.
+
+    """
+
+    groups: tuple[GroupForecast, ...]
+    device: str
+    at_once: int
+    trials: int
+    steps: int
+    trial_steps: int
+    seconds: float
+    compile_seconds: float
+    device_bytes: int
+    host_bytes: int
+    peak_bytes: int
+    results_bytes: int
+    folder_bytes: int
+    budget: int
+    kept: str
+
+    def __str__(self) -> str:
+        titles = ("optimizer", "trials", "at once", "chunks", "loop", "a chunk", "trial-steps/s", "run", "compile")
+        rows = [titles, *(group.cells() for group in self.groups)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        aligned = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        head = [
+            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks side by side:",
+            f"about {_time(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
+            f"({_time(self.compile_seconds)} just now).",
+        ]
+        foot = [
+            f"Memory: {_size(self.device_bytes)} for data and running chunks, {_size(self.host_bytes)} for what is "
+            f"kept; the budget is {_size(self.budget)}.",
+            f"A run folder takes at most {_size(self.folder_bytes)} on disk.",
+            self.kept,
+        ]
+        return "\n".join([*head, "", *aligned, "", *foot])
+
+    __repr__ = __str__
+
+
+def forecast(plan: Plan) -> Forecast:
+    """Compile and time every group's program on its first trials; nothing is kept of that but the programs."""
+    used, groups, loaded = devices(), [], {}
+    at_once = worker_count(used)
+    with persistent(plan.cache):
+        for number, group in enumerate(plan.groups):
+            task = group.structure.task
+            on_them = loaded.setdefault(task, on_devices(task.data))
+            choice = choose(plan, group, on_them, measure=True)
+            strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
+            chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
+            running = side_by_side(plan, chunks, choice.program.chunk_bytes)
+            rate = choice.rate * min(plan.at_once, running)
+            groups.append(
+                GroupForecast(
+                    optimizer=group.optimizer,
+                    static=", ".join(f"{name}={value}" for name, value in group.structure.static),
+                    trials=trials,
+                    strategy=strategy,
+                    chunks=chunks,
+                    chunk_bytes=choice.program.chunk_bytes,
+                    rate=rate,
+                    seconds=trial_steps(plan, number) / rate,
+                    compile_seconds=choice.compile_seconds + choice.probe_seconds,
+                )
+            )
+    data = data_bytes(plan)
+    running = max(side_by_side(plan, g.chunks, g.chunk_bytes) * g.chunk_bytes for g in groups)
+    params = kept_params_bytes(plan)
+    results = results_bytes(plan) + params
+    held = held_bytes(plan)
+    # Of chunks under way: what is saved anew is there before what it replaces goes.
+    standing = sum(
+        state_bytes(group, plan.ending) * min(at_once * g.strategy.trials, g.trials)
+        for group, g in zip(plan.groups, groups, strict=True)
+    )
+    kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
+    kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
+    folder = cache_folder() if plan.cache else None
+    on_host = data if used[0].platform == "cpu" else 0
+    meanwhile = _meanwhile(plan, groups, at_once) if used[0].platform == "cpu" else params
+    return Forecast(
+        groups=tuple(groups),
+        device=device_name(used),
+        at_once=at_once,
+        trials=plan.trials,
+        steps=plan.steps,
+        trial_steps=sum(trial_steps(plan, n) for n in range(len(plan.groups))),
+        seconds=sum(g.seconds for g in groups),
+        compile_seconds=sum(g.compile_seconds for g in groups),
+        device_bytes=data + running,
+        host_bytes=results + held,
+        peak_bytes=max(on_host + results - params + meanwhile, results) + held,
+        results_bytes=results,
+        folder_bytes=2 * results + held + 2 * standing,
+        budget=plan.memory,
+        kept=f"Kept in memory: {kept} Compiled programs: " + (f"{folder}." if folder else "not kept on disk."),
+    )
+
+
+def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
+    """What running chunks take on a CPU, with the parameters of those that have ended, at the worst moment."""
+    kept, worst = kept_params_bytes(plan), 0
+    for group, g in zip(plan.groups, groups, strict=True):
+        unfinished = params_bytes(group.structure.task) * min(at_once * g.strategy.trials, g.trials)
+        ended = kept - unfinished if plan.keep_params else 0
+        worst = max(worst, side_by_side(plan, g.chunks, g.chunk_bytes) * g.chunk_bytes + ended)
+    return worst
+
+
+def trial_steps(plan: Plan, number: int) -> int:
+    """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
+    stages = plan.stages(plan.groups[number])
+    return sum(configs * steps for configs, steps in stages.items()) * len(plan.seeds)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    raise AssertionError

@@ -1,0 +1,234 @@
+"""The fastest way to run a structure's trials on this machine, found by measuring, as far as that pays."""
+
+import dataclasses
+import hashlib
+import math
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.engine.compile.cache import recall, remember
+from jaxopt_lab.engine.compile.program import Program, compiled
+from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_count
+from jaxopt_lab.engine.plan import Group, Plan, may_own
+from jaxopt_lab.engine.strategy import LOOPS, Strategy
+from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.tuning.sizing import BudgetError, fitting
+from jaxopt_lab.tracing.settings import settings
+
+SHARE = 0.1  # of the predicted run: what looking for a faster way may cost
+LOOK_SECONDS = 0.05  # how long one timing lasts at the least, where the segment is that long
+GAIN = 1.05  # how much faster another way must be measured to be before it is taken
+ROUNDS = 3
+_glances: dict[tuple[str, Strategy], float] = {}  # seconds a trial-step, as this process has once seen
+COMPILE_SECONDS = 2.0  # what another program may take to compile, where the first came from a cache
+
+
+@dataclasses.dataclass
+class Choice:
+    """A program and how it came to be chosen.
+
+    Attributes:
+        strategy: How trials run.
+        program: Compiled for it.
+        rate: Trial-steps per second of one chunk that runs alone; roughly, from one call, where nothing is in `tried`;
+            NaN where even that call would have taken too much of the run.
+        compile_seconds: Of all programs that were compiled.
+        probe_seconds: What measuring, and compiling what was not chosen, took.
+        tried: Rates by strategy, where they were measured.
+        remembered: Whether the strategy was measured by an earlier sweep.
+
+    """
+
+    strategy: Strategy
+    program: Program
+    rate: float
+    compile_seconds: float
+    probe_seconds: float
+    tried: dict[str, float]
+    remembered: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """As plain values, for results."""
+        return dataclasses.asdict(self.strategy) | {
+            "trial_steps_per_second": None if math.isnan(self.rate) else round(self.rate),
+            "tried": self.tried,
+            "remembered": self.remembered,
+        }
+
+
+def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice:
+    """Compile the group's program; measure other ways where a tenth of the predicted run pays for it.
+
+    Args:
+        plan: What will run.
+        group: Of the plan.
+        data: `task.data` on the devices.
+        measure: Time the program well even where there is no other to compare it with.
+
+    """
+    try:
+        return _measured(plan, group, data, measure)
+    except Exception as error:
+        if measure or isinstance(error, BudgetError):
+            raise
+    # A trial that was timed failed. Whoever runs the trials will tell which, and the others are to run.
+    began = time.perf_counter()
+    strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data)
+    return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {})
+
+
+def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Choice:
+    """Compile a program for a strategy that an earlier process has settled."""
+    began = time.perf_counter()
+    program = compiled(plan, group, strategy, data)
+    return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
+
+
+def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
+    candidates, key = candidates_for(plan, group), _key(plan, group)
+    known, seen = _known(key, candidates) if plan.cache and len(candidates) > 1 else (None, {})
+    if known is not None:  # what an earlier sweep could not pay for may be looked at now
+        candidates = [known, *(way for way in candidates if str(way) not in seen)]
+    began = time.perf_counter()
+    strategy, program = fitting(plan, group, candidates[0], data)
+    compile_seconds = time.perf_counter() - began
+    found = Choice(strategy, program, math.nan, compile_seconds, 0.0, {}, known is not None)
+    began = time.perf_counter()
+    spent = lambda: time.perf_counter() - began
+    trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
+    another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what one more will cost
+    pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / plan.at_once
+    best, glance = None, _glances.get((key, strategy))
+    if glance is None and (measure or plan.stop is not None or _may_glance(plan, group, strategy)):
+        best = _candidate(plan, group, candidates[0], (strategy, program), data)
+        glance = _glances[key, strategy] = best.glance()
+    if not measure and (glance is None or len(candidates) == 1 or not pays(glance)):
+        found.rate, found.probe_seconds = 1 / glance if glance else math.nan, spent()
+        return found
+    best = best or _candidate(plan, group, candidates[0], (strategy, program), data)
+    tried = {best: best.seconds()}
+    for way in candidates[1:]:
+        if not pays(tried[best]):
+            break
+        try:
+            fit = fitting(plan, group, way, data)
+        except BudgetError:
+            continue
+        candidate = _candidate(plan, group, way, fit, data)
+        tried[candidate] = candidate.seconds()
+        if tried[candidate] < 2 * tried[best]:  # near enough to be told apart only side by side
+            for _ in range(ROUNDS):
+                for one in (best, candidate):
+                    tried[one] = min(tried[one], one.seconds())
+        if tried[candidate] * GAIN < tried[best]:
+            best = candidate
+    found.strategy, found.program, found.rate = best.strategy, best.program, 1 / tried[best]
+    found.tried = {str(one.way): round(1 / seconds) for one, seconds in tried.items()}
+    found.probe_seconds = spent()
+    if len(tried) > 1 and plan.cache:
+        remember(key, {"fastest": dataclasses.asdict(best.way), "tried": seen | found.tried})
+    return found
+
+
+def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
+    """The ways worth trying, the likeliest first."""
+    first = plan.first_strategy(group)
+    if plan.strategy is not None:
+        return [first]
+    stepped, alone = dataclasses.replace(first, loop="steps"), [plan.each_alone(group, loop) for loop in LOOPS]
+    if on_cores(devices()) and traced_step(group.structure, group.optimizer).convolves:
+        # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
+        ways = [alone[1], stepped, alone[0]]
+    else:
+        other = plan.fitted(group, dataclasses.replace(first, own=not first.own), first.trials)
+        ways = [first, *([other] if may_own(group) else []), stepped, *alone]
+    if plan.chunk is not None:
+        ways = [way for way in ways if way.trials == first.trials]
+    else:
+        ways[2:2] = [plan.fitted(group, ways[0], n) for n in (2 * first.trials, first.trials // 2) if n > 1]
+    return list(dict.fromkeys(way for way in ways if len(devices()) == 1 or way.trials >= len(devices())))
+
+
+@dataclasses.dataclass(eq=False)
+class _Candidate:
+    """A compiled program with a chunk of its own to be timed on: a way to run trials, as memory allows."""
+
+    way: Strategy
+    strategy: Strategy
+    program: Program
+    arguments: tuple[Any, ...]
+    state: Any
+    length: int
+    steps: int
+
+    def seconds(self) -> float:
+        """Seconds a trial-step: of more and more steps, until they take long enough to be timed."""
+        while self.glance() * self.steps * self.strategy.trials < LOOK_SECONDS and self.steps < self.length:
+            self.steps = min(self.length, 4 * self.steps)
+        return self.glance()
+
+    def glance(self) -> float:
+        """Seconds a trial-step, from one call for `steps` steps."""
+        began = time.perf_counter()
+        values, draws, first, *rest = self.arguments
+        last = np.int32(self.steps)
+        self.state, *_ = jax.block_until_ready(self.program.advance(self.state, values, draws, first, last, *rest))
+        return (time.perf_counter() - began) / (self.steps * self.strategy.trials)
+
+
+def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Program], data: Any) -> _Candidate:
+    """Warmed up by one turn, and ready to be timed on the group's first trials."""
+    strategy, program = fit
+    seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
+    values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
+    values, seeds, stop = program.place((values, seeds, plan.ending), "vsa")
+    zero = np.int32(0)
+    arguments = (values, program.draw(seeds, zero), zero, stop, data)
+    state = program.start(program.initial(seeds), values)
+    steps = 1 if _any_count(strategy) else plan.segment_length
+    one = _Candidate(way, strategy, program, arguments, state, plan.segment_length, steps)
+    one.glance()
+    return one
+
+
+def _any_count(strategy: Strategy) -> bool:
+    """Whether a call can make one step alone: an accelerator's loop makes all those of a segment."""
+    return strategy.loop == "steps" or devices()[0].platform == "cpu"
+
+
+def _may_glance(plan: Plan, group: Group, strategy: Strategy) -> bool:
+    """Whether two calls, the first to warm up, are little beside all that will run."""
+    chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
+    return _any_count(strategy) or SHARE * chunks * len(plan.segments) > 2
+
+
+def _key(plan: Plan, group: Group) -> str:
+    """What a measurement holds for: the step's mathematics, its shapes, JAX's settings, the machine and the versions.
+
+    Not the values of what it closes over: as with data, time does not depend on them.
+    """
+    used, traced = devices(), traced_step(group.structure, group.optimizer)
+    sizes = (len(group.configs), len(plan.seeds), plan.segment_length, plan.chunk)
+    described = (
+        (traced.fingerprint.form, traced.params_bytes, traced.largest_bytes),
+        settings(),
+        sizes,
+        device_name(used),
+        worker_count(used),
+        jax.__version__,
+    )
+    return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _known(key: str, candidates: list[Strategy]) -> tuple[Strategy | None, dict[str, float]]:
+    """What earlier sweeps have measured to be fastest, and all that they have measured."""
+    record = recall(key) or {}
+    fastest, tried = record.get("fastest"), record.get("tried")
+    for strategy in candidates:
+        if fastest == dataclasses.asdict(strategy) and isinstance(tried, dict):
+            return strategy, tried
+    return None, {}

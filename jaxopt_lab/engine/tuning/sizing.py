@@ -1,0 +1,180 @@
+"""What memory a plan takes, and how large chunks and evaluations may be for it to stay within its budget."""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_lab.engine.compile.axes import tree_bytes
+from jaxopt_lab.engine.compile.evaluation import held_out_counts, not_means
+from jaxopt_lab.engine.compile.program import Program, compiled
+from jaxopt_lab.engine.devices import FREE_SHARE, devices, host_free_bytes, worker_count
+from jaxopt_lab.engine.plan import Group, Plan
+from jaxopt_lab.engine.recorder import evaluation_names
+from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.engine.structure import params_bytes
+from jaxopt_lab.trial import Stop, Trial, initial_params
+from jaxopt_lab.types import random_key
+
+MIB = 2**20
+
+
+def data_bytes(plan: Plan) -> int:
+    """The data of all tasks, of which every device has a copy."""
+    leaves = {id(x): x for group in plan.groups for x in jax.tree.leaves(group.structure.task.data)}
+    kept = lambda x: jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
+    return tree_bytes([kept(x) for x in leaves.values()]) * len(devices())
+
+
+def results_bytes(plan: Plan) -> int:
+    """Curves, evaluations and statuses of all trials."""
+    number = jnp.result_type(float).itemsize
+    curves = len(plan.record_steps) + len(plan.eval_steps) * len(evaluation_names(plan)) + 1
+    return plan.trials * (number * curves + 1 + 4 + 4 + 2)
+
+
+def kept_params_bytes(plan: Plan) -> int:
+    """Final parameters of all trials, where they are kept."""
+    sizes = [params_bytes(g.structure.task) * len(g.configs) * len(plan.seeds) for g in plan.groups]
+    return sum(sizes) if plan.keep_params else 0
+
+
+def held_bytes(plan: Plan) -> int:
+    """What trials take between two rungs, where they wait for each other."""
+    if not any(len(pool.rungs) for pool in plan.pools):
+        return 0
+    return sum(state_bytes(group, plan.ending) * len(group.configs) * len(plan.seeds) for group in plan.groups)
+
+
+def state_bytes(group: Group, ending: Stop) -> int:
+    """Where one trial stands: parameters, the optimizer's state and what tells when it ends."""
+    structure = group.structure
+    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+
+    def start(values):
+        params = initial_params(structure.task, random_key(0))
+        return Trial(structure.optimizer(values), structure.task, ending).start(params)
+
+    return tree_bytes(jax.eval_shape(start, values))
+
+
+def host_budget(plan: Plan) -> int:
+    """What may be kept on the host: of the sweep's own budget where it runs there."""
+    return plan.memory if _on_host() else int(host_free_bytes() * FREE_SHARE["cpu"])
+
+
+def room(plan: Plan) -> int:
+    """What all running chunks together may take: what data leave, and on a CPU what is kept of all trials."""
+    kept = results_bytes(plan) + held_bytes(plan) + kept_params_bytes(plan) if _on_host() else 0
+    return max(0, plan.memory - data_bytes(plan) - kept)
+
+
+def side_by_side(plan: Plan, chunks: int, chunk_bytes: int) -> int:
+    """How many of so many chunks run at once: one a worker, and fewer where there is no room for that."""
+    return max(1, min(worker_count(devices()), chunks, room(plan) // max(1, chunk_bytes)))
+
+
+class BudgetError(ValueError):
+    """Not even one trial fits into the budget."""
+
+
+class Room:
+    """Memory that running chunks share: who does not find enough waits for others to end."""
+
+    def __init__(self, plan: Plan):
+        self._left, self._running, self._changed = room(plan), 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Hold so many bytes for a while. A chunk that runs alone never waits, even if it wants more than there is."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running or size <= self._left)
+            self._running, self._left = self._running + 1, self._left - size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running, self._left = self._running - 1, self._left + size
+                self._changed.notify_all()
+
+
+def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strategy, Program]:
+    """Compile a way to run a group's trials, with chunks and evaluations as small as memory demands.
+
+    A running chunk has its share of the room, so that as many as there are workers run side by side. Held-out data are
+    evaluated of all its trials at once where that fits, else of some at a time, else of one at a time by batches of
+    examples; where a metric does not allow that, of one at a time even if fewer chunks then run at once.
+
+    Args:
+        plan: What will run.
+        group: Of the plan.
+        way: How. Only its chunks may be made smaller.
+        data: `task.data`; only its shapes matter.
+
+    Raises:
+        BudgetError: One trial alone does not fit.
+
+    """
+    whole = room(plan)
+    share = whole // min(worker_count(devices()), plan.trials)
+    program = compiled(plan, group, way, data)
+    while program.advance_bytes > share:
+        smaller = plan.fitted(group, way, max(1, min(way.trials - 1, way.trials * share // program.advance_bytes)))
+        if smaller.trials >= way.trials:
+            break
+        way, program = smaller, compiled(plan, group, smaller, data)
+    named = f"{group.optimizer} on {group.structure.task.name!r}"
+    if program.advance_bytes > whole:
+        raise BudgetError(
+            f"{named}: {_trials(way.trials)} alone {_takes(way.trials, program.advance_bytes)} to train, and "
+            f"{_left(plan)} for that. Use smaller batches (batch_size) or a smaller model, or give more memory."
+        )
+    if program.evaluate_bytes <= share:
+        return way, program
+    fixed = tree_bytes(program.shapes)
+    # As few as should fit, and at most half, so that few programs are compiled on the way.
+    fewer = lambda n: max(1, min(n // 2, int(n * max(0, share - fixed) / max(1, program.evaluate_bytes - fixed))))
+    least, evaluated = len(devices()), way.trials
+    while program.evaluate_bytes > share and evaluated > least:
+        evaluated = max(least, fewer(evaluated))
+        way = dataclasses.replace(way, evaluated=evaluated)
+        program = compiled(plan, group, way, data)
+    if program.evaluate_bytes <= share:
+        return way, program
+    counts = held_out_counts(group.structure.task)
+    whole_only = not_means(group.structure.task) if counts else ["held-out data that are no arrays of examples"]
+    examples = 1 if whole_only else max(counts)
+    while program.evaluate_bytes > share and examples > 1:
+        examples = fewer(examples)
+        way = dataclasses.replace(way, evaluated=evaluated, examples=examples)
+        program = compiled(plan, group, way, data)
+    if program.evaluate_bytes > whole:
+        why = "Evaluate on fewer held-out examples"
+        if whole_only:
+            why = f"{', '.join(whole_only)}: no mean over examples, so batches would give another number. {why}"
+        raise BudgetError(
+            f"{named}: {_trials(least)} alone {_takes(least, program.evaluate_bytes)} to evaluate, and {_left(plan)} "
+            f"for that. {why}, use a smaller model, or give more memory."
+        )
+    return way, program
+
+
+def _on_host() -> bool:
+    return devices()[0].platform == "cpu"
+
+
+def _trials(count: int) -> str:
+    return "one trial" if count == 1 else f"{count} trials"
+
+
+def _takes(count: int, size: int) -> str:
+    return f"take{'s' * (count == 1)} {size / MIB:,.1f} MiB"
+
+
+def _left(plan: Plan) -> str:
+    budget, left = plan.memory / MIB, room(plan) / MIB
+    return f"the memory budget of {budget:,.1f} MiB, less data and results, leaves {left:,.1f} MiB"

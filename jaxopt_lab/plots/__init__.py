@@ -1,3 +1,0 @@
-"""Pictures of a sweep."""
-
-from jaxopt_lab.plots.plots import Plots as Plots

@@ -1,0 +1,76 @@
+"""A leaderboard as a table of text, as wide as there is room."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from jaxopt_lab.checking import printable
+from jaxopt_lab.results.score import compared, default_metric
+from jaxopt_lab.tasks.task import QUARTILES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jaxopt_lab.results.results import Results
+
+TO = "\N{EN DASH}"
+ROOMY = 90  # columns of text from which on those of a table stand further apart
+WIDE = 110  # columns from which on quartiles stand beside their median, not below it
+
+
+def board(results: "Results", width: int) -> Group:
+    """The leaderboard of one task for so many columns of text."""
+    frame, attrs, sizes = results.leaderboard(), results.dataset.attrs, results.dataset.sizes
+    metric = default_metric(results.dataset)
+    trials = sizes["config"] * sizes["seed"]
+    title = f"{attrs['task']}: {trials} trials of {attrs['steps']} steps, best {metric.replace('_', ' ')} first"
+    stopped = int((results.dataset["status"] == "stopped").sum())
+    title += f", {stopped} stopped early" if stopped else ""
+    title += ", interrupted" if attrs["interrupted"] else ""
+    at = compared(results.dataset, metric)
+    title += "" if at.complete else f", compared at step {at.step}"
+    gap = 1 if width >= ROOMY else 0  # beside the one of the box
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
+    table.add_column("optimizer", overflow="fold")
+    columns: dict[str, list[str]] = {}
+    if "learning_rate" in frame:
+        columns["best\nrate"] = [number(x) for x in frame["learning_rate"]]
+    for score in dict.fromkeys([metric, *(c for c in ("validation_loss", "test_loss") if c in frame)]):
+        columns[score.replace("_", "\n")] = _with_quartiles(frame, score, " " if width >= WIDE else "\n")
+    tested = [c for c in frame if str(c).startswith("test_") and not str(c).endswith(QUARTILES) and c != "test_loss"]
+    for score in tested:
+        columns[str(score).replace("_", "\n", 1)] = [number(x) for x in frame[score]]
+    columns["\ndiverged"] = [f"{share:.0%}" for share in frame["diverged"]]
+    if "good_decades" in frame:
+        columns["good\ndecades"] = [f"{width:.1f}" for width in frame["good_decades"]]
+    for header in columns:
+        table.add_column(_cell(header), justify="right")
+    for optimizer, *cells in zip(frame["optimizer"], *columns.values(), strict=True):
+        table.add_row(_cell(optimizer), *map(_cell, cells))
+    return Group(Text(printable(title), style="bold"), table)
+
+
+def _cell(text: str) -> str:
+    """As it is, whatever the terminal or Rich would make of it."""
+    return escape(printable(text))
+
+
+def _with_quartiles(frame: "pd.DataFrame", score: str, between: str) -> list[str]:
+    rows = zip(frame[score], frame[f"{score}_q25"], frame[f"{score}_q75"], strict=True)
+    spread = lambda low, high: f"{between}{number(low)}{TO}{number(high)}"
+    return [number(mid) + (spread(low, high) if math.isfinite(mid) else "") for mid, low, high in rows]
+
+
+def number(value: Any) -> str:
+    """Three significant digits in few characters; "-" where there is none, a diverged trial's loss for example."""
+    if not isinstance(value, int | float):
+        return str(value)
+    if not math.isfinite(value):
+        return "-"
+    mantissa, _, exponent = f"{value:#.3g}".rstrip(".").partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

@@ -1,0 +1,131 @@
+"""Fit: what a regression predicts, beside its data."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import jax
+import numpy as np
+
+from jaxopt_lab.checking import check_known
+from jaxopt_lab.report.plots import style
+from jaxopt_lab.results.best import best
+from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tracing.calling import calling
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxopt_lab.results.results import Results
+
+POINTS = 200  # of a prediction's line
+
+
+def fit(results: "Results", params: Any, split: str, ax: "Axes | None") -> "Figure":
+    """Data and prediction: lines over the input where there is one, else predicted against actual targets.
+
+    Args:
+        results: Of a sweep on a regression task.
+        params: Parameters to predict with; by default those of the best seed of each optimizer's best configuration
+            (where there are several inputs, of the best optimizer only).
+        split: Whose data: train, validation or test.
+        ax: Axes to draw into; None makes a figure.
+
+    Raises:
+        TypeError: `ax` is not axes.
+        ValueError: The results have no task, the task is no regression on pairs of arrays (inputs, targets), it has no
+            such split, or the parameters were not kept.
+
+    """
+    task, inputs, targets = _regression(results.task, split)
+    ax = style.axes(ax)
+    leaves, shape = jax.tree.flatten(inputs)  # inputs may be any tree of arrays
+    x = np.asarray(leaves[0])
+    one_input = len(leaves) == 1 and x.size == targets.size == len(x)
+    predictors = _predictors(results, params, best_only=not one_input)
+    widths = np.linspace(1.4 + 0.4 * len(predictors), 1.4, len(predictors))  # so that equal lines all show
+    for width, (name, label, tree) in zip(widths, predictors, strict=True):
+        look = {"color": style.COLOURS[0]} if name is None else style.line_style(results.dataset, name)
+        if one_input:
+            at = np.linspace(x.min(), x.max(), POINTS)
+            line = _predicted(task, tree, jax.tree.unflatten(shape, [at.reshape(-1, *x.shape[1:])]), POINTS)
+            ax.plot(at, line, **look | {"marker": "", "linewidth": width}, label=label, gid="prediction")
+        else:
+            predicted = _predicted(task, tree, inputs, targets.size)
+            ax.plot(
+                targets.ravel(),
+                predicted,
+                ".",
+                color=look["color"],
+                alpha=0.7,
+                mew=0,
+                markersize=8,
+                label=label,
+                gid="prediction",
+            )
+    words = f"{'training' if split == 'train' else split} data"
+    if one_input:
+        ax.plot(x.ravel(), targets.ravel(), ".", color="0.6", mew=0, zorder=1, label=words, gid="data")
+        margin = 0.08 * np.ptp(targets) or 1.0  # the data set the range: a line that diverged may leave it
+        ax.set_ylim(targets.min() - margin, targets.max() + margin)
+        ax.set_xlabel("input")
+        ax.set_ylabel("target")
+    else:
+        ends = [targets.min(), targets.max()]
+        ax.plot(ends, ends, color="0.3", linewidth=1, linestyle=(0, (5, 3)), label="predicted = actual", gid="diagonal")
+        ax.set_xlabel("actual target")
+        ax.set_ylabel("predicted target")
+    style.title(ax, results.dataset, words)
+    style.legend(ax, ax.get_legend_handles_labels()[0])
+    return style.figure_of(ax)
+
+
+def _regression(task: Task | None, split: str) -> tuple[Task, Any, np.ndarray]:
+    """The task, inputs and targets of a split. Raises ValueError where there is no regression to draw."""
+    check_known("split", split, SPLITS)
+    if task is None:
+        raise ValueError("These results were loaded without their task: load them as jl.load(path, task=...).")
+    if task.predict is None:
+        raise ValueError(f"Task {task.name!r} has no predict, so there is nothing to draw. Give jl.Task predict=....")
+    data = task.data[SPLITS.index(split)]
+    if data is None:
+        has = [s for s, d in zip(SPLITS, task.data, strict=True) if d is not None]
+        raise ValueError(f"Task {task.name!r} has no {split} data in arrays; it has {', '.join(has) or 'none'}.")
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ValueError(
+            f"Data of task {task.name!r} must be a pair (inputs, targets) for this, got {type(data).__name__}."
+        )
+    inputs, targets = data[0], np.asarray(data[1])
+    if targets.dtype.kind != "f":
+        raise ValueError(
+            f"The targets of task {task.name!r} are class labels ({targets.dtype}), and this is a picture of "
+            "regressions. See plot.curves with an accuracy."
+        )
+    return task, inputs, targets
+
+
+def _predictors(results: "Results", params: Any, best_only: bool) -> list[tuple[str | None, str, Any]]:
+    """Optimizer, label and parameters of each prediction to draw."""
+    if params is not None:
+        return [(None, "prediction", params)]
+    dataset = results.dataset
+    bests = [best(dataset, optimizer=name) for name in ([None] if best_only else style.optimizers(dataset))]
+    predictors = []
+    for found in bests:
+        good, status = np.isfinite(found.value), dataset["status"].sel(config=found.config).values[0]
+        label = style.plain(found.optimizer) + ("" if good else f"\n({status})")
+        tree = results.params(found.config, None if good else int(dataset["seed"].values[0]))
+        predictors.append((found.optimizer, label, tree))
+    return predictors
+
+
+def _predicted(task: Task, params: Any, inputs: Any, size: int) -> np.ndarray:
+    """The predictions as a flat array. Raises ValueError where they are not one for each target."""
+    with calling(f"Task {task.name!r}: predict, with the parameters to draw,"):
+        predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
+    if predicted.size != size:
+        raise ValueError(
+            f"predict of task {task.name!r} gave shape {predicted.shape} where {size} targets are: it must give one "
+            "prediction for each."
+        )
+    return predicted.ravel()

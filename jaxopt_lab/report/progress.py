@@ -1,0 +1,108 @@
+"""Progress: a live bar on a terminal, a plain line now and then anywhere else; both on standard error."""
+
+import collections
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from jaxopt_lab.checking import printable
+from jaxopt_lab.engine.recorder import Progress
+
+if TYPE_CHECKING:  # importing Rich takes a while
+    from rich.console import Console, Group
+
+WINDOW = 10.0  # seconds over which the rate is taken: a program's chunks end in bursts
+PLAIN_EVERY = 5.0  # seconds between two plain lines
+
+
+@contextlib.contextmanager
+def shown(label: str = "", console: "Console | None" = None) -> Iterator[Callable[[Progress], None]]:
+    """Show a sweep's progress until the block ends, and then one line that says where it ended.
+
+    Args:
+        label: What is under way, for example the task's name.
+        console: Where; by default standard error.
+
+    Yields:
+        `report(progress)`, to be called with the sweep's progress several times a second.
+
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True) if console is None else console
+    live = Live(console=console, auto_refresh=False, transient=True) if console.is_interactive else None
+    named = f"{label}: " if label else ""
+    seen = collections.deque([(0.0, 0)])  # (seconds, trial-steps) of the last reports
+    latest: Progress | None = None
+    printed = 0.0  # when, on the sweep's own clock
+    noted = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal latest, printed, noted
+        latest = progress
+        seen.append((progress.seconds, progress.trial_steps))
+        while len(seen) > 2 and seen[0][0] < progress.seconds - WINDOW:
+            seen.popleft()
+        (began, before), (now, steps) = seen[0], seen[-1]
+        rate = (steps - before) / (now - began) if now > began else 0.0
+        while noted < len(progress.notes):
+            _print(console, f"{named}{progress.notes[noted]}")
+            noted += 1
+        if live is not None:
+            live.update(_bar(label, progress, rate), refresh=True)
+        elif progress.seconds - printed >= PLAIN_EVERY:
+            printed = progress.seconds
+            _print(console, f"{named}{_counts(progress)}, {_ahead(progress, rate)}")
+
+    with live or contextlib.nullcontext():
+        yield report
+    if latest is not None:  # which the sweep goes on changing after its last report
+        rate = latest.trial_steps / latest.seconds if latest.seconds > 0 else 0.0
+        took = _clock(latest.seconds)
+        _print(console, f"{named}{_counts(latest)}, {compact(rate)} trial-steps/s, {took} in all")
+
+
+def compact(number: float) -> str:
+    """A count in three digits: 950, 12.3k, 1.23M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:
+            value = float(f"{number / size:.3g}")
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}{suffix}"
+    return f"{number:.0f}"
+
+
+def _bar(label: str, p: Progress, rate: float) -> "Group":
+    """Two lines, so that both fit 80 columns."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(no_wrap=True)
+    line.add_column(ratio=1)
+    # Trials that stop early take their steps out of the plan, all of them perhaps.
+    done = p.trials_done == p.trials
+    share = 1.0 if done else min(1.0, p.trial_steps / max(p.trial_steps_planned, 1))
+    line.add_row(Text(label), ProgressBar(total=1.0, completed=share))
+    return Group(line, Text(f"{_counts(p)}, {_ahead(p, rate)}", no_wrap=True, overflow="ellipsis"))
+
+
+def _counts(p: Progress) -> str:
+    return f"{p.trials_done}/{p.trials} trials, {p.diverged} diverged, {p.programs_compiled}/{p.programs} compiled"
+
+
+def _ahead(p: Progress, rate: float) -> str:
+    left = _clock(max(0, p.trial_steps_planned - p.trial_steps) / rate) if rate > 0 else "-:--"
+    return f"{compact(rate)} trial-steps/s, {left} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _print(console: "Console", line: str) -> None:
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Results: labelled arrays, one dataset a sweep, and how they are scored and compared."""

@@ -1,0 +1,125 @@
+"""The best configuration, and in words how it was chosen, or why there is none."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxopt_lab.checking import check_known
+from jaxopt_lab.labels import present
+from jaxopt_lab.results.score import (
+    UNFINISHED,
+    best_of,
+    compared,
+    default_metric,
+    hyperparameters,
+    on_edge,
+    score,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SAID = {"completed": "completed without a finite value", "stopped": "stopped early by the rule"}  # of statuses
+REMEDIES = {  # by what there is most of
+    "diverged": "Try smaller learning rates, or clip gradients; first_bad_step says when each trial diverged.",
+    "unfinished": "Let it run further: the same call goes on where it was given a run folder, out=.",
+    "failed": "See the notes of the sweep, dataset.attrs['notes'], for what failed.",
+    "other": "Choose by another metric, for example best('train_loss').",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """A configuration that no other beats, by the median of a metric over seeds.
+
+    Attributes:
+        config: Its number.
+        optimizer: Its optimizer's name.
+        hyperparameters: Its values of what was varied.
+        metric: What it was chosen by.
+        value: The median of the metric's values over seeds.
+        values: By seed, in the order of the dataset's `seed`.
+        step: Where configurations were compared: the last step, but of a sweep that is under way or was interrupted the
+            last one that all of the compared trials reached.
+        on_edge: The hyperparameters at an end of what was tried: the true best may lie beyond.
+
+    """
+
+    config: int
+    optimizer: str
+    hyperparameters: Mapping[str, Any]
+    metric: str
+    value: float
+    values: tuple[float, ...]
+    step: int
+    on_edge: tuple[str, ...]
+
+
+def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None = None) -> Best:
+    """The best configuration. Its value is infinite where none has a finite median: `why_none` says why.
+
+    Args:
+        dataset: Of a sweep.
+        metric: What to choose by; None for the main metric.
+        optimizer: Among this one's configurations only.
+
+    Raises:
+        ValueError: The metric or the optimizer is unknown, or nothing says which way the metric is better.
+
+    """
+    metric = default_metric(dataset) if metric is None else metric
+    row = best_of(dataset, metric, rows_of(dataset, optimizer))
+    values = score(dataset, metric).values[row]
+    has = {name: column[row] for name, column in hyperparameters(dataset).items() if present(column[row : row + 1])[0]}
+    return Best(
+        config=int(dataset["config"].values[row]),
+        optimizer=str(dataset["optimizer"].values[row]),
+        hyperparameters={n: v.item() if isinstance(v, np.generic) else v for n, v in has.items()},
+        metric=metric,
+        value=float(np.median(values)),
+        values=tuple(values.tolist()),
+        step=compared(dataset, metric).step,
+        on_edge=tuple(on_edge(dataset, row)),
+    )
+
+
+def rows_of(dataset: "xr.Dataset", optimizer: str | None) -> np.ndarray:
+    """The positions of an optimizer's configurations, or all. Raises ValueError where there is none of that name."""
+    names = dataset["optimizer"].values
+    if optimizer is None:
+        return np.arange(len(names))
+    check_known("optimizer", optimizer, dict.fromkeys(names.tolist()))
+    return np.flatnonzero(names == optimizer)
+
+
+def where_compared(dataset: "xr.Dataset", metric: str) -> str | None:
+    """At which step, and what was left out, where that is not the end of all trials; None where it is."""
+    at = compared(dataset, metric)
+    if at.complete:
+        return None
+    count, left_out = int(at.configs.sum()), int((~at.configs).sum())
+    if count == 0:
+        return "No configuration can be compared yet: none has come past its start with all of its seeds."
+    text = f"Compared at step {at.step} of {dataset.attrs['steps']}, the last that all of "
+    text += f"{count} configuration{'s' if count > 1 else ''} reached"
+    more = f"; {left_out} that not all seeds have begun {'are' if left_out > 1 else 'is'} left out" if left_out else ""
+    return f"{text}{more}."
+
+
+def why_none(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> str:
+    """Why the configurations at the positions `rows` have no best: how they ended, how far they came, what to do."""
+    status = dataset["status"].transpose("config", "seed").values[rows]
+    kinds, counts = np.unique(status, return_counts=True)
+    ended = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
+    listed = ", ".join(f"{n} {SAID.get(kind, kind)}" for kind, n in sorted(ended.items(), key=lambda x: -x[1]))
+    furthest = int(dataset["steps_taken"].transpose("config", "seed").values[rows].max())
+    unfinished = sum(ended.get(kind, 0) for kind in UNFINISHED)
+    share = {"diverged": ended.get("diverged", 0), "unfinished": unfinished, "failed": ended.get("failed", 0)}
+    cause = max(share, key=lambda kind: share[kind])
+    return (
+        f"No configuration has a finite median of {metric} over its seeds, so none is best: of {status.size} trials "
+        f"{listed}; the furthest came to step {furthest} of {dataset.attrs['steps']}. "
+        f"{REMEDIES[cause if share[cause] else 'other']}"
+    )

@@ -1,0 +1,63 @@
+"""Reading results from a folder, be it a run folder or what `Results.save` wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxopt_lab.results.results import Results
+from jaxopt_lab.store.zarr import Params, read
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.types import random_key
+
+
+def load(path: str | Path, task: Task | None = None) -> Results:
+    """Read what a sweep has written to its run folder, finished or still running, or what `Results.save` wrote.
+
+    Args:
+        path: The folder, local or at a URL that fsspec knows.
+        task: The sweep's task, where it is not one of `jl.TASKS`: `params` then gives its own tree, and `plot.fit`
+            can predict.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: What is there is not a results folder.
+        RunError: The run folder is damaged, or has no results yet.
+
+    """
+    dataset, stored = read(path)
+    task = _registered_task(dataset.attrs) if task is None else task
+    return Results(dataset, task, [(params.configs, _tree(params, task)) for params in stored])
+
+
+def _registered_task(attrs: dict[str, Any]) -> Task | None:
+    make = TASKS.get(attrs.get("task_function", ""))
+    try:
+        return make(**json.loads(attrs["task_arguments"])) if make else None
+    except (KeyError, TypeError, ValueError):  # made by another version, with other arguments
+        return None
+
+
+def _tree(params: Params, task: Task | None) -> Any:
+    """The parameters' own tree where the task is at hand; else dicts for names and lists for positions."""
+    _, paths, leaves = params
+    if task is not None:
+        structure = jax.tree.structure(jax.eval_shape(task.init, random_key(0)))
+        if structure.num_leaves == len(leaves):
+            return jax.tree.unflatten(structure, leaves)
+    if paths == [[]]:
+        return leaves[0]
+    return _nested([(path, leaf) for path, leaf in zip(paths, leaves, strict=True)])
+
+
+def _nested(items: list[tuple[list[str | int], np.ndarray]]) -> Any:
+    if not items[0][0]:
+        return items[0][1]
+    branches: dict[str | int, list] = {}
+    for (first, *rest), leaf in items:
+        branches.setdefault(first, []).append((rest, leaf))
+    nested = {name: _nested(branch) for name, branch in branches.items()}
+    return list(nested.values()) if all(isinstance(name, int) for name in nested) else nested

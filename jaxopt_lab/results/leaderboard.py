@@ -1,0 +1,82 @@
+"""One row an optimizer: its best configuration, how it scored, and how much luck it took to find."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxopt_lab.labels import narrowed
+from jaxopt_lab.results.score import compared, default_metric, greater_is_better, metrics, score
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+GOOD = 0.95  # share of the best improvement that counts as good
+
+
+def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFrame":
+    """Each optimizer's best configuration by the median of `metric` over seeds, best first.
+
+    Columns: `optimizer`; `config`; the varied `learning_rate` where there is one; for every loss and metric the median
+    over seeds with quartiles as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its trials;
+    `good_decades`, how many powers of ten of learning rates, side by side around the best, reach at least 95 % of the
+    improvement on the start that the best reaches (a rate that a stop rule ended early is not among them). Of a sweep
+    that is under way or was interrupted, `step` says where configurations are compared by `metric`.
+
+    Args:
+        dataset: Of a sweep.
+        metric: Which to choose by; by default the task's main metric.
+
+    Raises:
+        ValueError: The metric is unknown, or nothing says which way it is better.
+
+    """
+    import pandas as pd
+
+    metric = default_metric(dataset) if metric is None else metric
+    sign = -1 if greater_is_better(dataset, metric) else 1  # the name is checked before anything else
+    scores = {name: score(dataset, name).values for name in dict.fromkeys([metric, *metrics(dataset)])}
+    median, at = np.median(scores[metric], axis=1), compared(dataset, metric)
+    rows = []
+    for name in dict.fromkeys(dataset["optimizer"].values.tolist()):
+        positions = np.flatnonzero(dataset["optimizer"].values == name)
+        own, best = dataset.isel(config=positions), positions[np.argmin(sign * median[positions])]
+        row = {"optimizer": name, "config": int(dataset["config"].values[best])}
+        row |= {} if at.complete else {"step": at.step}
+        if "learning_rate" in own.coords:
+            found = np.isfinite(median[best])  # where no learning rate led anywhere, none is best
+            row["learning_rate"] = dataset["learning_rate"].values[best] if found else np.nan
+        for shown, all_values in scores.items():
+            values = all_values[best]
+            low, high = np.percentile(values, [25, 75], method="nearest")  # never between a number and infinity
+            row |= {shown: float(np.median(values)), f"{shown}_q25": low, f"{shown}_q75": high}
+        row["diverged"] = float((own["status"] == "diverged").mean())
+        if "learning_rate" in own.coords and (rates := narrowed(own["learning_rate"].values)).dtype.kind == "f":
+            row["good_decades"] = _good_decades(rates, sign * median[positions], sign * own[metric].values[..., 0])
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.sort_values(metric, ascending=sign > 0, kind="stable", ignore_index=True)
+
+
+def _good_decades(tried: np.ndarray, median: np.ndarray, starts: np.ndarray) -> float:
+    """Width of the good range around the best learning rate, over the best of the other hyperparameters.
+
+    `tried` has each configuration's learning rate, `median` its score and `starts` that of each seed at the start; less
+    is better.
+    """
+    rates, at = np.unique(tried, return_inverse=True)
+    by_rate = np.full(len(rates), np.inf)
+    np.minimum.at(by_rate, at, median)
+    best = int(np.argmin(by_rate))
+    if not np.isfinite(by_rate[best]) or rates[0] <= 0:
+        return 0.0
+    start = float(np.median(starts[np.isfinite(starts)]))
+    if by_rate[best] >= start:
+        return 0.0
+    good = by_rate <= by_rate[best] + (1 - GOOD) * (start - by_rate[best])
+    low, high = best, best
+    while low > 0 and good[low - 1]:
+        low -= 1
+    while high < len(rates) - 1 and good[high + 1]:
+        high += 1
+    return float(np.log10(rates[high] / rates[low]))

@@ -1,0 +1,253 @@
+"""Results: what a sweep returns, as one labelled dataset."""
+
+import dataclasses
+import json
+import math
+import operator
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import numpy as np
+
+from jaxopt_lab.checking import check_count, check_known
+from jaxopt_lab.labels import coordinate, distinct, narrowed, present, texts
+from jaxopt_lab.results.best import Best, rows_of, where_compared, why_none
+from jaxopt_lab.results.best import best as best_configuration
+from jaxopt_lab.results.leaderboard import leaderboard
+from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
+from jaxopt_lab.store.zarr import save
+from jaxopt_lab.tasks.task import QUARTILES, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+# What datasets, and the folders that they are written to, have beside hyperparameters, losses and metrics.
+DIMS = {"config", "seed", "step", "eval_step"}
+COUNTS = {"status", "first_bad_step", "steps_taken", "skipped_steps", "rung"}
+RESERVED = frozenset({*DIMS, *COUNTS, "optimizer", "train_loss", "params"})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Results:
+    """Every trial of a sweep.
+
+    Attributes:
+        dataset: Dims `config`, `seed`, `step` and `eval_step`. Hyperparameters and `optimizer` are coordinates of
+            `config`; one that an optimizer does not have is NaN. `step` counts updates applied: `train_loss` at step 10
+            is the loss of the batch of step 10 before its update. A trial diverges at its first training loss that is
+            not finite or is beyond `diverged_above`: from there on its losses are +inf and its metrics NaN. After any
+            other end of its own they stay at their last value. What an interrupted or stopped trial did not reach is
+            NaN. `status` is completed, reached, converged, diverged, interrupted, failed (its loss raised an error), or
+            what a stop rule made it: stopped or plateau, at number `rung` of its looks (else -1). `first_bad_step` is
+            the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts the steps
+            that were skipped; the recorded loss of one is +inf, or its value where the gradient alone was not finite.
+        task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
+
+    """
+
+    dataset: "xr.Dataset"
+    task: Task | None
+    plot: ClassVar[Any]  # which `jaxopt_lab.report` registers, as `report` and others to come
+    final_params: "list[tuple[np.ndarray, Any]]" = dataclasses.field(repr=False)  # (configs, params) of each group
+
+    def best(self, metric: str | None = None, optimizer: str | None = None) -> Best:
+        """The best configuration by the median of `metric` over seeds at the end of training.
+
+        A sweep that is under way, or was interrupted, is compared at the last step that all of the compared trials
+        reached, with a warning: those are of the configurations of which every seed has begun.
+
+        Args:
+            metric: Any loss or metric of the dataset; by default the task's main metric, on validation data where there
+                are any: the loss where the task names no other.
+            optimizer: Among this one's only.
+
+        Raises:
+            ValueError: The metric or the optimizer is unknown, nothing says which way the metric is better, or no
+                configuration has a finite median: all diverged, for example.
+
+        """
+        best = best_configuration(self.dataset, metric, optimizer)
+        if not np.isfinite(best.value):
+            raise ValueError(why_none(self.dataset, best.metric, rows_of(self.dataset, optimizer)))
+        if (where := where_compared(self.dataset, best.metric)) is not None:
+            warnings.warn(where, UserWarning, stacklevel=2)
+        return best
+
+    def leaderboard(self, metric: str | None = None) -> "pd.DataFrame":
+        """One row an optimizer, best first: see `jaxopt_lab.results.leaderboard`."""
+        return leaderboard(self.dataset, metric)
+
+    def table(self) -> "pd.DataFrame":
+        """One row a trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
+        import pandas as pd
+
+        last = self.dataset.isel(step=-1, eval_step=-1, drop=True)
+        table = last.to_dataframe(dim_order=["config", "seed"]).reset_index()
+        columns = hyperparameters(self.dataset)
+        for name in [name for name, values in columns.items() if values.dtype == object]:
+            # Else pandas takes None beside texts for NaN.
+            table[name] = pd.Series(columns[name].repeat(self.dataset.sizes["seed"]), dtype=object)
+        first = ["config", "optimizer", *columns, "seed", "status", "first_bad_step"]
+        return table.reindex(columns=[*first, *(c for c in table.columns if c not in first)])
+
+    def grid(self, optimizer: str | None = None) -> "xr.Dataset":
+        """The dataset with hyperparameters as dimensions instead of `config`, for a product space.
+
+        Args:
+            optimizer: Whose; may be left out where there is one.
+
+        Raises:
+            ValueError: There are several optimizers and none was named, or the space is not a product.
+
+        """
+        spaces = json.loads(self.dataset.attrs["space"])
+        if optimizer is None and len(spaces) > 1:
+            raise ValueError(f"There are several optimizers: name one of {', '.join(spaces)}, as grid(optimizer=...).")
+        optimizer = next(iter(spaces)) if optimizer is None else optimizer
+        check_known("optimizer", optimizer, spaces)
+        if spaces[optimizer]["kind"] != "product":
+            raise ValueError(
+                f"The space of {optimizer} is {spaces[optimizer]['kind']}, not a product, so it has no grid."
+            )
+        import xarray as xr
+
+        own = self.dataset.isel(config=rows_of(self.dataset, optimizer))
+        names, columns = list(spaces[optimizer]["space"]), hyperparameters(own)
+        axes = {name: distinct(narrowed(columns[name])) for name in names}
+        shape = [len(values) for values, _ in axes.values()]
+        if math.prod(shape) != own.sizes["config"]:
+            raise ValueError(
+                f"The dataset has {own.sizes['config']} of the {math.prod(shape)} configurations of the product."
+            )
+        rows = np.zeros(shape, int)
+        rows[tuple(at for _, at in axes.values())] = np.arange(own.sizes["config"]) if names else 0
+        own = own.drop_vars([*columns, "optimizer", "config"]).isel(config=xr.DataArray(rows, dims=names))
+        own = own.assign_coords({name: coordinate(name, _index(values)) for name, (values, _) in axes.items()})
+        return own.transpose(*names, ...)
+
+    def params(self, config: int | None = None, seed: int | None = None) -> Any:
+        """A trial's final parameters, for predicting: by default the best configuration's best trial.
+
+        Those of a diverged trial are its last before that, and those of an interrupted one what it had come to.
+
+        Args:
+            config: Its number; by default that of `best()`.
+            seed: Its seed; by default the one with the best value of `best()`'s metric, never one that diverged.
+
+        Returns:
+            The parameters as NumPy arrays, in the tree that the task's `init` makes. (Loaded results of a task that is
+            not among `jl.TASKS` have dicts for named tuples and lists for tuples, unless `jl.load` was given the task.)
+
+        Raises:
+            ValueError: The trial is unknown, there is no best one, it never began, or the parameters of all trials took
+                too much memory to be kept.
+
+        """
+        config = self.best().config if config is None else check_count("config", config, least=0)
+        seed = None if seed is None else check_count("seed", seed, least=0)
+        configs, seeds = self.dataset["config"].values.tolist(), self.dataset["seed"].values.tolist()
+        if config not in configs:
+            raise ValueError(f"There is no configuration {config!r}: they are numbered {configs[0]} to {configs[-1]}.")
+        if seed is None:
+            seed = self._best_seed(config)
+        if seed not in seeds:
+            raise ValueError(f"There is no seed {seed!r}: there are {seeds}.")
+        for rows, params in self.final_params:
+            if config in rows:
+                trial = int(np.flatnonzero(rows == config)[0]), seeds.index(seed)
+                found = jax.tree.map(operator.itemgetter(trial), params)
+                if self._has_come_to(config, seed, found):
+                    return found
+        status = str(self.dataset["status"].sel(config=config, seed=seed).values)
+        raise ValueError(
+            f"There are no parameters of configuration {config} with seed {seed}, which is {status}. They are kept "
+            "once a sweep has ended, of trials that were begun, where those of all trials take at most 256 MiB. Repeat "
+            f"this trial: jl.rerun(results, {config}, {seed}).params."
+        )
+
+    def _best_seed(self, config: int) -> int:
+        metric = default_metric(self.dataset)
+        values = score(self.dataset, metric).sel(config=config).values
+        if not np.isfinite(values).any():
+            row = np.flatnonzero(self.dataset["config"].values == config)
+            raise ValueError(f"{why_none(self.dataset, metric, row)} To have one of its trials anyway, name its seed.")
+        choose = np.argmax if greater_is_better(self.dataset, metric) else np.argmin
+        return int(self.dataset["seed"].values[choose(values)])
+
+    def _has_come_to(self, config: int, seed: int, params: Any) -> bool:
+        """Whether the parameters are of a trial that had begun: NaN stands for those that an end let never begin."""
+        trial = self.dataset[["status", "steps_taken"]].sel(config=config, seed=seed)
+        if str(trial["status"].values) not in (*UNFINISHED, "failed"):
+            return True
+        unknown = (x.dtype.kind in "fcV" and np.isnan(x).all() for x in map(np.asarray, jax.tree.leaves(params)))
+        return int(trial["steps_taken"]) > 0 and not all(unknown)
+
+    def save(self, path: str | Path) -> str | Path:
+        """Write everything to a new Zarr folder, local or at a URL, which `jl.load` and `xarray.open_zarr` read.
+
+        Nothing is overwritten.
+
+        Raises:
+            FileExistsError: The path exists.
+
+        """
+        return save(self.dataset, self.final_params, path)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        board = self._short_leaderboard()
+        return (
+            f"<p>{escape(self._summary())}</p>{board.to_html(index=False, escape=True, float_format='{:.4g}'.format)}"
+        )
+
+    def __repr__(self) -> str:
+        board = self._short_leaderboard()
+        return f"{self._summary()}\n{board.to_string(index=False, float_format='{:.4g}'.format)}"
+
+    def _short_leaderboard(self) -> "pd.DataFrame":
+        """What was chosen by, with quartiles, and the test split's medians."""
+        board, metric = self.leaderboard(), default_metric(self.dataset)
+        shown = (
+            "optimizer",
+            "step",
+            "learning_rate",
+            metric,
+            f"{metric}_q25",
+            f"{metric}_q75",
+            "diverged",
+            "good_decades",
+        )
+        tested = lambda name: name.startswith("test_") and not name.endswith(QUARTILES)
+        return board.reindex(columns=[name for name in board.columns if name in shown or tested(name)])
+
+    def _summary(self) -> str:
+        sizes, attrs = self.dataset.sizes, self.dataset.attrs
+        statuses, counts = np.unique(self.dataset["status"].values, return_counts=True)
+        ended = ", ".join(f"{n} {s}" for s, n in zip(statuses, counts, strict=True))
+        where = where_compared(self.dataset, default_metric(self.dataset))
+        return (
+            f"{sizes['config'] * sizes['seed']} trials ({sizes['config']} configurations x {sizes['seed']} seeds) of "
+            f"{attrs['steps']} steps on {attrs['task']}: {ended}.{'' if where is None else f' {where}'}"
+        )
+
+
+def written_table(results: Results) -> "pd.DataFrame":
+    """`results.table()` for files, whose columns have one type each: hyperparameters of several types as texts."""
+    columns = {}
+    for name, values in hyperparameters(results.dataset).items():
+        if values.dtype == object:
+            has, written = present(values), np.full(len(values), None, object)
+            found, at = distinct(values[has])
+            written[has] = np.asarray(texts(found), object)[at]
+            columns[name] = coordinate("config", written)
+    return dataclasses.replace(results, dataset=results.dataset.assign_coords(columns)).table()
+
+
+def _index(values: np.ndarray) -> np.ndarray:
+    """A grid's axis. Different values that are equal, as 1 and True are, stand as texts: else one would find both."""
+    listed = values.tolist()
+    return np.asarray(texts(values)) if len(set(listed)) < len(listed) else values

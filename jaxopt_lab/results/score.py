@@ -1,0 +1,169 @@
+"""One number a trial, and the best configuration by its median over seeds.
+
+A complete sweep is compared at its last step; one that is under way, or was interrupted, at the last step that all of
+the trials that are compared have reached.
+"""
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from jaxopt_lab.checking import check_known
+from jaxopt_lab.labels import distinct, narrowed
+from jaxopt_lab.tasks.direction import MAX, direction_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+UNFINISHED = ("running", "interrupted")
+WORST = ("diverged", "failed", "stopped")  # trials whose last value counts for nothing
+HELD = ("reached", "converged", "plateau")  # trials that keep their last value
+
+
+class Compared(NamedTuple):
+    """Where the trials of a sweep are compared by a metric.
+
+    Attributes:
+        point: The position along the metric's last dimension.
+        step: The step there.
+        configs: Which configurations are compared: those of which every seed has come past its start.
+        complete: Whether no trial is under way or interrupted, so that the step is the last.
+
+    """
+
+    point: int
+    step: int
+    configs: np.ndarray
+    complete: bool
+
+
+def metrics(dataset: "xr.Dataset") -> list[str]:
+    """The names of all losses and metrics in a sweep's dataset."""
+    return [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in ("step", "eval_step")]
+
+
+def default_metric(dataset: "xr.Dataset") -> str:
+    """What configurations are chosen by: the task's main metric, which is on validation data where there are any."""
+    if (main := dataset.attrs.get("main_metric")) is not None:
+        return main
+    return "validation_loss" if "validation_loss" in dataset else "train_loss"
+
+
+def direction(dataset: "xr.Dataset", metric: str) -> str | None:
+    """Which way a metric of the dataset is better, "max" or "min"; None where nothing says so."""
+    known = json.loads(dataset.attrs.get("directions", "{}"))
+    return known.get(metric) or direction_of(metric.partition("_")[2])
+
+
+def greater_is_better(dataset: "xr.Dataset", metric: str) -> bool:
+    """Which way to choose by a metric.
+
+    Raises:
+        ValueError: The metric is not in the dataset, or nothing says which way it is better.
+
+    """
+    check_known("metric", metric, metrics(dataset))
+    return is_greater(metric, direction(dataset, metric))
+
+
+def is_greater(metric: str, direction: str | None) -> bool:
+    """Whether greater values of a metric are better. Raises ValueError where it has no direction."""
+    if direction is None:
+        name = metric.partition("_")[2]
+        raise ValueError(
+            f"Nothing says whether more or less of {metric!r} is better, so nothing can be chosen by it. Give it to "
+            f"the task as metrics={{{name!r}: jl.maximize(...)}} or jl.minimize(...)."
+        )
+    return direction == MAX
+
+
+def compared(dataset: "xr.Dataset", metric: str) -> Compared:
+    """Where trials are compared by a metric of the dataset."""
+    axis = dataset[metric].dims[-1]
+    steps = dataset[axis].values
+    unfinished = np.isin(_by_trial(dataset, "status"), UNFINISHED)
+    last = len(steps) - 1
+    if not unfinished.any():
+        return Compared(last, int(steps[last]), np.ones(len(unfinished), bool), True)
+    reached = _reached(dataset, str(axis))
+    configs = np.all(~unfinished | (steps[reached] > 0), axis=1, keepdims=True)
+    point = int(reached[unfinished & configs].min(initial=last))
+    return Compared(point, int(steps[point]), configs[:, 0], False)
+
+
+def score(dataset: "xr.Dataset", metric: str) -> "xr.DataArray":
+    """The metric where trials are compared: dims (config, seed).
+
+    A trial that diverged, failed, was stopped, has no value or is not compared scores worst (NaN where nothing says
+    which way that is).
+
+    Raises:
+        ValueError: The metric is not in the dataset.
+
+    """
+    check_known("metric", metric, metrics(dataset))
+    at, status = compared(dataset, metric), _by_trial(dataset, "status")
+    curve = dataset[metric].transpose("config", "seed", ...)
+    values = curve.isel({curve.dims[-1]: at.point})
+    if not at.complete:
+        held = _last(curve.values[..., : at.point + 1])
+        values = values.where(~np.isin(status, HELD), held)
+    worst = {None: np.nan, MAX: -np.inf}.get(direction(dataset, metric), np.inf)
+    counts = np.isfinite(values) & ~np.isin(status, WORST) & at.configs[:, None]
+    return values.where(counts, worst)
+
+
+def median_score(dataset: "xr.Dataset", metric: str) -> np.ndarray:
+    """The median over seeds of each configuration's score."""
+    return np.median(score(dataset, metric).values, axis=1)
+
+
+def best_of(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> int:
+    """Which of the positions `rows` along `config` has the best median score; the first of equals.
+
+    Raises:
+        ValueError: The metric is not in the dataset, or nothing says which way it is better.
+
+    """
+    sign = -1 if greater_is_better(dataset, metric) else 1
+    return int(rows[np.argmin(sign * median_score(dataset, metric)[rows])])
+
+
+def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:
+    """The numeric hyperparameters of position `config` that are the least or greatest its optimizer tried."""
+    own = np.flatnonzero(dataset["optimizer"].values == dataset["optimizer"].values[config])
+    edges = []
+    for name, column in hyperparameters(dataset).items():
+        values = narrowed(column[own])
+        tried = distinct(values)[0]
+        if values.dtype.kind == "f" and len(tried) > 2 and column[config] in (tried[0], tried[-1]):
+            edges.append(name)
+    return edges
+
+
+def hyperparameters(dataset: "xr.Dataset") -> dict[str, np.ndarray]:
+    """The hyperparameters that were varied, by name: one value a configuration."""
+    coords = dataset.coords
+    return {str(n): c.values for n, c in coords.items() if c.dims == ("config",) and n not in ("config", "optimizer")}
+
+
+def _by_trial(dataset: "xr.Dataset", name: str) -> np.ndarray:
+    return dataset[name].transpose("config", "seed").values
+
+
+def _reached(dataset: "xr.Dataset", axis: str) -> np.ndarray:
+    """The position along `axis` of the last values that each trial has of anything; 0 where it has none."""
+    curves = [x.transpose("config", "seed", axis).values for x in dataset.data_vars.values() if axis in x.dims]
+    return _at_last(np.logical_or.reduce([~np.isnan(curve) for curve in curves]))
+
+
+def _last(curve: np.ndarray) -> np.ndarray:
+    """The last number along the last axis; NaN where there is none."""
+    return np.take_along_axis(curve, _at_last(~np.isnan(curve))[..., None], axis=-1)[..., 0]
+
+
+def _at_last(known: np.ndarray) -> np.ndarray:
+    """The position of the last True along the last axis; 0 where there is none."""
+    at = known.shape[-1] - 1 - np.argmax(known[..., ::-1], axis=-1)
+    return np.where(known.any(axis=-1), at, 0)

@@ -1,0 +1,190 @@
+"""Datasets and parameters on disk: one Zarr folder of plain arrays and JSON. Nothing is executed on loading."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxopt_lab.errors import RunError
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, present
+from jaxopt_lab.store import manifest as manifests
+from jaxopt_lab.store.checked import check_arrays, check_dataset, check_params
+from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.store.manifest import damaged_files
+from jaxopt_lab.store.pack import KINDS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = "jaxopt_lab results 1"
+RESULTS = "results.zarr"  # of a run folder
+AS_JSON = {"written_as": "json"}  # the mark of a column whose values are of several types
+
+
+class Params(NamedTuple):
+    """Final parameters of some configurations, as they were read.
+
+    Attributes:
+        configs: Their numbers.
+        paths: Where each leaf is in its tree: names and positions.
+        leaves: Arrays with leading axes (configurations, seeds).
+
+    """
+
+    configs: np.ndarray
+    paths: list[list[str | int]]
+    leaves: list[np.ndarray]
+
+
+def save(dataset: "xr.Dataset", params: list[tuple[np.ndarray, Any]], path: str | Path) -> str | Path:
+    """Write a dataset and final parameters to a new Zarr folder, a local one or at a URL.
+
+    Raises:
+        FileExistsError: The path exists.
+
+    """
+    folder = Folder(path)
+    if folder.exists():
+        raise FileExistsError(
+            f"{path} exists already and nothing is overwritten. Choose another path, or move it away."
+        )
+    write(dataset, params, folder, "")
+    return path
+
+
+def write(dataset: "xr.Dataset", params: list[tuple[np.ndarray, Any]], folder: Folder, name: str) -> None:
+    """Write or replace the Zarr folder `name`: the dataset at its root, final parameters in params/0, params/1, ..."""
+    import xarray as xr
+
+    write_dataset(dataset, folder, name)
+    for number, (configs, tree) in enumerate(params):
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        variables = {
+            f"leaf_{i}": (("config", "seed", *(f"leaf_{i}_axis_{a}" for a in range(x.ndim - 2))), _storable(x))
+            for i, (_, x) in enumerate(leaves)
+        }
+        attrs = {"paths": json.dumps([[_entry(e) for e in p] for p, _ in leaves])}
+        attrs["dtypes"] = json.dumps([str(x.dtype) for _, x in leaves])
+        _write(xr.Dataset(variables, {"config": configs}, attrs), folder.url(name), f"params/{number}")
+
+
+def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
+    """The dataset alone. Where it is there already, its values are replaced one by one, whoever reads meanwhile."""
+    order = json.dumps([str(name) for name in dataset.data_vars])  # which Zarr does not keep
+    _write(_with_texts(dataset).assign_attrs(format=FORMAT, order=order), folder.url(name), None)
+
+
+def write_values(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
+    """The values and attributes of a dataset that is there already, a third of the time that writing it anew takes."""
+    import zarr
+
+    root = zarr.open_group(folder.url(name), mode="r+", zarr_format=2, use_consolidated=False)
+    root.attrs.update(dataset.attrs)
+    for variable, values in dataset.data_vars.items():
+        array: Any = root[str(variable)]
+        array[...] = values.values
+
+
+def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
+    """Read the dataset and the final parameters of a run folder, or of a folder that `save` wrote.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: What is there is not a results folder.
+        RunError: The run folder is damaged, or has no results yet.
+
+    """
+    import xarray as xr
+    import zarr
+
+    folder = Folder(path)
+    if not folder.exists():
+        raise FileNotFoundError(f"There is no {path}.")
+    if (manifest := manifests.read(folder)) is not None:
+        folder.refuse_links()
+        if broken := damaged_files(folder, manifest):
+            raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+        if RESULTS not in folder.names():
+            raise RunError(f"{folder} is a run that has no results yet. If it is under way, load it in a few seconds.")
+    name = RESULTS if RESULTS in folder.names() else ""
+    where = folder.url(name)
+    try:
+        if folder.local is not None and not folder.local.is_dir():
+            raise ValueError("it is a file")
+        found = json.loads(folder.read(f"{name}/.zattrs".removeprefix("/")))
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        folder.refuse_links(name)
+        check_arrays(folder, name)
+        dataset = xr.open_zarr(where, consolidated=False, zarr_format=2).load()
+        del dataset.attrs["format"]
+        check_dataset(dataset)
+        dataset = _with_values(dataset)
+        order = [name for name in json.loads(dataset.attrs.pop("order", "[]")) if name in dataset.data_vars]
+        order += [name for name in dataset.data_vars if name not in order]
+        dataset = xr.Dataset({name: dataset[name] for name in order}, dataset.coords, dataset.attrs)
+        root: Any = zarr.open_group(where, mode="r", zarr_format=2, use_consolidated=False)
+        groups = sorted(root["params"].group_keys(), key=int) if "params" in root else []
+        params = [_read_params(where, group, dataset.sizes["seed"]) for group in groups]
+    except RunError:
+        raise
+    except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
+        if manifest is not None and not manifest.complete:
+            raise RunError(
+                f"The results in {folder} cannot be read ({error}). If the run is under way, they are being written: "
+                "load them again in a few seconds. Else run the same sweep again, with this folder as out=."
+            ) from error
+        raise ValueError(f"{where} is not a results folder, as `results.save(path)` writes them: {error}.") from error
+    return dataset, params
+
+
+def _read_params(path: str, group: str, seeds: int) -> Params:
+    import xarray as xr
+
+    stored = xr.open_zarr(path, group=f"params/{group}", consolidated=False, zarr_format=2).load()
+    check_params(stored, seeds)
+    dtypes = json.loads(stored.attrs["dtypes"])
+    leaves = [stored[f"leaf_{i}"].values.astype(KINDS[dtype]) for i, dtype in enumerate(dtypes)]
+    return Params(stored["config"].values, json.loads(stored.attrs["paths"]), leaves)
+
+
+def _write(dataset: "xr.Dataset", path: str, group: str | None) -> None:
+    # Format 2 has a settled way to store text; format 3 has none yet.
+    dataset.to_zarr(path, group=group, mode="a", zarr_format=2, consolidated=False)
+
+
+def _with_texts(dataset: "xr.Dataset") -> "xr.Dataset":
+    """Columns of values of several types as JSON, "" where there is none."""
+    mixed = {name: coord for name, coord in dataset.coords.items() if coord.dtype == object}
+    for name, coord in mixed.items():
+        there = present(coord.values)
+        written = [json.dumps(value) if has else "" for value, has in zip(coord.values, there, strict=True)]
+        dataset = dataset.assign_coords({name: ("config", np.asarray(written), AS_JSON)})
+    return dataset
+
+
+def _with_values(dataset: "xr.Dataset") -> "xr.Dataset":
+    """What `_with_texts` wrote. Raises ValueError where that cannot be."""
+    for name, coord in dataset.coords.items():
+        if coord.attrs == AS_JSON:
+            values = [json.loads(text) if text else ABSENT for text in coord.values.tolist()]
+            if not all(is_plain(value) or value is ABSENT for value in values):
+                raise ValueError(f"its {name} has values that are none of a hyperparameter")
+            dataset = dataset.assign_coords({name: coordinate("config", column(values))})
+    return dataset
+
+
+def _storable(x: np.ndarray) -> np.ndarray:
+    """Zarr has no bfloat16: float32 holds it exactly."""
+    return x.astype(np.float32) if x.dtype.kind == "V" or str(x.dtype) == "bfloat16" else x
+
+
+def _entry(entry: Any) -> str | int:
+    """The name or position of one step of a tree's path."""
+    for attribute in ("key", "idx", "name"):
+        if hasattr(entry, attribute):
+            value = getattr(entry, attribute)
+            return value if isinstance(value, int) else str(value)
+    return str(entry)

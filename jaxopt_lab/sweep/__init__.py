@@ -1,0 +1,1 @@
+"""The public sweep: a request is checked on the host, planned, run and labelled."""

@@ -1,0 +1,147 @@
+"""Label what the engine returned, and note what is needed to repeat it."""
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxopt_lab.engine.devices import device_name, devices
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.recorder import Outcome
+from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
+from jaxopt_lab.results.results import Results
+from jaxopt_lab.store.identity import problem, versions
+from jaxopt_lab.sweep.space import Configurations
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.measures import measures
+from jaxopt_lab.trial import DIVERGED, STATUSES
+
+
+def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> Results:
+    """Label what the engine returned."""
+    import xarray as xr
+
+    owners = [name for name, table in tables.items() for _ in range(len(table))]
+    columns = _columns(tables)
+    trials = ("config", "seed")
+    dataset = xr.Dataset(
+        data_vars={
+            "train_loss": ((*trials, "step"), outcome.train_loss),
+            **{name: ((*trials, "eval_step"), values) for name, values in outcome.evaluations.items()},
+            "status": (trials, np.asarray(STATUSES)[outcome.status]),
+            "first_bad_step": (trials, np.where(outcome.status == DIVERGED, outcome.steps, -1).astype(np.int32)),
+            "steps_taken": (trials, outcome.steps),
+            **({"skipped_steps": (trials, outcome.skipped)} if plan.nonfinite else {}),
+            **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
+        },
+        coords={
+            "config": np.arange(plan.configs),
+            "seed": plan.seeds,
+            "step": plan.record_steps,
+            "eval_step": plan.eval_steps,
+            "optimizer": ("config", np.asarray(owners)),
+            **{name: coordinate("config", column(values)) for name, values in columns.items()},
+        },
+        attrs=_attributes(plan, outcome, tables, columns),
+    )
+    kept = [(g.configs, p) for g, p in zip(plan.groups, outcome.params, strict=True) if p is not None]
+    return Results(dataset, plan.groups[0].structure.task, kept)
+
+
+def _attributes(
+    plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations], columns: Mapping[str, list[Any]]
+) -> dict[str, Any]:
+    """All that is needed to repeat a sweep, as plain values."""
+    task = plan.groups[0].structure.task
+    registered = {f: name for name, f in TASKS.items()}.get(task.factory) if task.factory else None
+    arguments = {
+        name: v if isinstance(v, bool | int | float | str) or v is None else repr(v)
+        for name, v in task.arguments.items()
+    }
+    rungs = _in_order(outcome.decisions, tables)
+    measured = measures([group.structure.task for group in plan.groups])
+    spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
+    return {
+        "task": task.name,
+        "task_function": registered or "",
+        "task_arguments": json.dumps(arguments),
+        **({} if task.minimum is None else {"minimum": task.minimum}),
+        "space": json.dumps(spaces),
+        "structural": json.dumps(_structural(tables, columns)),
+        "problem": json.dumps(problem(plan)),
+        "main_metric": measured.main,
+        "directions": json.dumps(dict(measured.directions)),
+        "steps": plan.steps,
+        "seeds": plan.seeds.tolist(),
+        **({} if plan.target == -np.inf else {"target": plan.target}),
+        **({} if plan.tolerance is None else {"tolerance": plan.tolerance}),
+        "diverged_above": "none" if plan.diverged_above is None else plan.diverged_above,
+        **({"nonfinite": plan.nonfinite} if plan.nonfinite else {}),
+        "dtype": str(outcome.train_loss.dtype),
+        "device": device_name(devices()),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": json.dumps(versions()),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "compile_seconds": round(outcome.compile_seconds, 3),
+        "probe_seconds": round(outcome.probe_seconds, 3),
+        "run_seconds": round(outcome.run_seconds, 3),
+        "strategies": json.dumps(_strategies(plan, outcome, columns)),
+        **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(rungs)}),
+        **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
+        "interrupted": int(outcome.interrupted),
+    }
+
+
+def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configurations]) -> list[dict[str, Any]]:
+    """Decisions by optimizer, bracket and rung: which race came to its rung first is chance."""
+    names = list(tables)
+    return sorted(decisions, key=lambda made: (names.index(made["optimizer"]), made["bracket"], made["rung"]))
+
+
+def _strategies(plan: Plan, outcome: Outcome, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """How each group of equal structure ran."""
+    called = lambda group: {name: columns[name][group.configs[0]] for name, *_ in group.structure.static}
+    return [
+        {"optimizer": group.optimizer, "static": called(group)} | strategy
+        for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
+    ]
+
+
+def _columns(tables: Mapping[str, Configurations]) -> dict[str, list[Any]]:
+    """What tables call the values of each hyperparameter, one a configuration of all optimizers."""
+    columns = {}
+    for name in dict.fromkeys(name for table in tables.values() for name in table.columns):
+        has = {owner: name in table.columns for owner, table in tables.items()}
+        values = [v for owner, table in tables.items() if has[owner] for v in table.columns[name]]
+        structural = any(name in table.static for table in tables.values())
+        labelled = iter(labels(values) if structural else values)
+        columns[name] = [
+            next(labelled) if has[owner] else ABSENT for owner, table in tables.items() for _ in range(len(table))
+        ]
+    return columns
+
+
+def _structural(
+    tables: Mapping[str, Configurations], columns: Mapping[str, list[Any]]
+) -> dict[str, dict[str, list[list[Any]]]]:
+    """Of each optimizer, its structural hyperparameters: labels, each with its value; only of values that are data."""
+    found, at = {}, 0
+    for owner, table in tables.items():
+        rows = slice(at, at := at + len(table))
+        found[owner] = {}
+        for name in table.static:
+            pairs = {}
+            for called, value in zip(columns[name][rows], table.columns[name], strict=True):
+                if _is_data(value):
+                    pairs.setdefault((type(called), repr(called)), [called, value])
+            found[owner][name] = list(pairs.values())
+    return found
+
+
+def _is_data(value: Any) -> bool:
+    """Whether JSON gives the value back, tuples as lists."""
+    return all(map(_is_data, value)) if type(value) is tuple else is_plain(value)

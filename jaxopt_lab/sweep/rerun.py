@@ -1,0 +1,220 @@
+"""One trial of a sweep again, alone: its parameters, its full curve, and how far that is from what was stored."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_lab.checking import check_count, quoted
+from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.structure import shapes
+from jaxopt_lab.labels import present, same
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.results.files import load
+from jaxopt_lab.results.results import Results
+from jaxopt_lab.results.score import hyperparameters
+from jaxopt_lab.store.identity import of_another_problem, problem, versions
+from jaxopt_lab.sweep.arguments import made_task
+from jaxopt_lab.sweep.planning import plan_sweep
+from jaxopt_lab.sweep.space import Static, static
+from jaxopt_lab.sweep.sweep import sweep
+from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.types import OptimizerFactory
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+WITHOUT_END = ("stopped", "interrupted", "plateau")  # trials that others, or the user, have ended
+
+
+@dataclasses.dataclass(frozen=True)
+class Rerun:
+    """A trial that was run again.
+
+    Attributes:
+        params: Its final parameters, as NumPy arrays in the task's own tree.
+        dataset: Its results, with the training loss of every step: dims `step` and `eval_step`.
+        largest_difference: From the stored training losses, over their size: the largest at any stored step.
+        tolerance: What that may be, since it ran in another program and rounding grows from step to step: half of the
+            digits of the lowest precision among the parameters and the loss (.09 in bfloat16, 3.5e-4 in float32, 1.5e-8
+            in float64). More is to be expected where training is chaotic.
+
+    """
+
+    params: Any
+    dataset: "xr.Dataset"
+    largest_difference: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return self.largest_difference <= self.tolerance
+
+
+def rerun(
+    run: Results | str | Path,
+    config: int,
+    seed: int,
+    *,
+    task: Task | Callable[..., Task] | None = None,
+    optimizer: OptimizerFactory | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Rerun:
+    """Repeat one trial of a sweep outside of it, as far as it came there.
+
+    Args:
+        run: The sweep's results, or their folder.
+        config: The trial's configuration, by number.
+        seed: Its seed.
+        task: The sweep's, where it is not one of `jl.TASKS`.
+        optimizer: The factory of the trial's optimizer, where its name in the sweep is not that of one of ours.
+        values: Structural hyperparameters that cannot be read back (functions, for example), by name.
+
+    Raises:
+        ValueError: There is no such trial, something must be given, or what was given is none of the sweep's: another
+            loss, other data, another optimizer.
+        RunError: The folder is damaged.
+
+    """
+    results = run if isinstance(run, Results) else load(run)
+    dataset = results.dataset
+    config, seed = check_count("config", config, least=0), check_count("seed", seed, least=0)
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"values must be a dict of structural hyperparameters, got {quoted(values)}.")
+    for name, number in (("config", config), ("seed", seed)):
+        if number not in dataset[name].values:
+            raise ValueError(f"There is no {name} {number!r}: there are {dataset[name].values.tolist()!s:.200}.")
+    trial = dataset.sel(config=config, seed=seed)
+    name = str(trial["optimizer"].values)
+    factory = OPTIMIZERS.get(name) if optimizer is None else optimizer
+    if factory is None:
+        raise ValueError(f"{name!r} is none of this package's optimizers: pass its factory, as optimizer=...")
+    base = results.task if task is None else made_task(task)
+    if base is None:
+        raise ValueError(f"The task {dataset.attrs['task']!r} is not among jl.TASKS: pass it, as task=...")
+    steps = int(trial["steps_taken"]) if str(trial["status"].values) in WITHOUT_END else int(dataset.attrs["steps"])
+    if steps == 0:
+        raise ValueError(f"Configuration {config} with seed {seed} made no step, so there is nothing to repeat.")
+    number = dataset.attrs["dtype"]
+    space = _space(dataset, config, values or {})
+    numbers = _numbers(space, factory)
+    what, options = (
+        ({name: factory}, base, space | numbers),
+        {
+            "steps": steps,
+            "seeds": [seed],
+            "target": dataset.attrs.get("target"),
+            "tolerance": dataset.attrs.get("tolerance"),
+            "diverged_above": _bound(dataset.attrs.get("diverged_above", "auto")),
+            "nonfinite": dataset.attrs.get("nonfinite", 0),
+            "record": 1,
+            "strategy": "scan_each",
+        },
+    )
+    with jax.enable_x64(number == "float64"):
+        plan, _ = plan_sweep(*what, **options)
+        _refuse_another(dataset, _with_static(plan, numbers))
+        again = sweep(*what, **options)
+        tolerance = _tolerance(plan.groups[0].structure.task)
+    one = again.dataset.isel(config=0, seed=0)
+    stored = trial["train_loss"].sel(step=trial["step"] <= steps)
+    return Rerun(
+        params=again.params(0, seed),
+        dataset=one,
+        largest_difference=_difference(stored.values, one["train_loss"].sel(step=stored["step"]).values),
+        tolerance=tolerance,
+    )
+
+
+def _bound(stored: Any) -> Any:
+    return None if stored == "none" else stored
+
+
+def _with_static(plan: Plan, values: Mapping[str, Any]) -> Plan:
+    """The plan, of one trial, with these of its numbers as structural values, which they were in the sweep."""
+    (group,) = plan.groups
+    names = tuple(name for name in group.structure.names if name not in values)
+    static = (*group.structure.static, *values.items())
+    structure = dataclasses.replace(group.structure, names=names, static=static)
+    return dataclasses.replace(plan, groups=[dataclasses.replace(group, structure=structure)])
+
+
+def _refuse_another(dataset: "xr.Dataset", plan: Plan) -> None:
+    """Raise ValueError where the plan, of one trial, is of another problem than the dataset."""
+    if "problem" not in dataset.attrs:
+        return
+    try:
+        before, versions_then = (json.loads(dataset.attrs.get(name, "null")) for name in ("problem", "versions"))
+    except (ValueError, RecursionError):
+        before, versions_then = None, None
+    if lines := of_another_problem(before, problem(plan), versions_then == versions()):
+        raise ValueError(
+            f"This is none of the sweep's trials: {'; '.join(lines)}. Pass the task, optimizer and values that it ran "
+            "with, under the same settings of JAX."
+        )
+
+
+def _tolerance(task: Task) -> float:
+    """Half of the digits of the lowest precision among the parameters and the loss."""
+    params, batch = shapes(task)
+    found = [x.dtype for x in jax.tree.leaves((params, jax.eval_shape(task.loss, params, batch)))]
+    found += [jnp.result_type(float)]
+    return float(np.sqrt(max(float(jnp.finfo(x).eps) for x in found if jnp.issubdtype(x, jnp.inexact))))
+
+
+def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration's own values."""
+    row, space = int(np.flatnonzero(dataset["config"].values == config)[0]), {}
+    structural = json.loads(dataset.attrs["structural"]).get(str(dataset["optimizer"].values[row]), {})
+    for name, column in hyperparameters(dataset).items():
+        if not present(column[row : row + 1])[0]:
+            continue
+        called = column[row : row + 1].tolist()[0]
+        if name in given:
+            space[name] = static([given[name]])
+        elif name not in structural:
+            space[name] = called
+        else:
+            known = [value for label, value in structural[name] if same(label, called)]
+            if not known:
+                raise ValueError(f"{name} = {called} cannot be read back: pass it, as values={{{name!r}: ...}}.")
+            space[name] = static([_tuples(known[0])])
+    return space
+
+
+def _numbers(space: Mapping[str, Any], factory: OptimizerFactory) -> dict[str, Any]:
+    """Structural values that are so only beside None: a sweep of one of them takes it as a number."""
+    values = {name: value.values[0] for name, value in space.items() if isinstance(value, Static)}
+    return {name: x for name, x in values.items() if type(x) in (int, float) and _is_numeric(factory, name)}
+
+
+def _is_numeric(factory: OptimizerFactory, name: str) -> bool:
+    """Whether one of this package's optimizers takes the hyperparameter as a number, which may beside None be swept."""
+    parameter = inspect.signature(factory).parameters.get(name)
+    return factory in OPTIMIZERS.values() and parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _difference(stored: np.ndarray, again: np.ndarray) -> float:
+    """The largest relative one; infinite where one is a number and the other is not.
+
+    Up to the last stored number: a trial that was ended at a step has no loss there, since none was asked for.
+    """
+    known = np.flatnonzero(~np.isnan(stored))
+    stored, again = (curve[: known[-1] + 1 if len(known) else 0] for curve in (stored, again))
+    finite = np.isfinite(stored)
+    if not (finite == np.isfinite(again)).all():
+        return np.inf
+    gap = np.abs(stored[finite] - again[finite])
+    return float(np.max(gap / np.maximum(np.abs(stored[finite]), np.finfo(stored.dtype).tiny), initial=0.0))

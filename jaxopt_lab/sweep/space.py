@@ -1,0 +1,299 @@
+"""Search spaces: what to vary, and the table of configurations that comes of it.
+
+A space is a mapping from hyperparameter names to numbers, lists, arrays, `log`, `linear` or `static`; alone it means
+the product of all its values. `zipped`, `random` and `sobol` combine the same mapping otherwise.
+"""
+
+import dataclasses
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from jaxopt_lab.checking import MOST, check_count, quoted
+from jaxopt_lab.labels import label, python_value, same
+from jaxopt_lab.sweep.values import as_float, check_mapping, instead, is_key, is_number, structural
+from jaxopt_lab.types import Key, random_key
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """An interval of numbers, spaced evenly or geometrically; `count` points of it make a grid."""
+
+    low: float
+    high: float
+    count: int | None
+    spacing: str  # "log" or "linear"
+
+    def points(self) -> list[float]:
+        """The grid, both ends included."""
+        if self.count is None:
+            raise ValueError(
+                f"{self} has no count, so it is not a grid: give jl.{self.spacing} a third argument, or draw from it "
+                "with jl.random or jl.sobol."
+            )
+        space = np.geomspace if self.spacing == "log" else np.linspace
+        return space(self.low, self.high, self.count).tolist()
+
+    def at(self, unit: np.ndarray) -> list[float]:
+        """The values at fractions `unit` in [0, 1) of the interval."""
+        if self.spacing == "log":
+            return np.exp(np.log(self.low) + unit * (np.log(self.high) - np.log(self.low))).tolist()
+        return (self.low + unit * (self.high - self.low)).tolist()
+
+    def __str__(self):
+        count = "" if self.count is None else f", {self.count}"
+        return f"jl.{self.spacing}({self.low:g}, {self.high:g}{count})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """Structural values: flags, sizes, functions. Each makes a program of its own."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self):
+        return f"jl.static([{', '.join(map(label, self.values))}])"
+
+
+@dataclasses.dataclass(frozen=True)
+class Configurations:
+    """A table of configurations: one column a hyperparameter, one row a configuration.
+
+    Attributes:
+        columns: Values by name, all of one length. Numbers are floats, which programs take as arguments.
+        static: The names whose values are structural, which programs are compiled for.
+        kind: How the table came about: product, zipped, random or sobol.
+        described: The space in words.
+
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    static: frozenset[str]
+    kind: str
+    described: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 1
+
+
+Space = Mapping[str, Any] | Configurations
+
+
+def log(low: float, high: float, count: int | None = None) -> Range:
+    """`count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not 0 < low <= high < inf, or count < 1.
+
+    """
+    return _range("log", low, high, count)
+
+
+def linear(low: float, high: float, count: int | None = None) -> Range:
+    """`count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not -inf < low <= high < inf, or count < 1.
+
+    """
+    return _range("linear", low, high, count)
+
+
+def static(values: Iterable[Any]) -> Static:
+    """Structural values (flags, sizes, names): each is compiled for, none is traced.
+
+    Args:
+        values: Any Python objects. Scalars of NumPy and JAX become Python's own, so that an array of sizes will do.
+
+    Raises:
+        TypeError: `values` is not a list.
+        ValueError: `values` is empty.
+
+    """
+    wrong = isinstance(values, str | bytes | Mapping | set | frozenset | Tracer) or not isinstance(values, Iterable)
+    if wrong or not getattr(values, "ndim", 1):
+        said = quoted(values)
+        raise TypeError(f"jl.static takes a list of values, got {said}: write jl.static([{said}]).")
+    if not (values := tuple(map(python_value, values))):
+        raise ValueError("jl.static([]) is empty: give at least one value.")
+    return Static(values)
+
+
+def zipped(space: Mapping[str, Any]) -> Configurations:
+    """Configuration i takes the i-th value of every hyperparameter; single values serve all.
+
+    Raises:
+        ValueError: The lists differ in length.
+
+    """
+    check_mapping("jl.zipped", space)
+    lists = {name: _values(name, value) for name, value in space.items()}
+    lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"jl.zipped needs lists of one length, got {lengths}.")
+    count = max(lengths.values(), default=1)
+    columns = {name: values * count if len(values) == 1 else values for name, values in lists.items()}
+    return _table(space, columns, "zipped")
+
+
+def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
+    """`n` random configurations: uniform in a `linear` range, log-uniform in a `log` range, one of a list.
+
+    Args:
+        space: As for a product; ranges need no count.
+        n: How many, >= 1.
+        key: A JAX random key, or an integer to make one of.
+
+    """
+    check_mapping("jl.random", space)
+    n = check_count("n of jl.random", n, most=MOST)
+    key = key if is_key(key) else random_key(check_count("key of jl.random", key, least=0))
+    return _drawn(space, np.asarray(jax.random.uniform(key, (n, len(space))), float), "random")
+
+
+def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
+    """`n` configurations from a scrambled Sobol sequence, which fills the space more evenly than random draws do.
+
+    A power of two is best. SciPy's `scipy.stats.qmc.Sobol` (Owen scrambling, https://doi.org/10.1137/S0036142997327846).
+
+    Args:
+        space: As for a product; ranges need no count.
+        n: How many, >= 1.
+        seed: Of the scrambling.
+
+    """
+    check_mapping("jl.sobol", space)
+    n, seed = check_count("n of jl.sobol", n, most=MOST), check_count("seed of jl.sobol", seed, least=0)
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(max(len(space), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
+    return _drawn(space, points[:n], "sobol")
+
+
+def configurations(space: Space) -> Configurations:
+    """The table of a space: the product of its values, the last name varying fastest, unless it is a table already.
+
+    A value that is given twice counts once, with a warning.
+
+    Raises:
+        TypeError: The space is not a mapping, or a value is not a number where one is needed.
+        ValueError: A list is empty, a number is not finite, or there would be more than 4,194,304 configurations.
+
+    """
+    if isinstance(space, Configurations):
+        return space
+    if not isinstance(space, Mapping):
+        raise TypeError(
+            f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {quoted(space)}."
+        )
+    lists = {name: _once(name, value) for name, value in space.items()}
+    if (count := math.prod(map(len, lists.values()))) > MOST:
+        raise ValueError(
+            f"The space has {count:,} configurations, more than {MOST:,}. Sample it, or sweep it in parts."
+        )
+    rows = list(itertools.product(*lists.values()))
+    return _table(space, {name: [row[i] for row in rows] for i, name in enumerate(lists)}, "product")
+
+
+def _once(name: str, value: Any) -> list[Any]:
+    """The values of one hyperparameter without repetitions, of which a warning tells: they would repeat trials."""
+    values, once, repeated = _values(name, value), [], []
+    if not isinstance(value, Static):
+        once = list(dict.fromkeys(values))
+        repeated = [number for number in once if values.count(number) > 1] if len(once) < len(values) else []
+    else:
+        for structural in values:
+            known = any(same(structural, other) for other in once)
+            (repeated if known else once).append(structural)
+    if repeated:
+        listed = ", ".join(dict.fromkeys(map(label, repeated[:8]))) + (", ..." if len(repeated) > 8 else "")
+        warnings.warn(f"{name} has {listed} more than once: each value is run once.", UserWarning, stacklevel=2)
+    return once
+
+
+def _table(space: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], kind: str) -> Configurations:
+    names = frozenset(name for name, value in space.items() if isinstance(value, Static))
+    return Configurations(dict(columns), names, kind, {name: _described(name, v) for name, v in space.items()})
+
+
+def _described(name: str, value: Any) -> str:
+    """A hyperparameter's values in words; of many numbers the ends (results hold every one of them anyway)."""
+    if isinstance(value, Range | Static):
+        return str(value)
+    values = _values(name, value)
+    return str(values) if len(values) <= 32 else f"{len(values)} values, {values[0]:g} to {values[-1]:g}"
+
+
+def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurations:
+    columns = {}
+    for (name, value), u in zip(space.items(), unit.T, strict=False):
+        if isinstance(value, Range):
+            columns[name] = value.at(u)
+        else:
+            choices = _values(name, value)
+            columns[name] = [choices[i] for i in (u * len(choices)).astype(int)]
+    if not columns:
+        raise ValueError(f"jl.{kind} has nothing to draw from: the space is empty.")
+    return _table(space, columns, kind)
+
+
+def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
+    ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
+    what = f"jl.{spacing}({ends}{'' if count is None else f', {quoted(count, 60)}'})"
+    if count is not None:
+        count = check_count(f"The count of {what}", count, most=MOST)
+    for end in (low, high):
+        if not is_number(end):
+            raise TypeError(f"{what}: both ends must be numbers, got {quoted(end)}.")
+    low, high = as_float(low), as_float(high)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{what}: both ends must be finite.")
+    if spacing == "log" and low <= 0:
+        raise ValueError(f"{what}: a log range must start above 0. Use jl.linear, or a list, to include 0 or less.")
+    if not math.isfinite(high - low):
+        raise ValueError(f"{what}: the range is wider than any number.")
+    if low > high:
+        raise ValueError(f"{what}: the range is empty, its low end is above its high end. Swap them.")
+    return Range(low, high, count, spacing)
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """The values of one hyperparameter: structural ones as they are, numbers as floats."""
+    if not isinstance(name, str):
+        raise TypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
+    if isinstance(value, Static):
+        return [structural(name, v) for v in value.values]
+    if isinstance(value, Range):
+        return value.points()
+    if getattr(value, "ndim", 0) > 1:
+        raise TypeError(f"{name} must be one flat list of numbers, got an array of {value.ndim} axes: {quoted(value)}.")
+    if (kind := next((kind for types, kind in NO_LISTS if isinstance(value, types)), None)) is not None:
+        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got {kind}: {quoted(value)}.")
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
+        value = value.astype(float).tolist()  # as large as anyone likes, and quickly looked through
+    iterable = isinstance(value, Iterable) and not isinstance(value, str | bytes | Callable)
+    values = list(value) if iterable and getattr(value, "ndim", 1) > 0 else [value]
+    if not values:
+        raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
+    for v in values:
+        if type(v) is not float and not is_number(v):
+            raise TypeError(f"{name} = {quoted(v)} is not a number. {instead(name, v)}")
+        if not math.isfinite(as_float(v)):
+            raise ValueError(f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number.")
+    return [as_float(v) for v in values]
+
+
+NO_LISTS = (
+    (Mapping | Configurations, "a dict or table (spaces are not nested)"),
+    (set | frozenset, "a set, which has no order (write a list)"),
+    (Iterator, "an iterator, which ends after its first use (write a list)"),
+    (Tracer, "a traced value (call this outside of jax.jit, jax.vmap and jax.grad)"),
+)

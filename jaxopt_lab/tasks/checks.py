@@ -1,0 +1,204 @@
+"""What a task's own functions must be: traced once a task on the host, before anything compiles."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import partial_eval
+
+from jaxopt_lab.tasks._examples import check_arrays, check_examples
+from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.tracing.calling import callers_level, calling, refuse_leaks
+from jaxopt_lab.types import Params, random_key
+
+PARTITION = {
+    "equinox": "params, static = eqx.partition(model, eqx.is_inexact_array) keeps the rest apart: init returns the "
+    "first, and the loss calls eqx.combine(params, static).",
+    "flax": "graph, params, rest = nnx.split(model, nnx.Param, ...) keeps the rest apart: init returns the params, and "
+    "the loss calls nnx.merge(graph, params, rest).",
+}
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+LONG = {np.dtype(np.longdouble), np.dtype(np.clongdouble)} - {np.dtype(float), np.dtype(complex)}  # which JAX lacks
+PLAIN = "Keep what is not trained out of init's result: in the loss, or in the data."
+
+
+@remembered(maxsize=64)
+def check_task(task: Task) -> None:
+    """Raise where the task's parameters, data, loss or metrics are not what can be trained by.
+
+    Warns of parameters that the loss has no gradient in.
+
+    Raises:
+        TypeError: A function takes other arguments, or its result is of the wrong kind.
+        ValueError: A function of the user's raised an error, or its data are unusable.
+
+    """
+    named, key = f"Task {task.name!r}", random_key(0)
+    held_out = [split for split in SPLITS[1:] if callable(getattr(task, split))]
+    for split in (split for split in SPLITS if callable(getattr(task, split))):
+        _check_arguments(f"{named}: {split}(key)", getattr(task, split), "key")
+    with calling(f"{named}: {' or '.join(held_out)}"):
+        data = task.data
+    for split in held_out:
+        check_examples(f"{named}: {split} data", data[SPLITS.index(split)])
+
+    def init(key):
+        _check_parameters(named, params := task.init(key))
+        return params
+
+    def first_batch(train):
+        batch = task.batch(train, key, jnp.int32(0))
+        if callable(task.train):
+            check_arrays(f"{named}: what train(key) returns", batch, traced=True)
+        return batch
+
+    _check_arguments(f"{named}: init(key)", task.init, "key")
+    params = _shapes(f"{named}: init", init, key)
+    batch = _shapes(f"{named}: train", first_batch, data[0])
+    functions = {"loss": (task.loss, batch)}
+    for split, examples in zip(SPLITS[1:], data[1:], strict=True):
+        if examples is not None:
+            functions |= {f"loss on {split} data": (task.loss, examples)}
+            functions |= {f"metric {m} on {split} data": (f, examples) for m, f in task.metrics.items()}
+    for what, (function, examples) in functions.items():
+        _check_arguments(f"{named}: the {what} (params, batch)", function, "params", "batch")
+        _shapes(f"{named}: the {what}", _checked(f"{named}: the {what}", function), params, examples)
+    with calling(f"{named}: the gradient of the loss"):
+        untrained = _without_gradient(task, params, batch)
+    if untrained:
+        warnings.warn(
+            f"{named}: the loss has no gradient in {_listed(untrained)} of the parameters, so that training cannot "
+            f"improve {'it' if len(untrained) == 1 else 'them'}. {_remedy(params)}",
+            UserWarning,
+            stacklevel=callers_level(),
+        )
+
+
+def check_gradient(task: Task) -> None:
+    """Raise where the loss has no gradient that JAX can find, though it has a value."""
+    key = random_key(0)
+    params = jax.eval_shape(task.init, key)
+    batch = jax.eval_shape(lambda train: task.batch(train, key, jnp.int32(0)), task.data[0])
+    with calling(f"Task {task.name!r}: the gradient of the loss"):
+        jax.eval_shape(jax.grad(task.loss), params, batch)
+
+
+def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function of the user's in shapes; raises what goes wrong in it as an error about `what`."""
+    with calling(what):
+        traced, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    refuse_leaks(what, traced.consts)
+    return shapes
+
+
+def _check_arguments(what: str, function: Callable[..., Any], *names: str) -> None:
+    """Raise TypeError where a call with so many arguments by position would not fit."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # of a function written in C
+        return
+    try:
+        signature.bind(*names)
+    except TypeError as error:
+        required = [p for p in signature.parameters.values() if p.default is p.empty and p.kind not in VARIADIC]
+        advice = "Let it take these, and ignore what it does not need."
+        if len(required) > len(names):
+            advice = "Further arguments are not supported yet: close over what it needs beyond these, or give defaults."
+        raise TypeError(
+            f"{what} is called with {len(names)} by position, but takes {signature}: {error}. {advice}"
+        ) from None
+
+
+def _check_parameters(named: str, params: Params) -> None:
+    """Raise where what `init` returned is not a tree of floating-point arrays, before JAX converts its leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda x: isinstance(x, Iterator))
+    if not leaves:
+        raise ValueError(f"{named}: init(key) gave no parameters, got {params!r:.80}. Return a pytree of arrays.")
+    for path, x in leaves:
+        where = f"{named}: parameter {jax.tree_util.keystr(path) or 'w'}"
+        if not isinstance(x, jax.Array | np.ndarray | np.generic):
+            kind = f"the Python number {x!r:.40}" if isinstance(x, bool | int | float | complex) else _kind(x)
+            trained = " Write jnp.asarray(x) to train it." if type(x) is float else ""
+            raise TypeError(f"{where} is {kind}; parameters must be floating-point arrays.{trained} {_remedy(params)}")
+        if not jnp.issubdtype(x.dtype, jnp.inexact) or x.dtype in LONG:
+            raise TypeError(f"{where} is {x.dtype}; parameters must be floating-point or complex. {_remedy(params)}")
+
+
+def _kind(x: Any) -> str:
+    if isinstance(x, str | bytes):
+        return f"the string {x!r:.40}"
+    return f"the function {getattr(x, '__name__', type(x).__name__)}" if callable(x) else f"a {type(x).__name__}"
+
+
+def _remedy(params: Params) -> str:
+    """How to keep apart what is not trained, as the framework that the parameters come from does it."""
+    found = []
+
+    def look(x: Any) -> bool:
+        found.extend(c.__module__.partition(".")[0] for c in type(x).__mro__)
+        return False
+
+    jax.tree.leaves(params, is_leaf=look)
+    return next((remedy for framework, remedy in PARTITION.items() if framework in found), PLAIN)
+
+
+def _checked(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose result is looked at before JAX makes an array of it."""
+
+    def call(params, batch):
+        _check_scalar(what, value := function(params, batch))
+        return value
+
+    return call
+
+
+def _check_scalar(what: str, value: Any) -> None:
+    if type(value) is float:
+        return
+    advice = "Take the mean over the batch's examples, for example."
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
+            return
+        got = f"{value.dtype} of shape {value.shape}"
+        if value.shape == ():
+            advice = "Convert it, for example by jnp.asarray(x, float)."
+        if jnp.issubdtype(value.dtype, jnp.complexfloating):
+            advice = "Take its real part, or jnp.abs(x) ** 2."
+    else:
+        got = type(value).__name__
+        if value is None:
+            advice = "Its return statement is missing."
+        elif isinstance(value, tuple | list | dict):
+            got += f" of {len(value)}"
+            advice = (
+                "(loss, aux) is not supported yet: return the loss alone, and give what else to evaluate as metrics."
+            )
+        else:
+            advice = "Convert it, for example by jnp.asarray(x, float)."
+    raise TypeError(f"{what} must be one floating-point number, got {got}. {advice}")
+
+
+def _without_gradient(task: Task, params: Params, batch: Any) -> list[str]:
+    """The paths of the parameters whose tangents do not reach the loss's."""
+
+    def tangent(params, tangents, batch):
+        return jax.jvp(lambda p: jnp.asarray(task.loss(p, batch)), (params,), (tangents,))[1]
+
+    traced = jax.make_jaxpr(tangent)(params, params, batch).jaxpr
+    used = partial_eval.dce_jaxpr(traced, [True])[1]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    reaches = used[len(leaves) : 2 * len(leaves)]
+    return [
+        jax.tree_util.keystr(path) or "w"
+        for (path, x), reached in zip(leaves, reaches, strict=True)
+        if x.size and not reached
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

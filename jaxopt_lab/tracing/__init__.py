@@ -1,0 +1,1 @@
+"""What JAX traces: the settings that traces depend on, caches, digests, errors of the functions traced."""
