@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import MOST, check_count
+from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import devices, on_cores, worker_count
 from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.strategy import Strategy
@@ -69,6 +70,7 @@ class Plan:
 
     Attributes:
         groups: What to train.
+        tables: The configurations of each optimizer, by name, in the order of their numbers.
         seeds: Each configuration is trained with every seed.
         steps: The budget of a trial.
         target, tolerance: See `trial.Stop`; minus infinity and None where there is none.
@@ -89,6 +91,7 @@ class Plan:
     """
 
     groups: Sequence[Group]
+    tables: Mapping[str, Configurations]
     seeds: np.ndarray
     steps: int
     target: float

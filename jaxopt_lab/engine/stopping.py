@@ -7,15 +7,17 @@ on the losses there and on nothing else, ties going to the configuration with th
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxopt_lab.checking import MOST, check_count, check_number
+from jaxopt_lab.checking import MOST, check_count, check_number, quoted
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 
 MOST_BRACKETS = 1000  # of an eta near 1, which has no use for more
 
 
+@runtime_checkable
 class StopRule(Protocol):
     """What the engine asks of a rule."""
 
@@ -178,6 +180,16 @@ def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None 
     return Plateau(check_count("patience", patience), least, _metric(metric))
 
 
+def check_rule(rule: Any) -> StopRule | None:
+    """Check that `rule` has what a stop rule needs, or is None, and return it."""
+    if rule is None or (isinstance(rule, StopRule) and not isinstance(rule, type)):
+        return rule
+    raise ArgumentTypeError(
+        f"stop must be jl.halving(...), jl.hyperband(...), jl.plateau(...), or an object with the methods of "
+        f"jl.StopRule, got {quoted(rule)}."
+    )
+
+
 RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 
@@ -209,11 +221,11 @@ def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:
 def _eta(eta: float) -> float:
     eta = check_number("eta", eta)
     if eta <= 1:
-        raise ValueError(f"eta must be > 1: at a rung only the best 1/eta go on; got {eta:g}.")
+        raise ArgumentValueError(f"eta must be > 1: at a rung only the best 1/eta go on; got {eta:g}.")
     return eta
 
 
 def _metric(metric: str | None) -> str | None:
     if metric is not None and not isinstance(metric, str):
-        raise TypeError(f"metric must be the name of a loss or metric, got {metric!r}.")
+        raise ArgumentTypeError(f"metric must be the name of a loss or metric, got {metric!r}.")
     return metric

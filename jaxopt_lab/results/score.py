@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxopt_lab.checking import check_known
+from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.labels import distinct, narrowed
 from jaxopt_lab.tasks.direction import MAX, direction_of
 
@@ -71,7 +72,7 @@ def is_greater(metric: str, direction: str | None) -> bool:
     """Whether greater values of a metric are better. Raises ValueError where it has no direction."""
     if direction is None:
         name = metric.partition("_")[2]
-        raise ValueError(
+        raise ArgumentValueError(
             f"Nothing says whether more or less of {metric!r} is better, so nothing can be chosen by it. Give it to "
             f"the task as metrics={{{name!r}: jl.maximize(...)}} or jl.minimize(...)."
         )

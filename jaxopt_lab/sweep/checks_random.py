@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxopt_lab.engine.plan import Group
 from jaxopt_lab.engine.structure import shapes, traced_step
+from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.fingerprint import fingerprint, trace, uses
@@ -43,7 +44,7 @@ def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
 def _check_task(task: Task) -> None:
     key = random_key(0)
     if callable(task.train) and not uses(trace(task.train, key), 0):
-        raise ValueError(
+        raise ArgumentValueError(
             f"Task {task.name!r}: train(key) gives the same batch for every key, so every step would train on it. "
             f"{INSTEAD} from train's key, or pass data as arrays and a batch_size."
         )
@@ -53,7 +54,7 @@ def _check_task(task: Task) -> None:
         ("loss is another function each time it is traced", task.loss, shapes(task), "in train(key), for example."),
     ):
         if callable(function) and _differs(function, arguments):
-            raise ValueError(f"Task {task.name!r}: {what}. {INSTEAD} {instead}")
+            raise ArgumentValueError(f"Task {task.name!r}: {what}. {INSTEAD} {instead}")
 
 
 @remembered(maxsize=64)

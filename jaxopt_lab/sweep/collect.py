@@ -8,21 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.identity import problem, versions
-from jaxopt_lab.sweep.space import Configurations
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.measures import measures
 from jaxopt_lab.trial import DIVERGED, STATUSES
 
 
-def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> Results:
+def collect(plan: Plan, outcome: Outcome) -> Results:
     """Label what the engine returned."""
     import xarray as xr
+
+    tables = plan.tables
 
     owners = [name for name, table in tables.items() for _ in range(len(table))]
     columns = _columns(tables)

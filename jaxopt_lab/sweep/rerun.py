@@ -119,7 +119,7 @@ def rerun(
         },
     )
     with jax.enable_x64(number == "float64"):
-        plan, _ = plan_sweep(*what, **options)
+        plan = plan_sweep(*what, **options)
         _refuse_another(dataset, _with_static(plan, numbers))
         again = sweep(*what, **options)
         tolerance = _tolerance(plan.groups[0].structure.task)

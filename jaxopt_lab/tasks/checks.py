@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_arrays, check_examples
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.tracing.caching import remembered
@@ -109,7 +110,7 @@ def _check_arguments(what: str, function: Callable[..., Any], *names: str) -> No
         advice = "Let it take these, and ignore what it does not need."
         if len(required) > len(names):
             advice = "Further arguments are not supported yet: close over what it needs beyond these, or give defaults."
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{what} is called with {len(names)} by position, but takes {signature}: {error}. {advice}"
         ) from None
 
@@ -118,15 +119,21 @@ def _check_parameters(named: str, params: Params) -> None:
     """Raise where what `init` returned is not a tree of floating-point arrays, before JAX converts its leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda x: isinstance(x, Iterator))
     if not leaves:
-        raise ValueError(f"{named}: init(key) gave no parameters, got {params!r:.80}. Return a pytree of arrays.")
+        raise ArgumentValueError(
+            f"{named}: init(key) gave no parameters, got {params!r:.80}. Return a pytree of arrays."
+        )
     for path, x in leaves:
         where = f"{named}: parameter {jax.tree_util.keystr(path) or 'w'}"
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             kind = f"the Python number {x!r:.40}" if isinstance(x, bool | int | float | complex) else _kind(x)
             trained = " Write jnp.asarray(x) to train it." if type(x) is float else ""
-            raise TypeError(f"{where} is {kind}; parameters must be floating-point arrays.{trained} {_remedy(params)}")
+            raise ArgumentTypeError(
+                f"{where} is {kind}; parameters must be floating-point arrays.{trained} {_remedy(params)}"
+            )
         if not jnp.issubdtype(x.dtype, jnp.inexact) or x.dtype in LONG:
-            raise TypeError(f"{where} is {x.dtype}; parameters must be floating-point or complex. {_remedy(params)}")
+            raise ArgumentTypeError(
+                f"{where} is {x.dtype}; parameters must be floating-point or complex. {_remedy(params)}"
+            )
 
 
 def _kind(x: Any) -> str:
@@ -180,7 +187,7 @@ def _check_scalar(what: str, value: Any) -> None:
             )
         else:
             advice = "Convert it, for example by jnp.asarray(x, float)."
-    raise TypeError(f"{what} must be one floating-point number, got {got}. {advice}")
+    raise ArgumentTypeError(f"{what} must be one floating-point number, got {got}. {advice}")
 
 
 def _without_gradient(task: Task, params: Params, batch: Any) -> list[str]:

@@ -32,7 +32,7 @@ OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray takes
 def planned(optimizers=(jl.adam, jl.sgd), **options):
     """Two optimizers, so two groups, halved twice; and as many workers as a plan for two has."""
     options = {"steps": 120, "seeds": 2, "chunk": 8, "stop": jl.halving(4, min_steps=25), "strategy": "scan", **options}
-    plan, _ = plan_sweep(optimizers, jl.tasks.digits_mlp(width=8), SPACE, **options)
+    plan = plan_sweep(optimizers, jl.tasks.digits_mlp(width=8), SPACE, **options)
     return dataclasses.replace(plan, workers=2)
 
 
@@ -286,7 +286,7 @@ class Unreadable:
 def test_workers_that_cannot_begin_end_the_sweep_however_much_waits(cluster):
     digits = jl.tasks.digits_mlp(width=8)
     task = dataclasses.replace(digits, name="unreadable", loss=Unreadable(digits.loss), factory=None)
-    plan, _ = plan_sweep(jl.sgd, task, SPACE, steps=10, seeds=8, chunk=1)
+    plan = plan_sweep(jl.sgd, task, SPACE, steps=10, seeds=8, chunk=1)
     book = Book({(0,): plan.first_strategy(plan.groups[0])})  # settled before, so that all chunks wait at once
     book.knows = lambda about: True
     with connected(cluster.address) as there:

@@ -155,8 +155,8 @@ def test_what_cannot_be_kept_is_refused_before_anything_compiles(on_a_cpu, memor
 
 
 def test_a_share_of_what_is_free(on_a_cpu):
-    plan, _ = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5, memory=0.25)
-    half, _ = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5)
+    plan = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5, memory=0.25)
+    half = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5)
     assert plan.memory == pytest.approx(half.memory / 2, rel=0.2)  # what is free changes meanwhile
 
 
@@ -219,7 +219,7 @@ MEANS = ("mae", "accuracy", "half")
 def evaluated(task, shape, **changes):
     """What a chunk of this shape (seeds, configurations) is evaluated to, by a program with these changes."""
     space = {"learning_rate": jl.log(1e-3, 1.0, shape[1])}
-    plan, _ = plan_sweep(jl.adam, task, space, steps=4, seeds=shape[0])
+    plan = plan_sweep(jl.adam, task, space, steps=4, seeds=shape[0])
     strategy = Strategy("scan", *shape, **changes)
     program = compiled(plan, plan.groups[0], strategy, task.data)
     seeds = np.arange(shape[0], dtype=np.int32)
@@ -346,7 +346,7 @@ def test_a_compiled_loss_shows_what_it_works_on(float32):
     hidden = dataclasses.replace(hidden, loss=jax.jit(hidden.loss))
     largest = []
     for task in (plain, hidden):
-        plan, _ = plan_sweep(jl.adam, task, SPACE, steps=2)
+        plan = plan_sweep(jl.adam, task, SPACE, steps=2)
         largest.append(traced_step(plan.groups[0].structure, "adam").largest_bytes)
     assert largest == [64 * 512 * 4] * 2
 

@@ -41,7 +41,7 @@ def convolution():
 
 def planned(task=None, **changes):
     task = jl.tasks.breast_cancer(holdout=True, batch_size=32) if task is None else task
-    return plan_sweep(jl.adam, task, SPACE, **({"steps": 30, "seeds": 3} | changes))[0]
+    return plan_sweep(jl.adam, task, SPACE, **({"steps": 30, "seeds": 3} | changes))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -82,7 +82,7 @@ def test_few_trials_of_an_accelerator_own_their_batches(on_a_cpu, monkeypatch):
 
     def owning(rates):
         space = {"learning_rate": jl.log(1e-4, 1, rates)}
-        plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=30, seeds=4)[0]
+        plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=30, seeds=4)
         return plan.first_strategy(plan.groups[0]).own
 
     assert not owning(4)
@@ -228,7 +228,7 @@ def test_a_given_strategy_and_chunk_are_kept_to(timed):
 
 def test_chunks_waste_neither_padding_nor_cores(on_a_cpu, monkeypatch):
     monkeypatch.setattr("jaxopt_lab.engine.plan.worker_count", lambda used: 2)
-    plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": jl.log(1e-4, 1, 32)}, steps=2, seeds=5)[0]
+    plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": jl.log(1e-4, 1, 32)}, steps=2, seeds=5)
     strategy = plan.fitted(plan.groups[0], Strategy("scan", 1, 1), 36)
     assert strategy.shape == (1, 16)  # ten chunks for two cores; five of 32 would leave one idle for a fifth
     assert strategy.one_core
@@ -241,7 +241,7 @@ def test_a_race_takes_smaller_chunks(on_a_cpu, monkeypatch):
     monkeypatch.setattr("jaxopt_lab.engine.plan.worker_count", lambda used: 2)
     planned = lambda stop: plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": rates}, steps=1600, stop=stop)
     rates = jl.log(1e-4, 1, 256)
-    plain, race = (planned(stop)[0] for stop in (None, jl.halving(4, min_steps=25)))
+    plain, race = (planned(stop) for stop in (None, jl.halving(4, min_steps=25)))
     assert plain.stages(plain.groups[0]) == {256: 1600}
     assert race.stages(race.groups[0]) == {256: 25, 64: 75, 16: 300, 4: 1200}
     size = race.first_strategy(race.groups[0]).trials

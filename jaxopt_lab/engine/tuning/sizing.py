@@ -17,6 +17,7 @@ from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.recorder import evaluation_names
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
+from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.trial import Stop, Trial, initial_params
 from jaxopt_lab.types import random_key
 
@@ -78,7 +79,7 @@ def side_by_side(plan: Plan, chunks: int, chunk_bytes: int) -> int:
     return max(1, min(worker_count(devices()), chunks, room(plan) // max(1, chunk_bytes)))
 
 
-class BudgetError(ValueError):
+class BudgetError(ArgumentValueError):
     """Not even one trial fits into the budget."""
 
 
