@@ -4,6 +4,9 @@ from jaxopt_lab import tasks as tasks
 from jaxopt_lab.engine.compile.options import compiler_options as compiler_options
 from jaxopt_lab.engine.fused import fused as fused
 from jaxopt_lab.engine.recorder import Progress as Progress
+from jaxopt_lab.engine.stopping import Decision as Decision
+from jaxopt_lab.engine.stopping import Rung as Rung
+from jaxopt_lab.engine.stopping import StopRule as StopRule
 from jaxopt_lab.engine.stopping import halving as halving
 from jaxopt_lab.engine.stopping import hyperband as hyperband
 from jaxopt_lab.engine.stopping import plateau as plateau

@@ -524,7 +524,13 @@ CALLS = [
     ("a task's argument", lambda: jl.tasks.digits_mlp(widht=3), TypeError, "'digits_mlp' takes", "'widht'"),
     ("a task that needs more", lambda: run(task=lambda width: model()), TypeError, "task function", "'width'"),
     ("a task with a typo", lambda: run(task=lambda: jnp.nope), ValueError, "task function", "AttributeError"),
-    ("plan", lambda: jl.plan(jl.adam, model(), RATES, steps=3, out="x"), TypeError, "jl.plan has no argument 'out'", "memory"),
+    (
+        "plan",
+        lambda: jl.plan(jl.adam, model(), RATES, steps=3, out="x"),
+        TypeError,
+        "jl.plan has no argument 'out'",
+        "memory",
+    ),
 ]
 
 

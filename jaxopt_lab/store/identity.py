@@ -16,12 +16,12 @@ import numpy as np
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.structure import shapes, traced_step
+from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.labels import label
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Manifest, differences
-from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tasks.task import SPLITS, Task, shapes
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint, trace
 from jaxopt_lab.tracing.settings import described

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from jaxopt_lab.engine.ledger import WORKERS, Ledger, Record, Unit
+from jaxopt_lab.engine.ledger import ACTORS, Ledger, Record, Unit
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.engine.strategy import Strategy, stored_strategy
 from jaxopt_lab.errors import RunError
@@ -196,7 +196,7 @@ class Run(Ledger):
         manifest.complete = True
         manifest.commit(self.folder)
         self._packs.let_go(standing)
-        self.folder.remove(WORKERS)
+        self.folder.remove(ACTORS)
 
     def close(self) -> None:
         """Keep what can be kept, and let go of the folder. Idempotent."""

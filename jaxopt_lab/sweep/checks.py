@@ -21,6 +21,7 @@ from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.results import RESERVED
 from jaxopt_lab.sweep.values import TRUE_OR_FALSE, as_range, as_static
 from jaxopt_lab.tasks.checks import check_gradient, check_task
+from jaxopt_lab.tasks.measures import measured
 from jaxopt_lab.tracing.calling import explained, is_ours, place
 from jaxopt_lab.types import OptimizerFactory, Schedule
 
@@ -129,6 +130,19 @@ def check_names(tables: Mapping[str, Configurations], measured: Iterable[str]) -
         if any(name in table.columns for table in tables.values()):
             raise ArgumentValueError(
                 f"A hyperparameter cannot be called {name!r}: results call a loss or metric so. Rename it."
+            )
+
+
+def check_curves(tables: Mapping[str, Configurations], groups: Sequence[Group]) -> None:
+    """Raise where a further scalar of a loss is called as something else in the results."""
+    taken = {name for table in tables.values() for name in table.columns}
+    taken |= RESERVED | {name for group in groups for name in measured(group.structure.task)}
+    for task in dict.fromkeys(group.structure.task for group in groups):
+        if wrong := [name for name in task.aux if name in taken]:
+            raise ArgumentValueError(
+                f"Task {task.name!r}: the loss returns a further scalar called {wrong[0]!r}: results use that name "
+                "already. Rename it.",
+                about=("task",),
             )
 
 

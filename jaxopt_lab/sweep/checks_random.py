@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxopt_lab.engine.plan import Group
-from jaxopt_lab.engine.structure import shapes, traced_step
+from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.tasks.task import Task, shapes
 from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.tracing.calling import callers_level
 from jaxopt_lab.tracing.fingerprint import fingerprint, trace, uses
 from jaxopt_lab.types import random_key
 
@@ -36,7 +37,7 @@ def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
             f"Nothing depends on the seed in {', '.join(map(repr, alike))}: init(key) gives one result for all keys, "
             f"and neither batches nor the optimizer are random. All {len(seeds)} seeds give the same trial: pass "
             "seeds=1, or draw the initial parameters with jax.random from init's key.",
-            stacklevel=4,  # who called `sweep`
+            stacklevel=callers_level(),
         )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import Outcome, Progress
-from jaxopt_lab.engine.run.execute import execute
-from jaxopt_lab.engine.run.execution import Execution
+from jaxopt_lab.engine.run.backend import Backend
+from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.results.files import load
 from jaxopt_lab.results.results import Results, written_table
 from jaxopt_lab.store.folder import Folder
@@ -37,7 +37,7 @@ def run_durably(
     plan: Plan,
     request: SweepRequest,
     report: Callable[[Progress], None],
-    make: Callable[[Plan, Ledger], Execution] = Execution,
+    backend: Callable[[Ledger], Backend],
 ) -> Results:
     """Run the plan in its folder, or the part of it that is not done yet.
 
@@ -45,7 +45,7 @@ def run_durably(
         plan: What to run.
         request: Which folder, and how it is used.
         report: See `execute`.
-        make: See `execute`.
+        backend: Makes what runs the chunks, for the ledger of the run.
 
     Raises:
         RunError: The folder is in use, damaged, of another sweep, or cannot be written.
@@ -68,7 +68,7 @@ def run_durably(
         if run.complete:
             return load(request.out, plan.groups[0].structure.task)
         with terminable() as came:
-            results = collect(plan, execute(plan, report, run, make))
+            results = collect(plan, execute(plan, report, run, backend(run)))
             run.stop()
             _write(results, run.folder)
             if not results.dataset.attrs["interrupted"]:

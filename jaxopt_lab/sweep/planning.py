@@ -9,14 +9,16 @@ import numpy as np
 
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
-from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, segment_length, steps_at
+from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_at
 from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import Structure, params_bytes
+from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.results.score import is_greater
 from jaxopt_lab.sweep.checks import (
     TASK_PREFIX,
     check_budget,
+    check_curves,
     check_hyperparameters,
     check_names,
     check_traceable,
@@ -47,6 +49,7 @@ def planned(request: Request) -> Plan:
     check_names(request.tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
         check_traceable(group, _made_by(group, request))
+    check_curves(request.tables, groups)
     check_random(groups, request.named_seeds)
 
     trials = sum(len(table) for table in request.tables.values()) * len(request.named_seeds)

@@ -1,10 +1,9 @@
 """The public `sweep`: request -> plan -> engine -> results."""
 
-import contextlib
-
-from jaxopt_lab.cluster.backend import connected
-from jaxopt_lab.engine.run.execute import execute
-from jaxopt_lab.engine.run.execution import Execution
+from jaxopt_lab.cluster.backend import RayBackend, connected
+from jaxopt_lab.engine.ledger import Ledger
+from jaxopt_lab.engine.run.backend import InProcess
+from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.tuning.forecast import Forecast, forecast
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.sweep.collect import collect
@@ -35,16 +34,15 @@ def sweep(request: SweepRequest) -> Results:  # noqa: D417
         ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
 
     """
-    elsewhere = contextlib.nullcontext() if request.cluster is None else connected(request.cluster)
-    with elsewhere as found:
-        plan, make = planned(request), Execution
-        if found is not None:
-            plan, make = found.planned(plan, given=request.memory is not None)
+    with connected(request.cluster) as cluster:
+        plan = planned(request) if cluster is None else cluster.planned(planned(request))
+        memory = None if request.memory is None else plan.memory
+        backend = lambda ledger: InProcess() if cluster is None else RayBackend(cluster, memory, ledger)
         with reporting(request.progress) as report:
             if request.out is not None:
-                return run_durably(plan, request, report, make)
-            outcome = execute(plan, report, make=make)
-    return collect(plan, outcome)
+                return run_durably(plan, request, report, backend)
+            ledger = Ledger()
+            return collect(plan, execute(plan, report, ledger, backend(ledger)))
 
 
 @asked("jl.plan", Request)

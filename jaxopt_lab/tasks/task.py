@@ -32,7 +32,8 @@ class Task:
     Args:
         name: What results and pictures call it.
         init: Pure `init(key) -> params`, any pytree of floating-point arrays.
-        loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples.
+        loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples; or `-> (scalar, aux)`, where aux
+            is a dict of further scalars, each of which becomes a curve of training under its name.
         train: A pytree of arrays with a leading example axis; or None, a deterministic objective whose loss gets
             None; or a function `key -> batch` for endless synthetic data.
         validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
@@ -104,13 +105,7 @@ class Task:
                 raise ArgumentValueError(
                     f"{where} a metric cannot be called 'loss': that is the task's own. Rename it."
                 )
-            if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
-                raise ArgumentValueError(
-                    f"{where} a metric cannot be called {name!r:.80}: results have a file of that name, so it must "
-                    f"have 1 to {LONGEST_NAME} bytes, all printable, and no slash."
-                )
-            if name.endswith(QUARTILES):
-                raise ArgumentValueError(f"{where} a metric cannot be called {name!r}: leaderboards call quartiles so.")
+            check_name(f"{where} a metric", name)
         if self.main_metric not in (known := [LOSS, *self.metrics]):
             raise ArgumentValueError(
                 f"{where} unknown main_metric {self.main_metric!r}. {nearest(str(self.main_metric), known)}"
@@ -143,6 +138,16 @@ class Task:
     def _made(self) -> dict[Any, tuple[Any, Any]]:
         """Validation and test data by JAX's settings, of which what their functions make depends."""
         return {}
+
+    def loss_and_aux(self, params: Params, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
+        """The loss of a batch, and the further scalars that it returns, by name."""
+        result = self.loss(params, batch)
+        return result if isinstance(result, tuple) else (result, {})
+
+    @property
+    def aux(self) -> tuple[str, ...]:
+        """The names of the further scalars that the loss returns."""
+        return _aux_names(self)
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
@@ -178,6 +183,41 @@ class Task:
                 "Pass a function that makes the task instead of the task."
             )
         return remake(self.factory, {**self.arguments, **arguments})
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise where results cannot have `what`, a metric or a curve, under this name."""
+    if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
+        raise ArgumentValueError(
+            f"{what} cannot be called {name!r:.80}: results have a file of that name, so it must have 1 to "
+            f"{LONGEST_NAME} bytes, all printable, and no slash."
+        )
+    if name.endswith(QUARTILES):
+        raise ArgumentValueError(f"{what} cannot be called {name!r}: leaderboards call quartiles so.")
+
+
+def check_curve_name(what: str, name: Any) -> None:
+    """Raise where `name`, of a scalar that the loss returns, cannot be the name of a curve."""
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"{what}: the names of further scalars must be strings, got {name!r}.")
+    check_name(f"{what}: a further scalar", name)
+    if name == "train_loss" or name.startswith(("validation_", "test_")) or name.endswith("_in_force"):
+        raise ArgumentValueError(
+            f"{what}: a further scalar cannot be called {name!r}: results use that name. Rename it."
+        )
+
+
+@remembered(maxsize=256)
+def shapes(task: Task) -> tuple[Any, Any]:
+    """A trial's parameters and batch as shapes and types."""
+    key = random_key(0)
+    batch = lambda train: task.batch(train, key, jnp.int32(0))
+    return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
+
+
+@remembered(maxsize=256)
+def _aux_names(task: Task) -> tuple[str, ...]:
+    return tuple(jax.eval_shape(task.loss_and_aux, *shapes(task))[1])
 
 
 def count_examples(task: Task, split: str) -> int | None:

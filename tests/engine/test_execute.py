@@ -11,8 +11,8 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine import plan as planning
-from jaxopt_lab.engine.plan import segment_length
 from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.sweep.planning import plan_sweep
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7), "b1": [0.5, 0.9]}
