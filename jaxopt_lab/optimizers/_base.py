@@ -1,4 +1,4 @@
-"""What the methods share: dtypes kept, schedules read, 1 - b^t without cancellation, priors declared."""
+"""What the methods share: the registry, dtypes kept, schedules read, 1 - b^t without cancellation."""
 
 import inspect
 import operator
@@ -24,19 +24,31 @@ from jaxopt_lab.types import (
 
 F = TypeVar("F", bound=OptimizerFactory)
 
+OPTIMIZERS: dict[str, OptimizerFactory] = {}
+"""Every method's factory, by its name."""
+
 PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
-"""By factory, where each tunable hyperparameter is worth searching; see `searched`."""
+"""For each factory, where its tunable hyperparameters are worth searching."""
 
 
-def searched(**priors: Prior) -> Callable[[F], F]:
-    """Declare a factory's priors: a hyperparameter without one is left at its default by who searches."""
+def method(**priors: Prior) -> Callable[[F], F]:
+    """Register a factory under its name, with priors of the hyperparameters that are worth searching.
 
-    def declare(factory: F) -> F:
-        PRIORS[factory] = priors
+    A search leaves hyperparameters without a prior at their defaults.
+    """
+
+    def register(factory: F) -> F:
+        name = factory.__name__
+        if name in OPTIMIZERS:
+            raise ValueError(
+                f"{factory.__module__} defines an optimizer {name!r}, but {OPTIMIZERS[name].__module__} already does: "
+                "give one of the two another name."
+            )
         cast(Any, factory).__signature__ = _structural_apart(inspect.signature(factory))
+        OPTIMIZERS[name], PRIORS[factory] = factory, priors
         return factory
 
-    return declare
+    return register
 
 
 class Structural(np.int64):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, reals_like, searched, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, one_minus_power, optimizer, reals_like, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -18,7 +18,7 @@ class ACPropState(NamedTuple):
     s: Params  # running mean of (g - m)**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -29,7 +29,7 @@ class AdaBeliefState(NamedTuple):
     s: Params  # running mean of (g - m)**2, and every step's eps_root
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

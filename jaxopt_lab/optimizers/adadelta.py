@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
     reals_like,
-    searched,
     step_count,
     value_at,
 )
@@ -26,7 +26,7 @@ class AdadeltaState(NamedTuple):
     s: Params  # running mean of a**2, a: the step before the learning rate
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"),
     rho=Prior(0.9, 0.99, "one_minus", "Zeiler 2012, Table 2, https://arxiv.org/abs/1212.5701"),
     eps=Prior(1e-8, 1e-2, "log", "the same"),

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
     reals_like,
-    searched,
     static_count,
     value_at,
     zeros_like,
@@ -28,7 +28,7 @@ class AdafactorState(NamedTuple):
     m: Params | None  # running mean of steps; None without momentum
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the paper's 1e-2 (Algorithm 6), two decades either way"),
     decay_rate=Prior(0.5, 1.0, "linear", "around the paper's 0.8 (Algorithm 6)"),
     clipping_threshold=Prior(0.5, 2.0, "log", "around the paper's 1.0 (Algorithm 6)"),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, reals_like, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, reals_like, step_count, value_at
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -16,7 +16,7 @@ class AdagradState(NamedTuple):
     s: Params  # sum of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"),
     eps=Prior(1e-10, 1e-2, "log", "the default, some decades either way"),
 )

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -29,7 +29,7 @@ class AdanState(NamedTuple):
     n: Params  # running mean of (g + b2 * difference)**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "ten times Adam's, as the authors advise, https://github.com/sail-sg/Adan"),
     b1=Prior(0.8, 0.998, "one_minus", "the default, a decade either way"),
     b2=Prior(0.2, 0.992, "one_minus", "the default, a decade either way"),

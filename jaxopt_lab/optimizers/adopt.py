@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -23,7 +23,7 @@ def fourth_root(t: Array) -> Array:
     return t**0.25
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.9999, "one_minus", "as Adam's, and up to the default"),

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
     reals_like,
-    searched,
     step_count,
     value_at,
     zeros_like,
@@ -29,7 +29,7 @@ class COCOBState(NamedTuple):
     reward: Params  # what the bets have won, at least 0
 
 
-@searched(
+@method(
     alpha=Prior(10.0, 1000.0, "log", "our judgement: the default, a decade either way"),
 )
 def cocob(

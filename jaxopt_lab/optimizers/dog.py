@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import copied, method, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.optimizers._sums import inner, product
@@ -30,7 +30,7 @@ class AveragedDoGState(NamedTuple):
         return jax.tree.map(lambda average, w: average.astype(jnp.result_type(w)), self.average, params)
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     init_step=Prior(
         1e-8, 1e-2, "log", "our judgement: Ivgi et al. advise 1e-6 or 1e-4, https://arxiv.org/abs/2302.12022"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -19,7 +19,7 @@ class DoWGState(NamedTuple):
     v: Float[Array, ""]  # sum of r2 ||g||**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     eps=Prior(1e-8, 1e-1, "log", "our judgement: it is the first squared distance too, as dog's init_step is"),
 )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, step_count, value_at
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -16,7 +16,7 @@ class FromageState(NamedTuple):
     t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
-@searched(learning_rate=Prior(1e-3, 1e-1, "log", "the paper's 1e-2, a decade either way"))
+@method(learning_rate=Prior(1e-3, 1e-1, "log", "the paper's 1e-2, a decade either way"))
 def fromage(learning_rate: ScalarOrSchedule, min_norm: Scalar = 1e-6) -> Optimizer:
     """Fromage (Bernstein et al. 2020, Algorithm 1, https://arxiv.org/abs/2002.03432), for every tensor w apart:
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
-    searched,
     static_count,
     value_at,
     zeros_like,
@@ -28,7 +28,7 @@ class GaLoreState(NamedTuple):
     base: Any  # the other optimizer's state, of the projected parameters
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     scale=Prior(0.1, 1.0, "log", "around the authors' 0.25, up to the default"),
     weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),

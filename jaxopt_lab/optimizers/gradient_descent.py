@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
@@ -13,7 +13,7 @@ class GradientDescentState(NamedTuple):
     t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
-@searched(learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"))
+@method(learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"))
 def gradient_descent(learning_rate: ScalarOrSchedule) -> Optimizer:
     """Gradient descent (Cauchy 1847; Nocedal & Wright 2006, Numerical Optimization, chapter 3).
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import method, needs_params, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.optimizers.adam import adam
@@ -12,7 +12,7 @@ from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

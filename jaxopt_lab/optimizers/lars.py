@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.optimizers.flat import needs_leaves
@@ -18,7 +18,7 @@ class LARSState(NamedTuple):
     m: Params  # decaying sum of steps
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 1e2, "log", "our judgement: the trust coefficient takes three decades off"),
     weight_decay=Prior(1e-5, 1e-2, "log", "the paper's 5e-4, about a decade either way"),
     momentum=Prior(0.5, 0.99, "one_minus", "the default, about a decade either way"),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, static_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, static_count, value_at, zeros_like
 from jaxopt_lab.optimizers._linesearch import backtracking, wolfe
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
@@ -23,7 +23,7 @@ class LBFGSState(NamedTuple):
     rho: Array  # of each pair, 1 / s'y; 0 where the place is empty
 
 
-@searched(learning_rate=Prior(1e-3, 1.0, "log", "the method's own 1, and less where gradients are noisy"))
+@method(learning_rate=Prior(1e-3, 1.0, "log", "the method's own 1, and less where gradients are noisy"))
 def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     *,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -16,7 +16,7 @@ class LionState(NamedTuple):
     m: Params  # running mean of g
 
 
-@searched(
+@method(
     learning_rate=Prior(
         1e-6,
         1e-2,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, reals_like, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, reals_like, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -19,7 +19,7 @@ class MadgradState(NamedTuple):
     start: Params  # w before the first step
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's: the authors' default is 1e-2"),
     momentum=Prior(0.5, 0.99, "one_minus", "around the default 0.9"),
     weight_decay=Prior(1e-6, 1e-2, "log", "AdamW's, a decade lower: the authors ask for less than with SGD"),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -14,7 +14,7 @@ class MomentumState(NamedTuple):
     m: Params  # decaying sum of g
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"),
     momentum=Prior(0.5, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
 )

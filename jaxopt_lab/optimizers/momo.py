@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     value_at,
     zeros_like,
 )
@@ -49,7 +49,7 @@ def truncated_step(rate, f, dot, here, norm2, shrink, weight, bound, lower_bound
     return tau, bound
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-2, 1e2, "log", "our judgement: the default, two decades either way"),
     beta=Prior(0.5, 0.999, "one_minus", "as Adam's b1"),
     weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),

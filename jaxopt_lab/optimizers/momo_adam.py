@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -32,7 +32,7 @@ class MomoAdamState(NamedTuple):
     bound: Float[Array, ""]  # of the loss, from below: as given, or as estimated last
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "our judgement: the default, two decades either way"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     static_count,
     value_at,
     zeros_like,
@@ -36,7 +36,7 @@ class MuonState(NamedTuple):
     v: Params  # running mean of g**2 where Adam steps; None at the matrices
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-3, 1e-1, "log", "the author's default 0.02, about a decade either way"),
     beta=Prior(0.8, 0.99, "one_minus", "the author's default 0.95, about a factor of 5 either way"),
     weight_decay=Prior(1e-3, 1.0, "log", "Moonlight's default 0.1 (Liu et al. 2025), a decade and two"),

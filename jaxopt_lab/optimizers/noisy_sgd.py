@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt
 
-from jaxopt_lab.optimizers._base import first_key, next_key, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import first_key, method, next_key, next_step, optimizer, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -15,7 +15,7 @@ class NoisySGDState(NamedTuple):
     key: UInt[Array, " words"]  # of the next step that is given none
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1e0, "log", "as gradient descent's"),
     eta=Prior(1e-2, 1e0, "log", "Neelakantan et al. 2015: 0.01, 0.3 and 1, https://arxiv.org/abs/1511.06807"),
 )

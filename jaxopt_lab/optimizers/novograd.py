@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._numerics import real_dtype, wide_dtype
 from jaxopt_lab.optimizers._sums import product
@@ -20,7 +20,7 @@ class NovoGradState(NamedTuple):
     v: Params  # running mean of |g|**2, a scalar for every tensor
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1e0, "log", "1e-2, two decades either way; our choice"),
     b1=Prior(0.5, 0.99, "one_minus", "a memory of a few steps to a hundred; our choice"),
     b2=Prior(0.2, 0.999, "one_minus", "from Optax's default to a memory of a thousand steps; our choice"),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -16,7 +16,7 @@ class OptimisticGradientDescentState(NamedTuple):
     previous: Params  # g of the step before
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1e0, "log", "as gradient descent's, whose steps these are where g is steady"),
     beta=Prior(0.1, 10.0, "log", "the default, a decade either way"),
 )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -17,7 +17,7 @@ class PolyakSGDState(NamedTuple):
     t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
-@searched(max_learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"))
+@method(max_learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"))
 def polyak_sgd(
     max_learning_rate: Scalar = 1.0,
     scaling: ScalarOrSchedule = 1.0,

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     static_count,
     value_at,
     zeros_like,
@@ -32,7 +32,7 @@ class ProdigyState(NamedTuple):
     numerator: Float[Array, ""]  # of the next estimate
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

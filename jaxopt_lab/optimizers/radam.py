@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -44,7 +44,7 @@ def rectifier(b2: Scalar, t: jax.Array, v_scale: jax.Array) -> tuple[jax.Array, 
     return rho, jnp.where(free, jnp.sqrt(jnp.where(free, square, 1)), 0)
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

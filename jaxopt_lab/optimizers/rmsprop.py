@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     step_count,
     value_at,
     zeros_like,
@@ -27,7 +27,7 @@ class RMSPropState(NamedTuple):
     trace: Params | None  # decaying sum of steps; None without momentum
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "the usual values and decades either way; our choice"),
     decay=Prior(0.8, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
     eps=Prior(

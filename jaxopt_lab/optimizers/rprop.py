@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.optimizers._base import optimizer, reals_like, searched, zeros_like
+from jaxopt_lab.optimizers._base import method, optimizer, reals_like, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar
 
 
@@ -14,7 +14,7 @@ class RpropState(NamedTuple):
     sign: Params  # of the gradient of the step before: -1, 0 or 1; 0 where no step was made
 
 
-@searched(
+@method(
     learning_rate=Prior(
         1e-4, 1e-1, "log", "PyTorch's default 1e-2 and further down: sizes grow fast, and are cut fast"
     ),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched
+from jaxopt_lab.optimizers._base import method, needs_params, optimizer
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.optimizers.momentum import momentum
@@ -16,7 +16,7 @@ class SAMState(NamedTuple):
     base: Any  # the other optimizer's state
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "as SGD's with momentum"),
     rho=Prior(0.01, 0.5, "log", "Foret et al. 2021, Section 3.1, https://arxiv.org/abs/2010.01412"),
 )

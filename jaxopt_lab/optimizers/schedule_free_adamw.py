@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
 )
 from jaxopt_lab.optimizers._numerics import squared
@@ -24,7 +24,7 @@ class ScaleState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(2e-4, 2e-1, "log", "around Defazio et al. 2024, Appendix G, https://arxiv.org/abs/2405.15682"),
     b1=Prior(0.9, 0.98, "one_minus", "the values of the same"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

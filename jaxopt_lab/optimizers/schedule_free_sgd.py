@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from jaxopt_lab.optimizers._base import optimizer, searched
+from jaxopt_lab.optimizers._base import method, optimizer
 from jaxopt_lab.optimizers._schedule_free import schedule_free
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-2, 1e1, "log", "up to Defazio et al. 2024, Appendix G, https://arxiv.org/abs/2405.15682"),
     b1=Prior(0.9, 0.98, "one_minus", "the values of the same"),
     weight_decay=Prior(1e-5, 1e-2, "log", "those of the same, 5e-5 and 2e-4, and about a decade around"),

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from jaxopt_lab.optimizers._base import searched
+from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers.gradient_descent import gradient_descent
 from jaxopt_lab.optimizers.momentum import momentum as heavy_ball
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"),
     momentum=Prior(0.5, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
 )

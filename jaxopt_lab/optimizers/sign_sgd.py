@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
@@ -14,7 +14,7 @@ class SignSGDState(NamedTuple):
     t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
 
 
-@searched(learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's, whose steps are no larger"))
+@method(learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's, whose steps are no larger"))
 def sign_sgd(learning_rate: ScalarOrSchedule) -> Optimizer:
     """SignSGD (Bernstein et al. 2018, Algorithm 1, https://arxiv.org/abs/1802.04434).
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -15,7 +15,7 @@ class SignumState(NamedTuple):
     m: Params  # running mean of g
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     beta=Prior(0.5, 0.999, "one_minus", "as Adam's b1"),
 )

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -26,7 +26,7 @@ class SimplifiedAdEMAMixState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-6, 1e-2, "log", "Adam's, times a step's share of the sum, 1 - b1, of a tenth"),
     b1=Prior(0.95, 0.999, "one_minus", "the authors' advice, https://github.com/DepenM/Simplified-AdEMAMix"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

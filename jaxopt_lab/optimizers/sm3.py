@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -17,7 +17,7 @@ class SM3State(NamedTuple):
     m: Params  # running mean of scaled g
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-3, 1.0, "log", "around Adagrad's usual 0.1"),
     momentum=Prior(0.5, 0.99, "one_minus", "around the default 0.9"),
 )

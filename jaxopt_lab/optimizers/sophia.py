@@ -9,12 +9,12 @@ from jaxtyping import Array, Int, UInt
 
 from jaxopt_lab.optimizers._base import (
     first_key,
+    method,
     needs_params,
     next_key,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     value_at,
     zeros_like,
 )
@@ -39,7 +39,7 @@ def hutchinson(value_fn: Callable[[Params], Array], params: Params, grads: Param
     return jax.tree.map(jnp.multiply, r, jax.jvp(jax.grad(value_fn), (params,), (r,))[1])
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.9, 0.999, "one_minus", "the default 0.99, a decade either way"),
