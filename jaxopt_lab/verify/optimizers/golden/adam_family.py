@@ -1,4 +1,4 @@
-"""Adam's near relatives against PyTorch 2.13 and their authors' code. What cannot be: AdaBelief's AMSGrad."""
+"""Adam's near relatives against PyTorch 2.13 and their authors' code."""
 
 import jax.numpy as jnp
 import optax
@@ -11,7 +11,7 @@ single = "PyTorch gathers the product of its momenta in float32"
 
 
 def with_decay(rate, decay, ascent):
-    """W <- w - rate * (a + decay * w), for a method without a decay of its own; `ascent` gives a."""
+    """w <- w - rate * (a + decay * w), for a method without a decay of its own; `ascent` gives a."""
     return optax.chain(ascent, optax.add_decayed_weights(decay), optax.scale(-rate))
 
 
@@ -53,4 +53,8 @@ ROWS = {
     "adan/default": Row("adan", lambda: jl.adan(0.02)),
     "adan/betas_wd_prox": Row("adan", lambda: jl.adan(0.02, 0.9, 0.8, 0.95, 1e-4, weight_decay=0.2)),
     "adan/noprox_clip": Row("adan", lambda: clipped(0.5, 1e-8, jl.adan(0.02, weight_decay=0.2, proximal=False))),
+}
+
+NOT_HELD = {
+    "adabelief/amsgrad_l2_norectify": "the package's AMSGrad (the largest s so far) is neither in the paper nor in Optax",
 }
