@@ -9,8 +9,8 @@ import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jaxopt_lab.optimizers import _base
 from jaxopt_lab.optimizers._base import PRIORS as PRIORS
+from jaxopt_lab.optimizers._base import REGISTERED
 from jaxopt_lab.optimizers.extras import filled as filled
 from jaxopt_lab.optimizers.flat import Flat as Flat
 from jaxopt_lab.optimizers.flat import flat as flat
@@ -21,7 +21,7 @@ for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     if not _module.name.rpartition(".")[2].startswith("_"):
         importlib.import_module(_module.name)
 
-OPTIMIZERS: dict[str, OptimizerFactory] = dict(sorted(_base.OPTIMIZERS.items()))
+OPTIMIZERS: dict[str, OptimizerFactory] = dict(sorted(REGISTERED.items()))
 globals().update(OPTIMIZERS)
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from jaxopt_lab.types import (
 
 F = TypeVar("F", bound=OptimizerFactory)
 
-OPTIMIZERS: dict[str, OptimizerFactory] = {}
+REGISTERED: dict[str, OptimizerFactory] = {}
 """Every method's factory, by its name."""
 
 PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
@@ -39,13 +39,13 @@ def method(**priors: Prior) -> Callable[[F], F]:
 
     def register(factory: F) -> F:
         name = factory.__name__
-        if name in OPTIMIZERS:
+        if name in REGISTERED:
             raise ValueError(
-                f"{factory.__module__} defines an optimizer {name!r}, but {OPTIMIZERS[name].__module__} already does: "
+                f"{factory.__module__} defines an optimizer {name!r}, but {REGISTERED[name].__module__} already does: "
                 "give one of the two another name."
             )
         cast(Any, factory).__signature__ = _structural_apart(inspect.signature(factory))
-        OPTIMIZERS[name], PRIORS[factory] = factory, priors
+        REGISTERED[name], PRIORS[factory] = factory, priors
         return factory
 
     return register

@@ -41,7 +41,8 @@ class Shown(NamedTuple):
 
 
 def shown(figures: Figures) -> Shown:
-    return Shown(*map(power_of_ten, figures[:3]), bool(figures.misses))
+    step64, step32, recorded = map(power_of_ten, figures[:3])
+    return Shown(step64, step32, recorded, bool(figures.misses))
 
 
 def power_of_ten(figure: float | None) -> str:

@@ -56,5 +56,5 @@ ROWS = {
 }
 
 NOT_HELD = {
-    "adabelief/amsgrad_l2_norectify": "the package's AMSGrad (the largest s so far) is neither in the paper nor in Optax",
+    "adabelief/amsgrad_l2_norectify": "the package's AMSGrad (the largest s so far) is not in the paper, nor in Optax",
 }
