@@ -210,4 +210,15 @@ CASES = {
         {"learning_rate": slow_halving, "eps_root": 1e-8, "weight_decay": halving},
         {"proximal": False},
     ),
+    "cautious_adamw": Case(
+        jl.cautious_adamw,
+        None,
+        slow,
+        real_only=True,
+        convention=(
+            "As the authors' code: the mask is divided by its mean; the paper divides it by (sum + 1) / n. "
+            "eps is added after the correction, as in the paper and in the code's default path; its other path adds it "
+            "before (`eps_before_correction=True`)."
+        ),
+    ),
 }

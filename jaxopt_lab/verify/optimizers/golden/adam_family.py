@@ -53,6 +53,14 @@ ROWS = {
     "adan/default": Row("adan", lambda: jl.adan(0.02)),
     "adan/betas_wd_prox": Row("adan", lambda: jl.adan(0.02, 0.9, 0.8, 0.95, 1e-4, weight_decay=0.2)),
     "adan/noprox_clip": Row("adan", lambda: clipped(0.5, 1e-8, jl.adan(0.02, weight_decay=0.2, proximal=False))),
+    "cautious_adamw/default_eager": Row("cautious_adamw", lambda: jl.cautious_adamw(0.02, eps_before_correction=True)),
+    "cautious_adamw/betas_wd_eager": Row(
+        "cautious_adamw", lambda: jl.cautious_adamw(0.03, 0.8, 0.95, 1e-4, 0.1, eps_before_correction=True)
+    ),
+    "cautious_adamw_foreach/default_foreach": Row("cautious_adamw", lambda: jl.cautious_adamw(0.02)),
+    "cautious_adamw_foreach/betas_wd_foreach": Row(
+        "cautious_adamw", lambda: jl.cautious_adamw(0.03, 0.8, 0.95, 1e-4, 0.1)
+    ),
 }
 
 NOT_HELD = {
