@@ -14,6 +14,7 @@ from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS, Filled, has_holes
 from jaxopt_lab.types import (
     PRNG,
     ExtraArgsOptimizer,
+    Optimizer,
     OptimizerFactory,
     Params,
     Prior,
@@ -125,6 +126,16 @@ def optimizer(
         return init(params)
 
     return ExtraArgsOptimizer(checked_init, cast(Any, update_in_dtype))
+
+
+def descent(ascent: Optimizer) -> ExtraArgsOptimizer:
+    """Make the method that steps against the direction `ascent`."""
+
+    def update(grads, state, params=None):
+        a, new_state = ascent.update(grads, state, params)
+        return jax.tree.map(jnp.negative, a), new_state
+
+    return optimizer(ascent.init, update)
 
 
 def needs_params(params: Params | None, name: str, why: str) -> None:

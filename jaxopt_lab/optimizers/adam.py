@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    descent,
     method,
     next_step,
     one_minus_power,
@@ -23,6 +24,32 @@ class AdamState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     m: Params  # running mean of g
     v: Params  # running mean of g**2
+
+
+def adam_direction(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    *,
+    rate: ScalarOrSchedule = 1.0,
+    moment_dtype: Any = None,
+) -> Optimizer:
+    """Give `rate` times the direction of Adam's step, uphill: AdamW, LAMB and GaLore build on it."""
+
+    def init(params: Params) -> AdamState:
+        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
+
+    def update(grads, state, params=None):
+        t = next_step(state.t)
+        now = value_at(rate, state.t)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
+        m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
+        direction = lambda m, v: now * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
+        return jax.tree.map(direction, m, v), AdamState(t, m, v)
+
+    return optimizer(init, update)
 
 
 @method(
@@ -64,17 +91,4 @@ def adam(
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
 
     """
-
-    def init(params: Params) -> AdamState:
-        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
-
-    def update(grads, state, params=None):
-        t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
-        m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
-        step = lambda m, v: -rate * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
-        return jax.tree.map(step, m, v), AdamState(t, m, v)
-
-    return optimizer(init, update)
+    return descent(adam_direction(b1, b2, eps, eps_root, rate=learning_rate, moment_dtype=moment_dtype))

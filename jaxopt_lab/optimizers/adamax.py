@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    descent,
     method,
     next_step,
     one_minus_power,
@@ -22,6 +23,25 @@ class AdaMaxState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     m: Params  # running mean of g
     u: Params  # largest |g|, those of the past decayed
+
+
+def adamax_direction(
+    b1: Scalar, b2: Scalar, eps: Scalar, *, rate: ScalarOrSchedule = 1.0, moment_dtype: Any = None
+) -> Optimizer:
+    """Give `rate` times the direction of AdaMax's step, uphill."""
+
+    def init(params: Params) -> AdaMaxState:
+        return AdaMaxState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
+
+    def update(grads, state, params=None):
+        t = next_step(state.t)
+        now = value_at(rate, state.t)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        u = jax.tree.map(lambda u, g: jnp.maximum(b2 * u, jnp.abs(g) + eps), state.u, grads)
+        m_scale = 1 / one_minus_power(b1, t)  # the mean starts at 0; a maximum needs no correction
+        return jax.tree.map(lambda m, u: now * m_scale * (m / u), m, u), AdaMaxState(t, m, u)
+
+    return optimizer(init, update)
 
 
 @method(
@@ -59,16 +79,4 @@ def adamax(
         The (init, update) pair; `m` and `u` have the shapes of the parameters.
 
     """
-
-    def init(params: Params) -> AdaMaxState:
-        return AdaMaxState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
-
-    def update(grads, state, params=None):
-        t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        u = jax.tree.map(lambda u, g: jnp.maximum(b2 * u, jnp.abs(g) + eps), state.u, grads)
-        m_scale = 1 / one_minus_power(b1, t)  # the mean starts at 0; a maximum needs no correction
-        return jax.tree.map(lambda m, u: -rate * m_scale * (m / u), m, u), AdaMaxState(t, m, u)
-
-    return optimizer(init, update)
+    return descent(adamax_direction(b1, b2, eps, rate=learning_rate, moment_dtype=moment_dtype))

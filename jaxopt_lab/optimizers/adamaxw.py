@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.adamax import adamax
+from jaxopt_lab.optimizers.adamax import adamax_direction
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
@@ -49,5 +49,5 @@ def adamaxw(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = adamax(-1.0, b1, b2, eps, moment_dtype=moment_dtype)  # a itself
-    return decoupled(ascent, "adamaxw", learning_rate, weight_decay, mask)
+    direction = adamax_direction(b1, b2, eps, moment_dtype=moment_dtype)
+    return decoupled(direction, "adamaxw", learning_rate, weight_decay, mask)

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
@@ -53,5 +53,5 @@ def adamw(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = adam(-1.0, b1, b2, eps, eps_root, moment_dtype=moment_dtype)  # a itself
-    return decoupled(ascent, "adamw", learning_rate, weight_decay, mask)
+    direction = adam_direction(b1, b2, eps, eps_root, moment_dtype=moment_dtype)
+    return decoupled(direction, "adamw", learning_rate, weight_decay, mask)

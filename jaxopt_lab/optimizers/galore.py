@@ -16,7 +16,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
@@ -79,7 +79,7 @@ def galore(
 
     """
     rank = static_count("rank", rank)
-    ascent = (adam if base is None else base)(-1.0)
+    ascent = adam_direction() if base is None else base(-1.0)  # uphill: a rate of -1 turns a step around
 
     def is_left(g):
         rows, columns = g.shape

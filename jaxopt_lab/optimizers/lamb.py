@@ -7,7 +7,7 @@ import jax
 from jaxopt_lab.optimizers._base import method, needs_params, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
-from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -57,16 +57,16 @@ def lamb(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = adam(-1.0, b1, b2, eps, eps_root, moment_dtype=moment_dtype)  # a itself, without the decay
+    adam = adam_direction(b1, b2, eps, eps_root, moment_dtype=moment_dtype)
 
     def init(params: Params) -> Any:
         needs_leaves(params, "lamb")
-        return ascent.init(params)
+        return adam.init(params)
 
     def update(grads, state, params=None):
         needs_params(params, "lamb", "scales its steps by")
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
-        a, new_state = ascent.update(grads, state, params)
+        a, new_state = adam.update(grads, state, params)
         a = decayed(a, params, decay, mask)
         return jax.tree.map(lambda a, w: -rate * trust_ratio(norm(w), norm(a)) * a, a, params), new_state
 

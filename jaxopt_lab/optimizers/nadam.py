@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    descent,
     method,
     next_step,
     one_minus_power,
@@ -39,6 +40,43 @@ def corrected(m: Params, grads: Params, b1: Scalar, t: jax.Array, nesterov: bool
 def weighted(m: Params, grads: Params, m_weight: Scalar, g_weight: Scalar) -> Params:
     """A mean of m and g."""
     return jax.tree.map(lambda m, g: m_weight * m + g_weight * g, m, grads)
+
+
+def nadam_direction(
+    b1: Scalar,
+    b2: Scalar,
+    eps: Scalar,
+    eps_root: Scalar,
+    momentum_decay: Scalar | None,
+    *,
+    rate: ScalarOrSchedule = 1.0,
+    moment_dtype: Any = None,
+) -> Optimizer:
+    """Give `rate` times the direction of NAdam's step, uphill."""
+
+    def init(params: Params) -> NAdamState:
+        missing = None if momentum_decay is None else jnp.zeros([], float)
+        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
+        return NAdamState(jnp.zeros([], jnp.int32), m, v, missing)
+
+    def update(grads, state, params=None):
+        t = next_step(state.t)
+        now = value_at(rate, state.t)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
+        if momentum_decay is None:
+            missing = None
+            _, ahead = corrected(m, grads, b1, t, nesterov=True)
+        else:
+            mu, mu_next = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
+            after = lambda missing, mu: missing + (1 - missing) * (1 - mu)  # 1 - product of mu, without cancellation
+            missing = after(state.missing, mu)
+            ahead = weighted(m, grads, mu_next / after(missing, mu_next), (1 - mu) / missing)
+        v_scale = 1 / one_minus_power(b2, t)
+        direction = lambda ahead, v: now * (ahead / (jnp.sqrt(v_scale * v + eps_root) + eps))
+        return jax.tree.map(direction, ahead, v), NAdamState(t, m, v, missing)
+
+    return optimizer(init, update)
 
 
 @method(
@@ -86,27 +124,5 @@ def nadam(
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
 
     """
-
-    def init(params: Params) -> NAdamState:
-        missing = None if momentum_decay is None else jnp.zeros([], float)
-        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
-        return NAdamState(jnp.zeros([], jnp.int32), m, v, missing)
-
-    def update(grads, state, params=None):
-        t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
-        if momentum_decay is None:
-            missing = None
-            _, ahead = corrected(m, grads, b1, t, nesterov=True)
-        else:
-            mu, mu_next = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
-            after = lambda missing, mu: missing + (1 - missing) * (1 - mu)  # 1 - product of mu, without cancellation
-            missing = after(state.missing, mu)
-            ahead = weighted(m, grads, mu_next / after(missing, mu_next), (1 - mu) / missing)
-        v_scale = 1 / one_minus_power(b2, t)
-        step = lambda ahead, v: -rate * (ahead / (jnp.sqrt(v_scale * v + eps_root) + eps))
-        return jax.tree.map(step, ahead, v), NAdamState(t, m, v, missing)
-
-    return optimizer(init, update)
+    direction = nadam_direction(b1, b2, eps, eps_root, momentum_decay, rate=learning_rate, moment_dtype=moment_dtype)
+    return descent(direction)

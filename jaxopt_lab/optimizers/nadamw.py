@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.nadam import nadam
+from jaxopt_lab.optimizers.nadam import nadam_direction
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
@@ -53,5 +53,5 @@ def nadamw(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = nadam(-1.0, b1, b2, eps, eps_root, momentum_decay, moment_dtype=moment_dtype)  # a itself
-    return decoupled(ascent, "nadamw", learning_rate, weight_decay, mask)
+    direction = nadam_direction(b1, b2, eps, eps_root, momentum_decay, moment_dtype=moment_dtype)
+    return decoupled(direction, "nadamw", learning_rate, weight_decay, mask)
