@@ -7,7 +7,6 @@ from jaxopt_lab.direction import maximize as maximize
 from jaxopt_lab.direction import minimize as minimize
 from jaxopt_lab.engine import Progress as Progress
 from jaxopt_lab.engine.forecast import Forecast as Forecast
-from jaxopt_lab.engine.fused import fused as fused
 from jaxopt_lab.engine.options import compiler_options as compiler_options
 from jaxopt_lab.engine.stopping import halving as halving
 from jaxopt_lab.engine.stopping import hyperband as hyperband
@@ -16,6 +15,7 @@ from jaxopt_lab.optimizers import OPTIMIZERS as OPTIMIZERS
 from jaxopt_lab.optimizers import PRIORS as PRIORS
 from jaxopt_lab.optimizers import filled as filled
 from jaxopt_lab.optimizers import flat as flat
+from jaxopt_lab.optimizers import fused as fused
 from jaxopt_lab.optimizers import master_weights as master_weights
 from jaxopt_lab.rerun import Rerun as Rerun
 from jaxopt_lab.rerun import rerun as rerun

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.optimizers._numerics import needs_numbers, real_dtype, state_dtype, widened
-from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS, Filled, has_holes
+from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS
+from jaxopt_lab.optimizers.wrappers.filled import Filled, has_holes
 from jaxopt_lab.types import (
     PRNG,
     ExtraArgsOptimizer,

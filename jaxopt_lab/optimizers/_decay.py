@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer, value_at
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, ScalarOrSchedule
 
 Mask = Any | Callable[[Params], Any] | None

@@ -18,7 +18,7 @@ from jaxopt_lab.optimizers._base import (
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._numerics import squared
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

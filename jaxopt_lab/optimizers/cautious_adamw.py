@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 from jaxopt_lab.optimizers._base import method, next_step, one_minus_power, optimizer, reals_like, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.optimizers._numerics import squared
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 LEAST_SHARE = 1e-3  # the smallest mean(s) that is divided by, so that a step grows by at most 1000

@@ -10,7 +10,7 @@ from jaxopt_lab.optimizers._base import copied, method, needs_params, next_step,
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.optimizers._sums import inner, product
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, step_count, value_at
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

@@ -18,7 +18,7 @@ from jaxopt_lab.optimizers._base import (
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.optimizers.extras import accepted
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
 

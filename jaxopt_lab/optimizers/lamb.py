@@ -8,7 +8,7 @@ from jaxopt_lab.optimizers._base import method, needs_params, optimizer, value_a
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
 from jaxopt_lab.optimizers.adam import adam_direction
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

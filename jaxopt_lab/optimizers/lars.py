@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

@@ -20,8 +20,8 @@ from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.optimizers._layout import Layout, as_matrices, as_tensor, layouts_of
 from jaxopt_lab.optimizers._newton_schulz import orthogonalized
 from jaxopt_lab.optimizers.adam import adam_direction
-from jaxopt_lab.optimizers.flat import needs_leaves
 from jaxopt_lab.optimizers.nadam import nadam_direction
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import MaskedNode, Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

@@ -10,7 +10,7 @@ from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimiz
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._numerics import real_dtype, wide_dtype
 from jaxopt_lab.optimizers._sums import product
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import fused
+from jaxopt_lab.optimizers.wrappers import fused
 from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
 from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
 from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave

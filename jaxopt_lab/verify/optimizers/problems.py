@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.optimizers.flat import Flat, flat
+from jaxopt_lab.optimizers.wrappers.flat import Flat, flat
 from jaxopt_lab.types import random_key
 
 

@@ -1,0 +1,1 @@
+"""Wrappers around optimizers and their parameters: they are no methods themselves."""
