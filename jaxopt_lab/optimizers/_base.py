@@ -167,10 +167,7 @@ def step_count(*values: ScalarOrSchedule) -> jax.Array | None:
 
 
 def next_step(t: Any) -> Any:
-    """One more step taken; the largest count there is stays, and so does None.
-
-    Nor does XLA on a CPU fuse it into all that asks for it, as it would `t + 1`, and copy t for them.
-    """
+    """Count one more step. The count stays at the largest integer instead of overflowing; None stays None."""
     return None if t is None else jnp.maximum(t, t + 1)
 
 

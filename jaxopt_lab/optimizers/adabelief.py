@@ -74,8 +74,8 @@ def adabelief(
         rectify: Whether the step is rectified as RAdam's.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
@@ -95,8 +95,7 @@ def adabelief(
         t = next_step(state.t)
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        # Last a sum of two arrays, which XLA makes once; with eps_root last, again for the step, from a copy.
-        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * squared(g - m), state.s, grads, m)
+        s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * squared(g - m) + eps_root, state.s, grads, m)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, s_scale)

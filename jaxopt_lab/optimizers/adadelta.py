@@ -57,8 +57,8 @@ def adadelta(
         weight_decay: Added to g per unit of w, >= 0; scalar, traced or a schedule.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
             or a function from the parameters to one; None decays all.
-        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `v` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `v` and `s` have the shapes of the parameters.

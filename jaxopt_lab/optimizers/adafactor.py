@@ -77,8 +77,8 @@ def adafactor(
         factored: Whether any v is.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
-        moment_dtype: Of `v` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `v` and `m`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair.

@@ -40,8 +40,8 @@ def adagrad(
         initial_accumulator_value: Where s starts, >= 0, in units of g^2.
         eps: Added under the root, >= 0, in units of g^2; or to the root, in units of g.
         eps_in_sqrt: Whether eps is under the root.
-        moment_dtype: Of `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `s`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `s` has the shapes of the parameters.

@@ -84,8 +84,8 @@ def adam(
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.

@@ -72,8 +72,8 @@ def adamax(
         b1: Decay of the mean of g, in [0, 1).
         b2: Decay of the largest |g|, in [0, 1).
         eps: Added to |g|, > 0, in units of g: u is never less.
-        moment_dtype: Of `m` and `u`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `u`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `u` have the shapes of the parameters.

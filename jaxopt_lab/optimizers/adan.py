@@ -74,8 +74,8 @@ def adan(
             function from the parameters to one; None decays all.
         proximal: Whether w is divided by 1 + learning_rate * weight_decay after the step; if not, its share
             learning_rate * weight_decay is taken off before it.
-        moment_dtype: Of `g`, `m`, `d` and `n`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `g`, `m`, `d` and `n`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `g`, `m`, `d` and `n` have the shapes of the parameters.
@@ -95,8 +95,7 @@ def adan(
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         z = jax.tree.map(lambda g, before: jnp.where(t == 1, 0, g - before), grads, state.g)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        # z first: so XLA's kernels of all leaves are equal, and compiled once.
-        d = jax.tree.map(lambda d, z: (1 - b2) * z + b2 * d, state.d, z)
+        d = jax.tree.map(lambda d, z: b2 * d + (1 - b2) * z, state.d, z)
         n = jax.tree.map(lambda n, g, z: b3 * n + (1 - b3) * squared(g + b2 * z), state.n, grads, z)
         m_scale, d_scale, n_scale = (1 / one_minus_power(b, t) for b in (b1, b2, b3))
         a = jax.tree.map(

@@ -73,8 +73,8 @@ def ademamix(
         warmup_steps: Steps until alpha and b3 have their values, >= 0; None has them from the start.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m`, `slow` and `v`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, `slow` and `v`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `slow` and `v` have the shapes of the parameters.

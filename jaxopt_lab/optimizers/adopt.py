@@ -64,8 +64,8 @@ def adopt(
         clip_value_fn: Steps taken so far -> largest n; None: their fourth root.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -89,8 +89,7 @@ def adopt(
             return jnp.where(first, 0, n)  # v knows nothing yet
 
         n = jax.tree.map(scaled, grads, state.v)
-        # n first: so XLA's kernels of all leaves are equal, and compiled once.
-        average = lambda m, n: (1 - b1) * n + b1 * m
+        average = lambda m, n: b1 * m + (1 - b1) * n
         m = jax.tree.map(average, state.m, n)
         b2_now = jnp.where(first, 0, b2)
         v = jax.tree.map(lambda v, g: b2_now * v + (1 - b2_now) * g**2, state.v, grads)

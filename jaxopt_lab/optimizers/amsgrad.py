@@ -63,8 +63,8 @@ def amsgrad(
         bias_correction_mu: Whether m is divided by 1 - b1^t.
         bias_correction_nu: Whether v is divided by 1 - b2^t.
         max_before_correction: Whether the maximum is of v as it is, and v_max is corrected instead.
-        moment_dtype: Of `m`, `v` and `v_max`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, `v` and `v_max`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and `v_max` have the shapes of the parameters.

@@ -71,8 +71,8 @@ def dadapt_adamw(
         weight_decay: Share of w taken off each step, times the rate; >= 0; scalar, traced or a schedule.
         growth_rate: Largest factor by which d grows in a step, > 1; None (the default) sets no limit.
         bias_correction: Whether the rate is corrected for m and v having started at 0.
-        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters',
-            but for float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, `v` and `s`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and `s` have the shapes of the parameters.

@@ -68,8 +68,8 @@ def galore(
         project_longer: Whether a matrix's longer side is projected instead of its shorter.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `p` and of what the base optimizer sees, for example "float32" beside bfloat16 parameters; None
-            keeps the parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `p` and of what the base optimizer sees, for example "float32" for bfloat16 parameters.
+            None keeps the parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair.

@@ -58,8 +58,8 @@ def lars(
         trust_ratio_mask: Which parameters' steps are scaled, said in the same way; biases are often left out.
         nesterov: Whether a step looks one decay ahead.
         joint_norm: Whether the norm of the sum of gradient and decay is taken, as in Optax, not the sum of their norms.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

@@ -50,8 +50,8 @@ def lbfgs(
         scale_init_precond: Whether q is scaled between the two loops.
         linesearch: How the length is found: "backtracking" (enough decrease), "wolfe" (and flat enough at its end, so
             that s'y > 0), or None: it is 1.
-        moment_dtype: Of the differences, their products, and the last `w` and `g`, for example "float32" beside
-            bfloat16 parameters; None keeps the parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of the differences, their products, and the last `w` and `g`, for example "float32" for
+            bfloat16 parameters. None keeps the parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `s` and `y` are memory_size times the parameters each. With a line search `update`

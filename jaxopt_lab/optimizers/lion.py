@@ -51,8 +51,8 @@ def lion(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

@@ -34,8 +34,8 @@ def momentum(
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
         momentum: Decay of the sum of gradients, in [0, 1); a steady gradient is amplified by 1 / (1 - momentum).
         nesterov: Whether the step looks one decay ahead.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

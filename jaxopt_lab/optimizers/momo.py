@@ -83,8 +83,8 @@ def momo(
         weight_decay: Proximal decay, >= 0: of w, the share 1 - 1 / L is taken off; scalar, traced or a schedule.
         adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` upwards.
         bias_correction: Whether the means start at 0 and are corrected for it, instead of at their first values.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `update` needs `value`, the loss at params.

@@ -73,8 +73,8 @@ def momo_adam(
         weight_decay: Proximal decay, >= 0: of w, the share 1 - 1 / L is taken off; scalar, traced or a schedule.
         adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` upwards.
         divide: Whether decay is proximal as above; else AdamW's: w (1 - learning_rate * weight_decay) - tau m / D.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `update` needs `value`, the loss at params.

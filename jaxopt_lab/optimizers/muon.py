@@ -31,7 +31,7 @@ class OrthogonalState(NamedTuple):
 
 
 class MuonState(NamedTuple):
-    matrices: OrthogonalState  # of the parameters that are matrices
+    matrices: Any  # `OrthogonalState` of the parameters that are matrices
     adam: Any  # Adam's or NAdam's state of the other parameters
 
 
@@ -145,8 +145,8 @@ def muon(
             are inputs and outputs, and over the remaining ones it is a stack of matrices, each orthogonalised by
             itself: (1, 2) for the (layers, inputs, outputs) of a scanned network. None: True where there are two axes.
         weight_decay_mask: Which parameters decay, likewise; None: all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; the means of g and g^2 have the shapes of the parameters.

@@ -117,8 +117,8 @@ def nadam(
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         momentum_decay: How fast mu rises from b1 / 2 to b1, per step, > 0; PyTorch's default is 4e-3. None (the
             default, Optax's): mu is b1.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.

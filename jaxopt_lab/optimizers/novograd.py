@@ -52,8 +52,8 @@ def novograd(
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         weight_decay: Added to the normalised gradient per unit of w, >= 0; scalar, traced or a schedule.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters, `v` holds scalars in float32 at the least.

@@ -63,8 +63,8 @@ def optimistic_adam(
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         nesterov: Whether the mean of g looks one decay ahead.
-        moment_dtype: Of the state, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of the state, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and `previous` have the shapes of the parameters.

@@ -35,8 +35,8 @@ def optimistic_gradient_descent(
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
         alpha: Weight of the gradient, > 0.
         beta: Weight of its change since the step before, >= 0; at 0 it is `gradient_descent`.
-        moment_dtype: Of `previous`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `previous`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `previous` has the shapes of the parameters.

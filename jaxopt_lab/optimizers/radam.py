@@ -29,7 +29,7 @@ class RAdamState(NamedTuple):
 def rectifier(b2: Scalar, t: jax.Array, v_scale: jax.Array) -> tuple[jax.Array, jax.Array]:
     """How many gradients the mean of g^2 is worth after t steps, rho_t, and the factor r_t on the step.
 
-    Of b2 and t, and of v_scale = 1 / (1 - b2^t), which who asks needs too: so XLA compiles one power.
+    v_scale is 1 / (1 - b2^t), which every caller has at hand.
     """
     rho_end = 2 / (1 - b2) - 1
     x = -jnp.log1p(b2 - 1)  # b2^t = e^(-t x)
@@ -83,8 +83,8 @@ def radam(
         threshold: What rho_t must reach before v is used, >= 4.
         nesterov: Whether the mean of g is NAdam's, a step ahead.
         eps_before_correction: Whether eps is added to sqrt(v + eps_root), and the sum divided by sqrt(1 - b2^t).
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -102,15 +102,13 @@ def radam(
         scale, mean = corrected(m, grads, b1, t, nesterov)
         v_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, v_scale)
-        # Scalars: a choice for each element makes two loops of one, which takes XLA a fifth longer.
-        r, free = jnp.where(rho >= threshold, r, 1), jnp.where(rho >= threshold, 1, 0)
 
         def step(mean, v):
             if eps_before_correction:
                 root = jnp.sqrt(v_scale) * (jnp.sqrt(v + eps_root) + eps)
             else:
                 root = jnp.sqrt(v_scale * v + eps_root) + eps
-            return -rate * scale * (mean * (r / (free * root + (1 - free))))
+            return -rate * scale * jnp.where(rho >= threshold, mean * (r / root), mean)
 
         return jax.tree.map(step, mean, v), RAdamState(t, m, v)
 

@@ -71,8 +71,8 @@ def rmsprop(
         centered: Whether the variance of g is estimated instead of its second moment.
         nesterov: Whether a step with momentum looks one decay ahead.
         bias_correction: Whether the running means are divided by 1 - decay^t.
-        moment_dtype: Of `v`, `m` and `trace`, for example "float32"; None keeps the parameters', but for float32 beside
-            float16 ones.
+        moment_dtype: Dtype of `v`, `m` and `trace`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `v`, `m` and `trace` have the shapes of the parameters.

@@ -46,8 +46,8 @@ def rprop(
         eta_plus: Factor of a step size whose gradient kept its sign, > 1.
         min_step_size: Least step size, > 0, in units of w.
         max_step_size: Largest step size, in units of w.
-        moment_dtype: Of `size` and `sign`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `size` and `sign`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `size` and `sign` have the shapes of the parameters.
@@ -66,7 +66,6 @@ def rprop(
 
         size = jax.tree.map(resize, state.size, kept)
         sign = jax.tree.map(lambda g, kept: jnp.where(kept < 0, 0, jnp.sign(g)), grads, kept)
-        # Times -1, not -size: XLA on a CPU compiles a kernel faster where a constant is in it.
-        return jax.tree.map(lambda size, sign: -1.0 * size * sign, size, sign), RpropState(size, sign)
+        return jax.tree.map(lambda size, sign: -size * sign, size, sign), RpropState(size, sign)
 
     return optimizer(init, update, real_only="rprop")

@@ -30,8 +30,8 @@ def sgd(
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
         momentum: Decay of the sum of gradients, in [0, 1); None (the default) keeps no sum.
         nesterov: Whether a step with momentum looks one decay ahead.
-        moment_dtype: Of the momentum's sum, for example "float32"; None keeps the parameters', but for float32 beside
-            float16 ones.
+        moment_dtype: Dtype of the momentum's sum, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; the state is `gradient_descent`'s or `momentum`'s.

@@ -30,8 +30,8 @@ def signum(learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, *, moment_dtype:
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         beta: Decay of the mean of g, in [0, 1); at 0 it is `sign_sgd`.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

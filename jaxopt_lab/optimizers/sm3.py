@@ -37,8 +37,8 @@ def sm3(
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         momentum: Decay of the mean of scaled g, in [0, 1).
         eps: Added under the root, >= 0, in units of g^2.
-        moment_dtype: Of `mu` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `mu` and `m`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; a parameter of shape (a, b, ...) keeps a + b + ... numbers besides `m`.
@@ -52,7 +52,7 @@ def sm3(
     def init(params: Params) -> SM3State:
         needs_leaves(params, "sm3")
         zeros = zeros_like(params, moment_dtype)
-        # Of the shapes of `maxima`, whose value XLA would look for while it compiles: seconds for a million zeros.
+        # Of the shapes that `maxima` returns. Calling it here would make XLA evaluate maxima of constants.
         along = lambda m, i: jnp.zeros_like(m, shape=[n if j == i else 1 for j, n in enumerate(m.shape)])
         mu = jax.tree.map(lambda m: tuple(along(m, i) for i in range(max(m.ndim, 1))), zeros)
         return SM3State(step_count(learning_rate), mu, zeros)

@@ -89,8 +89,8 @@ def sophia(
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
         seed: Of the key in the state, used where `update` is given none.
-        moment_dtype: Of `m` and `h`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `h`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `h` have the shapes of the parameters; `update` needs `value_fn` (Optax's

@@ -58,8 +58,8 @@ def yogi(
         eps: Added to the root, >= 0, in units of g.
         initial_accumulator_value: Where v starts, >= 0, in units of g^2.
         bias_correction: Whether m is divided by 1 - b1^t, and v by 1 - b2^t.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.

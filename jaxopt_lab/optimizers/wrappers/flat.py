@@ -12,8 +12,6 @@ from jaxtyping import Array
 from jaxopt_lab.optimizers._numerics import needs_numbers
 from jaxopt_lab.types import Params
 
-TOGETHER, SHORT = 16, 2**12  # rows that are joined at once, and how many elements they have at most, on average
-
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["vectors"], meta_fields=["places", "structure"])
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +72,8 @@ def flat(params: Params) -> Flat:
     leaves, structure = jax.tree.flatten(params)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     dtypes = list(dict.fromkeys(leaf.dtype for leaf in leaves))
-    vectors = tuple(_joined([leaf.ravel() for leaf in leaves if leaf.dtype == dtype]) for dtype in dtypes)
+    vectors = tuple(jnp.concatenate([leaf.ravel() for leaf in leaves if leaf.dtype == dtype]) for dtype in dtypes)
     return Flat(vectors, tuple((dtypes.index(leaf.dtype), leaf.shape) for leaf in leaves), structure)
-
-
-def _joined(rows: list[Array]) -> Array:
-    """One row; of many short ones by way of some longer ones, which XLA's CPU compiles three times as fast."""
-    if len(rows) <= TOGETHER or sum(row.size for row in rows) > SHORT * len(rows):
-        return jnp.concatenate(rows)
-    some = [jnp.concatenate(rows[i : i + TOGETHER]) for i in range(0, len(rows), TOGETHER)]
-    return jnp.concatenate(jax.lax.optimization_barrier(some))
 
 
 def needs_leaves(params: Params, what: str) -> None:
