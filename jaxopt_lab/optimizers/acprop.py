@@ -1,4 +1,4 @@
-"""ACProp: gradients divided by how far, until the last step, they strayed from their running mean."""
+"""ACProp: gradients divided by the deviation from their running mean up to the last step."""
 
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ def acprop(
         w <- w - learning_rate * (a + weight_decay * w)
 
     Optax 0.2.8 takes g's deviation from the m before this step, which is 1 / b1 times as large; its documentation, the
-    paper and the authors' code take it from the m that g is in. Of the authors' code this is `rectify=False`.
+    paper and the authors' code take it from the m that includes g. This is the authors' code with `rectify=False`.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`. In the first step
@@ -72,8 +72,8 @@ def acprop(
 
     def update(grads, state, params=None):
         t, first = next_step(state.t), state.t == 0
-        s_scale = 1 / one_minus_power(b2, jnp.maximum(t - 1, 1))  # s, still the last step's, starts at 0
-        # Chosen before the root too, whose derivative at 0 is infinite.
+        s_scale = 1 / one_minus_power(b2, jnp.maximum(t - 1, 1))  # s is still that of the last step; it started at 0
+        # `where` also before the root, since the derivative of the root at 0 is infinite.
         root = lambda s: jnp.where(first, 1, jnp.sqrt(jnp.where(first, 1, s_scale * s)) + eps)
         a = jax.tree.map(lambda g, s: g / root(s), grads, state.s)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)

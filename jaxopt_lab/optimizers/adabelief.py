@@ -1,4 +1,4 @@
-"""AdaBelief: steps scaled by how far the gradient was from its running mean."""
+"""AdaBelief: Adam with the deviation of the gradient from its mean in place of the gradient's square."""
 
 from typing import Any, NamedTuple
 
@@ -55,13 +55,13 @@ def adabelief(
         s <- b2 s + (1 - b2) (g - m)^2 + eps_root
         w <- w - learning_rate * m / (1 - b1^t) / (sqrt(s / (1 - b2^t)) + eps)
 
-    The eps_root of every step stays in s, in the paper too, so that s never falls below eps_root / (1 - b2). The
-    authors' package has since rectified the step by default, as RAdam does, with eps added before the correction:
+    The eps_root of every step stays in s, as in the paper, so the corrected s never falls below eps_root / (1 - b2).
+    The authors' package has since rectified the step by default, as RAdam does, with eps added before the correction:
 
         w <- w - learning_rate * r_t * m / (1 - b1^t) / (sqrt(s) + eps) * sqrt(1 - b2^t)     rho_t >= 5
         w <- w - learning_rate * m / (1 - b1^t)                                              until then
 
-    Weight decay is decoupled, as the authors' default is: learning_rate * weight_decay * w more is taken off.
+    Weight decay is decoupled, as in the authors' default: learning_rate * weight_decay * w is also subtracted.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

@@ -1,4 +1,4 @@
-"""Adadelta: steps in the ratio of a root mean square of past steps to one of the gradient."""
+"""Adadelta: gradients scaled by the ratio of two root mean squares, of past steps and of gradients."""
 
 from typing import Any, NamedTuple
 
@@ -21,9 +21,9 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdadeltaState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     v: Params  # running mean of g**2
-    s: Params  # running mean of a**2, a: the step before the learning rate
+    s: Params  # running mean of a**2, where a is the step without the learning rate
 
 
 @method(
@@ -48,7 +48,8 @@ def adadelta(
         s <- rho s + (1 - rho) a^2
         w <- w - learning_rate * a
 
-    The paper has no learning rate, which is 1 here and in PyTorch. Decay is L2 regularisation, added to the gradient.
+    The paper has no learning rate; here and in PyTorch it is 1 by default. Decay is L2 regularisation, added to the
+    gradient.
 
     Args:
         learning_rate: Factor of every step, > 0, without a unit; scalar, traced or a schedule `step -> value`.

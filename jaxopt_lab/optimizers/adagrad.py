@@ -12,7 +12,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdagradState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     s: Params  # sum of g**2
 
 

@@ -31,8 +31,8 @@ def adamw(
         a <- m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps)      m, v: Adam's
         w <- w - learning_rate * (a + weight_decay * w)
 
-    The default weight decay is Optax's; PyTorch's is 1e-2. The paper's decay is not multiplied by the learning
-    rate, both libraries' is.
+    The default weight decay is Optax's; PyTorch's is 1e-2. In both libraries decay is multiplied by the learning rate;
+    in the paper it is not.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

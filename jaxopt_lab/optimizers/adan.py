@@ -1,4 +1,4 @@
-"""Adan: Adam with Nesterov's look-ahead made of the gradient's own differences."""
+"""Adan: Adam with Nesterov's look-ahead expressed by differences of gradients."""
 
 from typing import Any, NamedTuple
 
@@ -50,7 +50,7 @@ def adan(
     proximal: bool = True,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """Adan (Xie et al. 2022, Algorithm 1, https://arxiv.org/abs/2208.06677); its betas are one less ours.
+    """Adan (Xie et al. 2022, Algorithm 1, https://arxiv.org/abs/2208.06677); whose betas are 1 minus ours.
 
         z <- g - the g before                0 in the first step
         m <- b1 m + (1 - b1) g
@@ -59,8 +59,8 @@ def adan(
         a <- (m / (1 - b1^t) + b2 d / (1 - b2^t)) / (sqrt(n / (1 - b3^t) + eps_root) + eps)
         w <- (w - learning_rate * a) / (1 + learning_rate * weight_decay)
 
-    The corrections by 1 - b^t are those of the authors' code. Optax has 1 - b2 for the factor b2 of z and d, a decay
-    that is not proximal, and eps_root 1e-8.
+    The corrections by 1 - b^t are those of the authors' code. Optax multiplies z and d by 1 - b2 instead of b2, its
+    decay is not proximal, and its eps_root is 1e-8.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -102,7 +102,7 @@ def adan(
             lambda m, d, n: (m_scale * m + b2 * (d_scale * d)) / (jnp.sqrt(n_scale * n + eps_root) + eps), m, d, n
         )
         point, chosen = params, mask(params) if callable(mask) else mask
-        if proximal:  # w' / (1 + rate * decay) is w' less a share of itself, and w' = w - rate * a
+        if proximal:  # w' / (1 + rate * decay), where w' = w - rate * a, is w' less a share of itself
             point, decay = jax.tree.map(lambda w, a: w - rate * a, params, a), decay / (1 + rate * decay)
         updates = jax.tree.map(lambda a: -rate * a, decayed(a, point, decay, chosen))
         return updates, AdanState(t, grads, m, d, n)

@@ -1,4 +1,4 @@
-"""ADOPT: momentum of gradients scaled by what was known before them."""
+"""ADOPT: momentum of gradients that are scaled by earlier gradients only."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class ADOPTState(NamedTuple):
 
 
 def fourth_root(t: Array) -> Array:
-    """The authors' bound on a scaled gradient after `t` steps."""
+    """Return the authors' bound on a scaled gradient after `t` steps."""
     return t**0.25
 
 
@@ -49,7 +49,7 @@ def adopt(
         then:          n <- g / max(sqrt(v), eps)               clipped to +-clip_value_fn(t), t = 1, 2, ...
                        m <- b1 m + (1 - b1) n
                        w <- w - learning_rate * m               nesterov: b1 m + (1 - b1) n instead of m
-                       v <- b2 v + (1 - b2) g^2                 after its use: n is scaled by the past alone
+                       v <- b2 v + (1 - b2) g^2                 after its use: n is scaled by earlier gradients only
         with decay:    w <- w - learning_rate * (m + weight_decay * w), not in the first step
 
     Args:
@@ -58,9 +58,9 @@ def adopt(
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Least root, >= 0, in units of g: a floor, not added.
         weight_decay: Share of w taken off each step but the first, times the learning rate; >= 0; scalar, traced or a
-            schedule; None never asks for the parameters. (Optax has none.)
+            schedule; with None the parameters are not needed. Optax has no decay.
         nesterov: Whether the step looks one decay ahead.
-        use_clipping: Whether n is clipped; without, it is the first version of the paper.
+        use_clipping: Whether n is clipped; the first version of the paper did not clip.
         clip_value_fn: Steps taken so far -> largest n; None: their fourth root.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
@@ -86,7 +86,7 @@ def adopt(
             if use_clipping:
                 bound = (clip_value_fn or fourth_root)(state.t)
                 n = jnp.clip(n, -bound, bound)
-            return jnp.where(first, 0, n)  # v knows nothing yet
+            return jnp.where(first, 0, n)  # v is still 0
 
         n = jax.tree.map(scaled, grads, state.v)
         average = lambda m, n: b1 * m + (1 - b1) * n

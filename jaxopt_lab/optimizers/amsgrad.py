@@ -51,8 +51,8 @@ def amsgrad(
         v_max <- max(v_max, v / (1 - b2^t))
         w <- w - learning_rate * m / (1 - b1^t) / (sqrt(v_max + eps_root) + eps)
 
-    The paper corrects neither mean: switch both corrections off. PyTorch takes the maximum of v and divides that by
-    1 - b2^t, so that its divisor does fall while 1 - b2^t rises: `max_before_correction`. The default is Optax's.
+    The paper corrects neither mean: switch both corrections off. PyTorch takes the maximum of v and divides it by 1 -
+    b2^t, so its divisor can fall while 1 - b2^t rises: `max_before_correction`. The default is Optax's.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -62,7 +62,7 @@ def amsgrad(
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         bias_correction_mu: Whether m is divided by 1 - b1^t.
         bias_correction_nu: Whether v is divided by 1 - b2^t.
-        max_before_correction: Whether the maximum is of v as it is, and v_max is corrected instead.
+        max_before_correction: Whether the maximum is taken of the uncorrected v, and v_max is corrected instead.
         moment_dtype: Dtype of `m`, `v` and `v_max`, for example "float32" for bfloat16 parameters. None keeps the
             parameters' dtype, but float32 for float16 parameters.
 

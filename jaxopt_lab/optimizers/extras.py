@@ -1,4 +1,4 @@
-"""What a method may ask for beside the gradient, and how it is handed over."""
+"""The extra arguments that a method may ask for, and how they are passed to it."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ ALIASES = {"obj_fn": "value_fn"}
 
 
 def accepted(update: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The extra arguments that `update` accepts: all where it ends in `**extra`, else those that it names."""
+    """Return the extra arguments that `update` accepts: all if it ends in `**extra`, else those that it names."""
     parameters = list(inspect.signature(update).parameters.values())
-    positional, others = {p.name for p in parameters[:3]}, {p.name for p in parameters[3:]}  # whatever it calls these
+    positional, others = {p.name for p in parameters[:3]}, {p.name for p in parameters[3:]}  # under any names
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return {n: value for n, value in extra.items() if n in others or (takes_all and n not in positional)}

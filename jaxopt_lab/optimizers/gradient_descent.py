@@ -10,7 +10,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
 class GradientDescentState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
 
 
 @method(learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"))
@@ -19,8 +19,8 @@ def gradient_descent(learning_rate: ScalarOrSchedule) -> Optimizer:
 
         w <- w - learning_rate * g
 
-    On a quadratic of largest curvature L it converges for learning_rate < 2/L. Given the gradient of a random
-    batch instead of the whole objective's, the same step is stochastic gradient descent: see `sgd`.
+    On a quadratic with largest curvature L it converges for learning_rate < 2/L. With the gradient of a random batch
+    instead of the whole objective, it is stochastic gradient descent: see `sgd`.
 
     Args:
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.

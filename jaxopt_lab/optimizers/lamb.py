@@ -1,4 +1,4 @@
-"""LAMB: Adam's steps with decay, scaled tensor by tensor to the size of what they move."""
+"""LAMB: AdamW with each tensor's step scaled to the norm of the tensor."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def lamb(
     mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """LAMB (You et al. 2020, Algorithm 2, https://arxiv.org/abs/1904.00962), for every tensor w apart:
+    """LAMB (You et al. 2020, Algorithm 2, https://arxiv.org/abs/1904.00962), for every tensor w by itself:
 
         a <- m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps) + weight_decay * w      m, v: Adam's
         w <- w - learning_rate * |w| / |a| * a

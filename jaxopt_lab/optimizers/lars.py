@@ -1,4 +1,4 @@
-"""LARS: momentum along gradients scaled, tensor by tensor, to the size of what they move."""
+"""LARS: momentum with each tensor's gradient scaled to the norm of the tensor."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class LARSState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     m: Params  # decaying sum of steps
 
 
@@ -36,10 +36,10 @@ def lars(
     joint_norm: bool = True,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """LARS (You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888), for every tensor w apart:
+    """LARS (You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888), for every tensor w by itself:
 
         a <- g + weight_decay * w
-        r <- trust_coefficient * |w| / (|a| + eps)      1 where a norm is 0, or `trust_ratio_mask` says no
+        r <- trust_coefficient * |w| / (|a| + eps)      1 where a norm is 0 or `trust_ratio_mask` is False
         s <- learning_rate * r * a
         m <- momentum * m + s
         w <- w - m, or w - (momentum * m + s) with nesterov
@@ -55,7 +55,7 @@ def lars(
         momentum: Decay of the sum of steps, in [0, 1).
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
             or a function from the parameters to one; None or True: all.
-        trust_ratio_mask: Which parameters' steps are scaled, said in the same way; biases are often left out.
+        trust_ratio_mask: Which parameters' steps are scaled, given in the same way; biases are often left out.
         nesterov: Whether a step looks one decay ahead.
         joint_norm: Whether the norm of the sum of gradient and decay is taken, as in Optax, not the sum of their norms.
         moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but

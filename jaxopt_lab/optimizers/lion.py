@@ -1,4 +1,4 @@
-"""Lion: steps of one size, along the sign of a mean of the gradient."""
+"""Lion: steps of equal size along the sign of a mean of the gradient."""
 
 from typing import Any, NamedTuple
 

@@ -43,14 +43,15 @@ def madgrad(
         z <- start - s / (cbrt(v) + eps)
         w <- momentum w + (1 - momentum) z            decoupled: - (learning_rate + eps) weight_decay w
 
-    The eps beside the learning rate is the authors' code's and Optax's; a learning rate of 0 moves Optax's.
+    Adding eps to the learning rate follows the authors' code and Optax; in Optax, parameters move even at a learning
+    rate of 0.
 
     Args:
         learning_rate: Step size, > 0; scalar, traced or a schedule `step -> value`. Good ones are not Adam's.
         momentum: Share of the last iterate in the next, in [0, 1).
         weight_decay: L2 regularisation, >= 0; decoupled, share of w taken off each step, times the learning rate.
         eps: Added to the cube root and to the learning rate, > 0.
-        decouple_decay: Whether decay is apart from the gradient, an option of the authors' code.
+        decouple_decay: Whether decay is decoupled from the gradient, an option of the authors' code.
         moment_dtype: Dtype of `v` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
             dtype, but float32 for float16 parameters.
 

@@ -10,7 +10,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class MomentumState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     m: Params  # decaying sum of g
 
 

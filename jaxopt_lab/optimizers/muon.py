@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are replaced by their nearest orthogonal ones; Adam for all else."""
+"""Muon: momentum with each matrix replaced by a nearly orthogonal one; Adam for all other parameters."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -115,8 +115,8 @@ def muon(
         w <- w - learning_rate * (sqrt(max(1, outputs / inputs)) o + weight_decay * w)
 
     for matrices w of shape (inputs, outputs), |u| the Frobenius norm and (a, b, c) `ns_coeffs`: the singular values of
-    o lie between about 0.7 and 1.2. AdamW steps elsewhere. Bias correction, and Adam's look-ahead with Muon's,
-    are Optax's conventions; the author has neither, and nor has PyTorch. Those write matrices as (outputs, inputs).
+    o lie between about 0.7 and 1.2. All other parameters are trained by AdamW. Bias correction, and Adam's look-ahead
+    with Muon's, are Optax's conventions; the author and PyTorch have neither, and write matrices as (outputs, inputs).
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -127,18 +127,18 @@ def muon(
         adam_b1: Decay of Adam's mean of g, in [0, 1).
         adam_b2: Decay of Adam's mean of g^2, in [0, 1).
         adam_eps_root: Added under Adam's root, >= 0, in units of g^2.
-        adam_weight_decay: As weight_decay, where Adam steps.
-        consistent_rms: Root mean square of an element of the step, whatever its shape: the factor before o is
-            consistent_rms * sqrt(max(inputs, outputs)), with 0.2 as Adam's (Liu et al. 2025, Section 2.2,
+        adam_weight_decay: As weight_decay, for the parameters that Adam trains.
+        consistent_rms: Root mean square of the elements of the step, independent of its shape: the factor before o is
+            consistent_rms * sqrt(max(inputs, outputs)); 0.2 matches Adam (Liu et al. 2025, Section 2.2,
             https://arxiv.org/abs/2502.16982). None: the factor above.
-        ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, which then says how many.
-        ns_steps: How many Newton-Schulz steps.
+        ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, in place of `ns_steps`.
+        ns_steps: Number of Newton-Schulz steps.
         nesterov: Whether u looks one decay ahead.
-        adam_nesterov: The same of Adam; None: as `nesterov`.
-        bias_correction: Whether means are divided by 1 - beta^t (of Adam they always are).
-        adaptive: Whether o is multiplied by its inner product with u, so that the step shrinks with g
-            (Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325). Each matrix of a stack has its own, while
-            Optax takes one of the whole stack.
+        adam_nesterov: The same for Adam; None: as `nesterov`.
+        bias_correction: Whether the mean is divided by 1 - beta^t (Adam's always are).
+        adaptive: Whether o is multiplied by its inner product with u, so that the step shrinks with g (Bernstein &
+            Newhouse 2024, https://arxiv.org/abs/2409.20325). Each matrix of a stack has its own; Optax takes one for
+            the whole stack.
         matrices: Which parameters are orthogonalised, and how they are matrices: a tree (or a prefix), or a function
             from the parameters to one. At a leaf, False or None leaves it to Adam; True takes the last axis as outputs
             and all others as inputs; `optax.contrib.MuonDimensionNumbers(reduction_axis, output_axis)` says which axes

@@ -28,7 +28,7 @@ class NAdamState(NamedTuple):
 
 
 def corrected(m: Params, grads: Params, b1: Scalar, t: jax.Array, nesterov: bool) -> tuple[Scalar, Params]:
-    """The mean of g without the share that t steps leave to its start at 0, as a scalar and what it multiplies.
+    """Return the mean of g corrected for its start at 0, as a scalar and what it multiplies.
 
     With `nesterov`, one step ahead.
     """
@@ -38,7 +38,7 @@ def corrected(m: Params, grads: Params, b1: Scalar, t: jax.Array, nesterov: bool
 
 
 def weighted(m: Params, grads: Params, m_weight: Scalar, g_weight: Scalar) -> Params:
-    """A mean of m and g."""
+    """Return a weighted sum of m and g."""
     return jax.tree.map(lambda m, g: m_weight * m + g_weight * g, m, grads)
 
 
@@ -107,7 +107,7 @@ def nadam(
         mu_t <- b1 (1 - 0.96^(t * momentum_decay) / 2)
         a <- mu_(t + 1) m / (1 - mu_1 ... mu_(t + 1)) + (1 - mu_t) g / (1 - mu_1 ... mu_t)
 
-    The paper multiplies the corrected v by b2 besides, which neither library does.
+    The paper also multiplies the corrected v by b2, which neither library does.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

@@ -1,4 +1,4 @@
-"""NovoGrad: momentum along gradients divided, tensor by tensor, by a running root mean square of their norm."""
+"""NovoGrad: momentum along gradients that are divided by a running root mean square of each tensor's norm."""
 
 from typing import Any, NamedTuple
 
@@ -36,14 +36,14 @@ def novograd(
     *,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """NovoGrad (Ginsburg et al. 2019, Algorithm 1, https://arxiv.org/abs/1905.11286), for every tensor w apart:
+    """NovoGrad (Ginsburg et al. 2019, Algorithm 1, https://arxiv.org/abs/1905.11286), for every tensor w by itself:
 
         v <- b2 v + (1 - b2) |g|^2; at the first step |g|^2
         m <- b1 m + g / (sqrt(v + eps_root) + eps) + weight_decay * w
         w <- w - learning_rate * m
 
-    |.| is the Euclidean (Frobenius) norm. Defaults are Optax's; the paper's experiments mostly have b1 = 0.95 and
-    b2 = 0.98.
+    |.| is the Euclidean (Frobenius) norm. Defaults are Optax's; the paper's experiments mostly use b1 = 0.95 and b2 =
+    0.98.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -71,7 +71,7 @@ def novograd(
     def update(grads, state, params=None):
         needs_params(params, "novograd", "decays")
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
-        kept = jnp.where(state.t == 0, 0, b2)  # the first square is taken whole
+        kept = jnp.where(state.t == 0, 0, b2)  # v starts at the first square
         v = jax.tree.map(lambda v, g: kept * v + (1 - kept) * product(g, g), state.v, grads)
         a = jax.tree.map(lambda g, v: g / (jnp.sqrt(v + eps_root) + eps), grads, v)
         m = jax.tree.map(lambda m, a: b1 * m + a, state.m, decayed(a, params, decay))

@@ -1,4 +1,4 @@
-"""Optimistic Adam: Adam's direction foreseen from this one and the one before."""
+"""Optimistic Adam: Adam along an extrapolation of its last two directions."""
 
 from typing import Any, NamedTuple
 
@@ -56,7 +56,7 @@ def optimistic_adam(
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
-        optimism: Weight of the change of `a`, >= 0, in units of w; scalar, traced or a schedule. None is the paper's:
+        optimism: Weight of the change of `a`, >= 0, in units of w; scalar, traced or a schedule. None, as in the paper:
             the learning rate, schedule or not.
         b1: Decay of the mean of g, in [0, 1).
         b2: Decay of the mean of g^2, in [0, 1).

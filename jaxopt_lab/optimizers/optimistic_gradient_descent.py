@@ -1,4 +1,4 @@
-"""Optimistic gradient descent: a step along the gradient foreseen from this one and the one before."""
+"""Optimistic gradient descent: a step along an extrapolation of the last two gradients."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class OptimisticGradientDescentState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     first: Bool[Array, ""]  # whether there was no step before
     previous: Params  # g of the step before
 
@@ -28,8 +28,8 @@ def optimistic_gradient_descent(
         w <- w - learning_rate * ((alpha + beta) g - beta * previous)      previous = g at the first step
         previous <- g
 
-    With alpha = beta = 1 it is Popov's method (1980): 2 g - previous stands for the gradient at the next point, so that
-    in a game of two players it converges where gradient descent circles or diverges.
+    With alpha = beta = 1 it is Popov's method (1980): 2 g - previous estimates the gradient at the next point, so in
+    two-player games it converges where gradient descent circles or diverges.
 
     Args:
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.

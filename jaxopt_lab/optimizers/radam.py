@@ -1,4 +1,4 @@
-"""RAdam: Adam that warms itself up, as the variance of its step allows."""
+"""RAdam: Adam with a warm-up that follows from the variance of its step."""
 
 from typing import Any, NamedTuple
 
@@ -27,20 +27,20 @@ class RAdamState(NamedTuple):
 
 
 def rectifier(b2: Scalar, t: jax.Array, v_scale: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How many gradients the mean of g^2 is worth after t steps, rho_t, and the factor r_t on the step.
+    """Return rho_t, the number of gradients that the mean of g^2 is worth at step t, and the factor r_t on the step.
 
     v_scale is 1 / (1 - b2^t), which every caller has at hand.
     """
     rho_end = 2 / (1 - b2) - 1
     x = -jnp.log1p(b2 - 1)  # b2^t = e^(-t x)
-    # While t x is small, rho_end - rho_t is a difference of two large numbers; 1 / (e^y - 1) = 1 / y - 1 / 2 + h(y),
-    # put into both, cancels them by hand. Below 0.2, four terms of h are rho_t to 1e-13.
+    # While t x is small, rho_end - rho_t is a difference of two large numbers. Inserting 1 / (e^y - 1) = 1 / y - 1 / 2
+    # + h(y) into both cancels them by hand. Below 0.2, four terms of h give rho_t to 1e-13.
     h = lambda y: y * (1 / 12 - y**2 * (1 / 720 - y**2 * (1 / 30240 - y**2 / 1209600)))
     rho = jnp.where(t * x < 0.2, t - 2 * (t * h(t * x) - h(x)), rho_end - 2 * t * (v_scale - 1))
     free = rho > 4  # until then the variance is infinite, and there is no step to rectify
     above = jnp.where(free, rho, 5)
     square = (above - 4) * (above - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * above)
-    # Chosen before the root too, whose derivative at 0 is infinite.
+    # `where` also before the root, since the derivative of the root at 0 is infinite.
     return rho, jnp.where(free, jnp.sqrt(jnp.where(free, square, 1)), 0)
 
 
@@ -70,8 +70,8 @@ def radam(
         w <- w - learning_rate * r_t * a / (sqrt(v / (1 - b2^t) + eps_root) + eps)     rho_t >= threshold
         w <- w - learning_rate * a                                                     until then
 
-    The paper's threshold is rho_t > 4, and it has no eps; the authors' code and both libraries have 5. PyTorch adds
-    eps to the root before its correction.
+    The paper's threshold is rho_t > 4, and it has no eps; the authors' code and both libraries use rho_t >= 5. PyTorch
+    adds eps to the root before its correction.
 
     Args:
         learning_rate: Step size, > 0, in units of w (until rho_t reaches the threshold: of w per unit of g); scalar,
@@ -80,7 +80,7 @@ def radam(
         b2: Decay of the mean of g^2, in [0, 1); below 1 - 2 / (threshold + 1), 0.67 by default, v is never used.
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
-        threshold: What rho_t must reach before v is used, >= 4.
+        threshold: Value of rho_t from which v is used, >= 4.
         nesterov: Whether the mean of g is NAdam's, a step ahead.
         eps_before_correction: Whether eps is added to sqrt(v + eps_root), and the sum divided by sqrt(1 - b2^t).
         moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'

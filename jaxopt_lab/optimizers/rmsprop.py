@@ -21,7 +21,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class RMSPropState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks, nor the bias correction
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule or bias correction
     v: Params  # running mean of g**2
     m: Params | None  # running mean of g; None unless centred
     trace: Params | None  # decaying sum of steps; None without momentum
@@ -58,7 +58,7 @@ def rmsprop(
         s <- learning_rate * g / sqrt(v - m^2 + eps)          s: the step
         w <- w - s, or with momentum: trace <- momentum * trace + s;  w <- w - trace
 
-    Conventions are Optax's. PyTorch's: decay 0.99, eps outside the root, and the learning rate applied after the
+    Conventions are Optax's. In PyTorch: decay 0.99, eps outside the root, and the learning rate applied after the
     momentum's sum instead of before it (which differs only under a schedule).
 
     Args:
@@ -91,10 +91,10 @@ def rmsprop(
         scale = 1 / one_minus_power(decay, t) if bias_correction else 1
 
         def step(g, v, m=None):
-            # A variance is never negative; its difference of rounded means can be.
+            # A variance is never negative, but a difference of rounded means can be.
             variance = scale * v if m is None else jnp.maximum(scale * v - squared(scale * m), 0)
             root = jnp.sqrt(variance + eps) if eps_in_sqrt else jnp.sqrt(variance) + eps
-            return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, without eps too
+            return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, even if eps is 0
 
         v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * squared(g), state.v, grads)
         if centered:

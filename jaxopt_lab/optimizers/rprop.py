@@ -1,4 +1,4 @@
-"""Rprop: a step size of its own for every parameter, grown while its gradient keeps its sign, cut when it turns."""
+"""Rprop: one step size per element, grown while its gradient keeps its sign and cut when the sign changes."""
 
 from typing import Any, NamedTuple
 
@@ -32,13 +32,13 @@ def rprop(
     improved form iRprop- (Igel & Huesken 2003, https://doi.org/10.1016/S0925-2312(01)00700-7).
 
         size <- eta_plus * size          where g keeps the sign of the step before
-        size <- eta_minus * size         where it turns; there no step is made, and none counts as made before
+        size <- eta_minus * size         where it changes; there no step is made, and the next one counts as the first
         size <- clip(size, min_step_size, max_step_size)      where either
         w <- w - size * sign(g)
 
-    As in PyTorch, but that it also clips a size that neither grew nor shrank, which is seen only where `learning_rate`
-    is outside the limits. Optax 0.2.8 makes every step one step late. For full batches: a random gradient's sign turns
-    by chance, and every turn halves the step.
+    As in PyTorch, except for one thing: PyTorch also clips a size that neither grew nor shrank, which matters only if
+    `learning_rate` is outside the limits. Optax 0.2.8 makes every step one step late. Meant for full batches: the sign
+    of a random gradient changes by chance, and every change halves the step.
 
     Args:
         learning_rate: First step size of every parameter, > 0, in units of w; scalar or traced.

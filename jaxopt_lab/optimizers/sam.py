@@ -1,4 +1,4 @@
-"""SAM: another optimizer's step, with the gradient taken where the loss near by is highest."""
+"""SAM: another optimizer's step, with the gradient taken at the nearby point of highest loss."""
 
 from typing import Any, NamedTuple
 
@@ -33,10 +33,10 @@ def sam(
 
     Args:
         learning_rate: Given to `base`; scalar, traced or a schedule `step -> value`.
-        rho: How far away the second gradient is taken, >= 0, in units of w (adaptive: as a share of w).
+        rho: Distance at which the second gradient is taken, >= 0, in units of w (adaptive: as a share of w).
         base: The factory of the other optimizer, called with the learning rate alone; None: `momentum`, heavy ball with
-            0.9. Of another's hyperparameters, `functools.partial`. Of the extra arguments it gets those it accepts,
-            `value` and `grad` of where the second gradient is taken.
+            0.9. Set its other hyperparameters with `functools.partial`. It gets the extra arguments that it accepts;
+            `value` and `grad` are those at the point of the second gradient.
         adaptive: Whether the neighbourhood is scaled by |w|, element by element.
 
     Returns:

@@ -23,8 +23,8 @@ def sgd(
 
         w <- w - learning_rate * g        g: the gradient of one random batch
 
-    What is stochastic is the gradient, which the task's batches give; the step is `gradient_descent`'s, or
-    `momentum`'s where `momentum` is given.
+    Only the gradient is stochastic, through the task's batches. The step is that of `gradient_descent`, or that of
+    `momentum` if `momentum` is given.
 
     Args:
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
@@ -37,6 +37,6 @@ def sgd(
         The (init, update) pair; the state is `gradient_descent`'s or `momentum`'s.
 
     """
-    if momentum is None:  # a question of structure (is there a buffer?), not of a value
+    if momentum is None:  # structural: whether there is a buffer
         return gradient_descent(learning_rate)
     return heavy_ball(learning_rate, momentum, nesterov=nesterov, moment_dtype=moment_dtype)

@@ -11,7 +11,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
 class SignSGDState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
 
 
 @method(learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's, whose steps are no larger"))
@@ -20,8 +20,8 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> Optimizer:
 
         w <- w - learning_rate * sign(g)      sign(0) = 0
 
-    Steps do not shrink with the gradient, so that it ends within learning_rate of a minimum, not at it, unless a
-    schedule shrinks them.
+    Steps do not shrink with the gradient: the iterates end within learning_rate of a minimum unless a schedule shrinks
+    the steps.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

@@ -25,7 +25,7 @@ def signum(learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, *, moment_dtype:
         m <- beta m + (1 - beta) g
         w <- w - learning_rate * sign(m)      sign(0) = 0
 
-    That m starts at 0 needs no correction: only its sign is used.
+    The start of m at 0 needs no correction, since only the sign of m is used.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

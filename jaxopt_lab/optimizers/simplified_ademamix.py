@@ -1,4 +1,4 @@
-"""Simplified AdEMAMix: one long decaying sum of gradients and the present one, scaled as Adam's."""
+"""Simplified AdEMAMix: a long decaying sum of gradients plus the current gradient, scaled as in Adam."""
 
 from typing import Any, NamedTuple
 
@@ -60,7 +60,7 @@ def simplified_ademamix(
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         b1: Decay of the sum of g, in [0, 1).
         b2: Decay of the mean of g^2, in [0, 1).
-        alpha: Weight of the present gradient beside the sum, >= 0; the smaller the batch, the larger it should be;
+        alpha: Weight of the current gradient relative to the sum, >= 0; the smaller the batch, the larger it should be;
             scalar, traced or a schedule.
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2.

@@ -1,4 +1,4 @@
-"""SM3: Adagrad that keeps, of each tensor's sums of squares, one maximum for every slice."""
+"""SM3: Adagrad that stores one maximum per slice instead of a tensor of sums of squares."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class SM3State(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     mu: Params  # for every axis of a parameter, the largest v of each slice across it
     m: Params  # running mean of scaled g
 
@@ -27,7 +27,7 @@ def sm3(
     """SM3-II (Anil et al. 2019, https://arxiv.org/abs/1901.11150), with momentum.
 
         v <- min over axes(mu) + g^2
-        mu <- of each axis: max of v over the other axes
+        mu <- for each axis: max of v over the other axes
         m <- momentum m + (1 - momentum) g / sqrt(v + eps)      0 where v is 0
         w <- w - learning_rate * m
 

@@ -26,7 +26,7 @@ class SophiaState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     m: Params  # running mean of g
     h: Params  # running mean of the estimated diagonals
-    key: UInt[Array, " words"]  # of the next estimate that is given none
+    key: UInt[Array, " words"]  # for the next estimate without a key
 
 
 def hutchinson(value_fn: Callable[[Params], Array], params: Params, grads: Params, key: Key) -> Params:
@@ -70,7 +70,8 @@ def sophia(
         w <- w - learning_rate * (a + weight_decay * w)
         h <- b2 h + (1 - b2) estimate                        every update_interval steps
 
-    Conventions are Optax's. The paper's: no bias correction, and the estimate before the step that it serves.
+    Conventions are Optax's. In the paper there is no bias correction, and the estimate comes before the step that uses
+    it.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -81,14 +82,15 @@ def sophia(
         gamma: Share of the curvature that divides, > 0: the larger, the fewer elements are clipped.
         clip_threshold: Largest element of a, > 0; None does not clip.
         update_interval: Steps from one estimate to the next, >= 1, a whole number. Under `vmap` the estimate is
-            made every step, and mostly thrown away.
+            computed in every step and mostly discarded.
         bias_correction: Whether m is divided by 1 - b1^t.
         estimate_first: Whether h is renewed before the step instead of after it.
         hessian_diagonal_fn: The estimate: (value_fn, params, grads, key) -> a tree as the parameters; None:
-            Hutchinson's. The paper's Gauss-Newton-Bartlett needs labels drawn from the model, so your own function.
+            Hutchinson's. The paper's Gauss-Newton-Bartlett estimate needs labels drawn from the model: pass a function
+            of your own.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
-        seed: Of the key in the state, used where `update` is given none.
+        seed: Seed of the key in the state, which is used if `update` is not given a key.
         moment_dtype: Dtype of `m` and `h`, for example "float32" for bfloat16 parameters. None keeps the parameters'
             dtype, but float32 for float16 parameters.
 

@@ -1,4 +1,4 @@
-"""Yogi: Adam whose mean square moves by the square's size alone, not by how far away it is."""
+"""Yogi: Adam with a mean square that changes in proportion to g^2, not to its distance from g^2."""
 
 from typing import Any, NamedTuple
 
@@ -47,9 +47,9 @@ def yogi(
         v <- v - (1 - b2) sign(v - g^2) g^2
         w <- w - learning_rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The paper corrects neither m nor v, and starts v at the square of a first gradient; Optax corrects both, and so do
-    we. Optax starts m at `initial_accumulator_value` too, so that a parameter which has no gradient moves; the paper
-    and TensorFlow Addons start m at 0, and so do we.
+    The paper corrects neither m nor v, and starts v at the square of a first gradient; Optax and this implementation
+    correct both. Optax also starts m at `initial_accumulator_value`, so a parameter without a gradient moves; here, as
+    in the paper and TensorFlow Addons, m starts at 0.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

@@ -1,1 +1,1 @@
-"""Wrappers around optimizers and their parameters: they are no methods themselves."""
+"""Wrappers around optimizers and their parameters, which are not methods themselves."""

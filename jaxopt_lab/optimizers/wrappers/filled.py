@@ -19,7 +19,7 @@ class Filled:
         self.loss, self.params = loss, params
 
     def __call__(self, params: Params, *args: Any, **kwargs: Any) -> Any:
-        """The loss of the parameters, completed."""
+        """Evaluate the loss at the completed parameters."""
         return self.loss(self._completed(params), *args, **kwargs)
 
     def _completed(self, params: Params) -> Params:
@@ -33,12 +33,12 @@ class Filled:
 
 
 def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
-    """Make the loss callable with what Optax's wrappers make of the parameters.
+    """Make the loss accept the parameters as Optax's wrappers pass them.
 
     `optax.partition` and `optax.masked` show a method only the parameters that it trains, with `optax.MaskedNode` in
     place of the others; `optax.flatten` shows it one vector. A method that evaluates the loss by itself (`sam`,
-    `sophia`, `lbfgs`) calls it with those. Missing parameters are taken from `params`, and a vector is cut into their
-    shapes. A sweep does so by itself; a loop of your own passes
+    `sophia`, `lbfgs`) calls it with these. Missing parameters are taken from `params`, and a vector is cut into their
+    shapes. A sweep does this by itself; in a loop of your own, pass
 
         updates, state = optimizer.update(grads, state, params, value_fn=jl.filled(loss, params))
 
@@ -54,7 +54,7 @@ def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
 
 
 def has_holes(params: Params) -> bool:
-    """Whether `optax.masked` has left out some of the parameters."""
+    """Tell whether `optax.masked` has left out some of the parameters."""
     return any(map(_is_hole, jax.tree.leaves(params, is_leaf=_is_hole)))
 
 

@@ -116,8 +116,8 @@ CASES = {
         mended="with the step applied at once",
         real_only=True,
         convention=(
-            "As PyTorch (iRprop-). Step sizes are also clipped where they neither grow nor shrink, which "
-            "matters only if the learning rate is outside the limits."
+            "As PyTorch (iRprop-), except that PyTorch also clips a step size that neither grew nor shrank, "
+            "which matters only if the learning rate is outside the limits."
         ),
     ),
     "rprop values": Case(

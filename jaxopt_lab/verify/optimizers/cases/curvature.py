@@ -226,7 +226,7 @@ LBFGS = {
             "memory_size": "it is a shape of the state",
         },
         convention=(
-            "The line search finds a point that meets the strong Wolfe conditions; Optax's zoom search is a "
+            "The line search finds a point that meets the weak Wolfe conditions; Optax's zoom search is a "
             "different one."
         ),
     ),
