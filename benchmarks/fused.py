@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 
-from jaxopt_lab.engine.fused import FLAGS
+from jaxopt_lab.optimizers.wrappers.fused import FLAGS
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"  # before anything compiles
 

@@ -1,4 +1,4 @@
-"""`jaxopt-lab verify`: recompute what the project claims, and print it."""
+"""`jaxopt-lab verify`: recompute what the project claims and print it."""
 
 import importlib.metadata
 from pathlib import Path
@@ -18,10 +18,12 @@ def _verify() -> None:
 
 @app.command()
 def optimizers(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Some; by default all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Optimizers to check; by default all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A file for the whole table, in Markdown.")] = None,
 ) -> None:
-    """Hold every optimizer against its witnesses; the exit status is 1 where one is beyond its bounds."""
+    """Check every optimizer against its witnesses; the exit status is 1 if one exceeds its bounds."""
     from jaxopt_lab.optimizers import OPTIMIZERS
 
     names = names or list(OPTIMIZERS)
