@@ -21,10 +21,10 @@ from jaxopt_lab.optimizers import fused as fused
 from jaxopt_lab.optimizers import master_weights as master_weights
 from jaxopt_lab.report.plots.plots import Plots as _Plots
 from jaxopt_lab.report.progress import shown as _shown
+from jaxopt_lab.results.accessors import register as _register
 from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
-from jaxopt_lab.results.accessors import register as _register
 from jaxopt_lab.sweep.display import register as _register_display
 from jaxopt_lab.sweep.rerun import Rerun as Rerun
 from jaxopt_lab.sweep.rerun import rerun as rerun

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int
 from jaxopt_lab.optimizers import filled
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
+from jaxopt_lab.updating import answer as answer
+from jaxopt_lab.updating import answers_elsewhere as answers_elsewhere
 from jaxopt_lab.updating import updated
 
 
@@ -128,32 +130,6 @@ def draws(task: Task, key: Key, first: Int[Array, ""], length: int) -> Any:
     """
     draw = lambda t: (task.draw(batch_key(key), t), jax.random.fold_in(noise_key(key), t))
     return jax.vmap(draw)(first + jnp.arange(length, dtype=jnp.int32))
-
-
-def answers_elsewhere(optimizer_state: Any) -> bool:
-    """Whether the method's answer is not the point at which it takes gradients: see `answer`."""
-    return bool(_answering(optimizer_state))
-
-
-def answer(optimizer_state: Any, params: Params) -> Params:
-    """The parameters that a method would be used with: its own, or what its state makes of them.
-
-    A state says so by a method `evaluation_params(params)`, wherever it is in a chain.
-    """
-    for state in _answering(optimizer_state):
-        params = state.evaluation_params(params) if hasattr(state, "evaluation_params") else _of_optax(state, params)
-    return params
-
-
-def _answering(optimizer_state: Any) -> list[Any]:
-    answers = lambda x: hasattr(x, "evaluation_params") or type(x).__name__ == "ScheduleFreeState"  # Optax's
-    return [x for x in jax.tree.leaves(optimizer_state, is_leaf=answers) if answers(x)]
-
-
-def _of_optax(state: Any, params: Params) -> Params:
-    from optax.contrib import schedule_free_eval_params
-
-    return schedule_free_eval_params(state, params)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ import jaxopt_lab
 from jaxopt_lab.checking import printable
 from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken, write_about
 from jaxopt_lab.cli.spec import OPTIONS, Spec, parse
+from jaxopt_lab.cli.verify import app as verify_app
 from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
 from jaxopt_lab.report import listing
 from jaxopt_lab.report.board import board
@@ -27,7 +28,6 @@ from jaxopt_lab.report.progress import shown
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.sweep.durable import terminable
-from jaxopt_lab.verify import command as verify
 
 AllowDifferentVersion = Annotated[
     bool, typer.Option("--allow-different-version", help="Go on with what other versions or another device began.")
@@ -42,7 +42,7 @@ NOTE = (
 
 # Errors of the user's are said in a line (`_fail`); any other keeps its plain traceback.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(verify.app, name="verify")
+app.add_typer(verify_app, name="verify")
 
 
 def main() -> None:

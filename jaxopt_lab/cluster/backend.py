@@ -20,11 +20,11 @@ import jax
 
 from jaxopt_lab.cluster.pool import Pool
 from jaxopt_lab.cluster.worker import TOKEN, Reply, Settings, Work
+from jaxopt_lab.engine.chunk import OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import VARIABLE
 from jaxopt_lab.engine.ledger import ACTORS, Ledger, Unit, leaves, restored
 from jaxopt_lab.engine.plan import Plan, state_shapes
 from jaxopt_lab.engine.run.backend import Done, Host, Job, Priority
-from jaxopt_lab.engine.run.chunk import OutOfMemoryError
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.engine.tuning.probe import Choice

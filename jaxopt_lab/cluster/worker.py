@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import persistent
 from jaxopt_lab.engine.compile.program import Program, compiled
 from jaxopt_lab.engine.devices import default_budget, devices, on_devices
 from jaxopt_lab.engine.ledger import Record, leaves, misfit, recorded, restored
 from jaxopt_lab.engine.plan import Group, Plan, Stage, state_shapes
 from jaxopt_lab.engine.recorder import Recorder
-from jaxopt_lab.engine.run.chunk import Chunk, Control, OutOfMemoryError, run_chunk
+from jaxopt_lab.engine.run.chunk import Control, run_chunk
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice, choose
 from jaxopt_lab.errors import RunError

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.plan import Plan, Stage
 from jaxopt_lab.engine.recorder import Outcome, Recorder
-from jaxopt_lab.engine.run.chunk import Chunk
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.trial import Status, TrialState
 

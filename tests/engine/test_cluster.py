@@ -13,9 +13,9 @@ import pytest
 import jaxopt_lab as jl
 from jaxopt_lab.cluster.backend import Cluster, RayBackend, connected
 from jaxopt_lab.cluster.worker import TOKEN, Settings, Work, Worker
+from jaxopt_lab.engine.chunk import OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import VARIABLE
 from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.engine.run.chunk import OutOfMemoryError
 from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.errors import ClusterError

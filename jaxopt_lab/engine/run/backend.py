@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.program import Program, compiled
 from jaxopt_lab.engine.devices import devices, on_devices, thread_count
 from jaxopt_lab.engine.ledger import Unit
 from jaxopt_lab.engine.plan import Plan, Stage
 from jaxopt_lab.engine.recorder import Recorder
-from jaxopt_lab.engine.run.chunk import Chunk, Control, OutOfMemoryError, run_chunk
+from jaxopt_lab.engine.run.chunk import Control, run_chunk
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice, choose, settled

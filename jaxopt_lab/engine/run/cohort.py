@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from jaxopt_lab.checking import quoted
+from jaxopt_lab.engine.chunk import Chunk, cut
 from jaxopt_lab.engine.plan import Plan, Pool, Stage
 from jaxopt_lab.engine.recorder import Recorder
-from jaxopt_lab.engine.run.chunk import Chunk, cut
 from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import at_once, fitted, step_seconds

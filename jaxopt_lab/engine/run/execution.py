@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import persistent
 from jaxopt_lab.engine.ledger import Ledger, Unit, counts, misfit, recorded, restored, unit_of
 from jaxopt_lab.engine.plan import Plan, state_shapes
 from jaxopt_lab.engine.recorder import Outcome, Progress, Recorder, in_a_line
 from jaxopt_lab.engine.run.backend import Backend, Done, InProcess, Job
-from jaxopt_lab.engine.run.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.run.cohort import Cohort, cohorts_of, fittest, smaller_program
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy

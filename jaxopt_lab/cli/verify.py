@@ -8,6 +8,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.verify.optimizers import conformance, table
+
 app = typer.Typer(no_args_is_help=True, help="Recompute what is claimed, and print it.")
 
 
@@ -24,14 +27,10 @@ def optimizers(
     out: Annotated[Path | None, typer.Option(help="A file for the whole table, in Markdown.")] = None,
 ) -> None:
     """Check every optimizer against its witnesses; the exit status is 1 if one exceeds its bounds."""
-    from jaxopt_lab.optimizers import OPTIMIZERS
-
     names = names or list(OPTIMIZERS)
     if unknown := sorted(set(names) - set(OPTIMIZERS)):
         typer.echo(f"error: no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` has their names.", err=True)
         raise typer.Exit(2)
-    from jaxopt_lab.verify.optimizers import conformance, table
-
     with Progress(console=Console(stderr=True), transient=True) as progress:
         under_way = progress.add_task("walks", total=1)
         measured = conformance.measure(names, lambda share: progress.update(under_way, completed=share))
