@@ -227,6 +227,7 @@ def check_rule(rule: Any) -> StopRule | None:
     )
 
 
+RULE_CLASSES = (Halving, Hyperband, Plateau)  # whose settings say all
 RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 

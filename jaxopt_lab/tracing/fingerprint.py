@@ -94,6 +94,14 @@ def digest_of_array(x: Any) -> str:
     return hashed.hexdigest()
 
 
+def digest_of_code(*parts: Any) -> str:
+    """Of Python functions, and of objects by their attributes, as programs that call them back are known by them."""
+    writer = _Writer()
+    for part in parts:
+        writer.value(part if callable(part) else vars(part))
+    return digest("\n".join([*writer.lines, *writer.values]).encode())
+
+
 class _Writer:
     """Writes programs, line by line, as they are written in every process."""
 
