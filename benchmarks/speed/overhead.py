@@ -1,4 +1,4 @@
-"""What do recording, progress, the divergence guard and segments cost? Run: python benchmarks/overhead.py
+"""What do recording, progress, the divergence guard and segments cost? Run: python benchmarks/speed/overhead.py
 
 Adam on the digits network, batch 64, float32, without held-out data. `jl.sweep` is timed whole, with its default
 recording and a progress callback. Against it: the same chunks of trials, run by a Python thread a core, of a bare
@@ -11,15 +11,19 @@ import argparse
 import concurrent.futures
 import itertools
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _compare import OURS, Way, compare, ranged, show
-from _handwritten import digits
+from measuring import timing
+from measuring.compare import OURS, Way, compare, ranged, show
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.compile.program import loop_on
@@ -131,7 +135,7 @@ def main() -> None:
     best = row["best_peer"]
     print(f"time of {best!r} over ours: {ranged(row['ways'][best]['ratio'], '.3f')}, to be 0.95 or more")
     print("median relative difference of last losses: ", row["difference"])
-    print(_timing.save("overhead", row))
+    print(timing.save("overhead", row))
 
 
 if __name__ == "__main__":

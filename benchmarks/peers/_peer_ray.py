@@ -17,8 +17,8 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old one is silent when a
 
 import jax
 import ray  # pyright: ignore[reportMissingImports]
-from _handwritten import digits, peers
 from _processes import CORES
+from measuring.handwritten import digits, peers
 from ray import tune  # pyright: ignore[reportMissingImports]
 
 # Ray forks only to execute another program.

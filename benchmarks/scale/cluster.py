@@ -1,4 +1,4 @@
-"""What does a Ray cluster cost, what does it bring, and how far does a driver reach? Run: python benchmarks/cluster.py
+"""What does a Ray cluster cost and bring, and how far does a driver reach? Run: python benchmarks/scale/cluster.py
 
 Adam on the digits network; nodes of one core each on this machine (`ray.cluster_utils.Cluster`), so no network.
 
@@ -29,8 +29,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import numpy as np
+from measuring import timing
 
 import jaxopt_lab as jl
 from jaxopt_lab.cluster import backend as elsewhere
@@ -41,6 +43,7 @@ from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import ENDS
 from jaxopt_lab.engine.run import execution
+from jaxopt_lab.engine.run.execute import execute
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice
 from jaxopt_lab.store.identity import environment, identity
@@ -258,7 +261,7 @@ def main() -> None:
     figures["idle"] = statistics.median(row["idle"] for row in rows)
     print(f"overhead {figures['overhead']:.1%}, to be 5 % at most; share of time between chunks {figures['idle']:.2%}")
     print(f"two workers over one: {figures['two_over_one']:.2f}, to be 1.8 at least")
-    print(_timing.save("cluster", figures))
+    print(timing.save("cluster", figures))
 
 
 if __name__ == "__main__":
