@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code
+
 MOST = 2**22  # configurations, seeds or points of a curve: what is written out before anyone knows whether it fits
 NESTED = 32  # levels of tables and lists that a document of ours never has
 
@@ -45,36 +47,41 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
     """Raise ValueError where `name` is not among `known`."""
     known = list(known)
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"Unknown {what} {quoted(name)}. {nearest(name if isinstance(name, str) else '', known)}")
+        raise ArgumentValueError(
+            f"Unknown {what} {quoted(name)}. {nearest(name if isinstance(name, str) else '', known)}"
+        )
 
 
-def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1) -> int:
-    """`value` as an int from `least` to `most` (by default what a program can count to); TypeError or ValueError."""
+def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1, of: Code | str = "") -> int:
+    """Check that `value` is an integer from `least` to `most` (by default what a program can count to), and return it.
+
+    Errors begin with `what`, followed by `of`, a piece of code, where there is one.
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
         count = operator.index(value)
     except Exception:  # whatever an object of another package raises: a traced value, an array
-        raise TypeError(f"{what} must be an integer, got {quoted(value)}.") from None
+        raise ArgumentTypeError(what, of, f" must be an integer, got {quoted(value)}.") from None
     if count < least:
-        raise ValueError(f"{what} must be at least {least}, got {quoted(count)}.")
+        raise ArgumentValueError(what, of, f" must be at least {least}, got {quoted(count)}.")
     if count > most:
-        raise ValueError(f"{what} must be at most {most}, got {quoted(count)}.")
+        raise ArgumentValueError(what, of, f" must be at most {most}, got {quoted(count)}.")
     return count
 
 
 def check_number(what: str, value: Any, least: float = -math.inf) -> float:
     """`value` as a finite float of at least `least`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{what} must be a number or left out, got {quoted(value)}.")
+        raise ArgumentTypeError(f"{what} must be a number or left out, got {quoted(value)}.")
     try:
         number = float(value)
     except OverflowError:  # an integer may be too large for a float
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{what} must be finite or left out, got {quoted(value)}.")
+        raise ArgumentValueError(f"{what} must be finite or left out, got {quoted(value)}.")
     if number < least:
-        raise ValueError(f"{what} must be >= {least:g} or left out, got {quoted(value)}.")
+        raise ArgumentValueError(f"{what} must be >= {least:g} or left out, got {quoted(value)}.")
     return number
 
 
@@ -87,12 +94,19 @@ def check_seeds(seeds: int | Iterable[int]) -> list[int]:
     except Exception:  # whatever an object of another package raises: a traced value
         given = []
     if not given and not (hasattr(seeds, "__len__") and len(seeds) == 0):  # pyright: ignore[reportArgumentType]
-        raise TypeError(f"seeds must be an integer, or a list of integers, got {quoted(seeds)}.")
+        raise ArgumentTypeError(f"seeds must be an integer, or a list of integers, got {quoted(seeds)}.")
     if not given:
-        raise ValueError("seeds is empty: give at least one, or how many.")
+        raise ArgumentValueError("seeds is empty: give at least one, or how many.")
     if len(given) > MOST:
-        raise ValueError(f"seeds has more than {MOST:,} of them. Sweep them in parts.")
+        raise ArgumentValueError(f"seeds has more than {MOST:,} of them. Sweep them in parts.")
     listed = [check_count("A seed", seed, least=0) for seed in given]
     if len(set(listed)) < len(listed):
-        raise ValueError(f"seeds must differ, got {quoted(listed)}.")
+        raise ArgumentValueError(f"seeds must differ, got {quoted(listed)}.")
     return listed
+
+
+def check_flag(what: str, value: Any) -> bool:
+    """Check that `value` is a bool, and return it: "no" would pass for True."""
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{what} must be True or False, got {quoted(value)}.")
+    return value

@@ -1,7 +1,8 @@
-"""One trial, pure: (optimizer, task, seed) -> curve. The only training loop; nothing here knows of other trials."""
+"""One trial, pure: (optimizer, task, seed) -> curves. The only training loop; nothing here knows of other trials."""
 
 import dataclasses
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +14,33 @@ from jaxtyping import Array, Float, Int
 from jaxopt_lab.optimizers import filled
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
+from jaxopt_lab.updating import answer as answer
+from jaxopt_lab.updating import answers_elsewhere as answers_elsewhere
 from jaxopt_lab.updating import updated
 
-ENDINGS = ("completed", "reached", "converged", "diverged", "interrupted", "stopped", "plateau", "failed")
-STATUSES = ("running", *ENDINGS)
-RUNNING, COMPLETED, REACHED, CONVERGED, DIVERGED, INTERRUPTED, STOPPED, PLATEAU, FAILED = range(len(STATUSES))
+
+class Status(enum.IntEnum):
+    """How a trial stands, or how it ended; `text` is what results and tables call it."""
+
+    RUNNING = 0
+    COMPLETED = 1
+    REACHED = 2
+    CONVERGED = 3
+    DIVERGED = 4
+    INTERRUPTED = 5
+    STOPPED = 6
+    PLATEAU = 7
+    FAILED = 8
+
+    @property
+    def text(self) -> str:
+        """The status in words."""
+        return self.name.lower()
+
+
+STATUSES = tuple(status.text for status in Status)
+LOSS_CURVE = "train_loss"  # the first of a trial's curves
+IN_FORCE = "_in_force"  # how curves of hyperparameters that change while a trial runs end
 
 
 class Skips(NamedTuple):
@@ -29,14 +52,32 @@ class Skips(NamedTuple):
         return Skips(jnp.where(sound, 0, self.in_a_row + 1), self.total + ~sound)
 
 
+Info = dict[str, Array]
+"""Named scalars of a step: its training loss, what else the loss returns, hyperparameters in force."""
+
+
 class TrialState(NamedTuple):
     params: Params
     optimizer: Any  # the optimizer's state, as long as the trial runs
-    status: Int[Array, ""]  # index into STATUSES
+    status: Int[Array, ""]  # of `Status`
     steps: Int[Array, ""]  # steps made, skipped ones included; where the trial diverged, the number of that step
-    loss: Float[Array, ""]  # the last finite training loss; +inf once diverged
+    info: Info  # the last values: the last finite training loss, +inf once diverged; others NaN before the first step
     bound: Float[Array, ""]  # a training loss above it is divergence; +inf before the first finite one has set it
     skips: Skips | None  # where the trial may skip steps
+    values: Mapping[str, Float[Array, ""]]  # its numeric hyperparameters by name, which a stop rule may change
+
+    @property
+    def loss(self) -> Float[Array, ""]:
+        """The last finite training loss; +inf once diverged."""
+        return self.info[LOSS_CURVE]
+
+
+class Seen(NamedTuple):
+    """What an evaluation finds: the status, the info of the step that would follow, losses and metrics by name."""
+
+    status: Int[Array, ""]
+    info: Info
+    held_out: dict[str, Array]
 
 
 class Stop(NamedTuple):
@@ -91,82 +132,81 @@ def draws(task: Task, key: Key, first: Int[Array, ""], length: int) -> Any:
     return jax.vmap(draw)(first + jnp.arange(length, dtype=jnp.int32))
 
 
-def answers_elsewhere(optimizer_state: Any) -> bool:
-    """Whether the method's answer is not the point at which it takes gradients: see `answer`."""
-    return bool(_answering(optimizer_state))
-
-
-def answer(optimizer_state: Any, params: Params) -> Params:
-    """The parameters that a method would be used with: its own, or what its state makes of them.
-
-    A state says so by a method `evaluation_params(params)`, wherever it is in a chain.
-    """
-    for state in _answering(optimizer_state):
-        params = state.evaluation_params(params) if hasattr(state, "evaluation_params") else _of_optax(state, params)
-    return params
-
-
-def _answering(optimizer_state: Any) -> list[Any]:
-    answers = lambda x: hasattr(x, "evaluation_params") or type(x).__name__ == "ScheduleFreeState"  # Optax's
-    return [x for x in jax.tree.leaves(optimizer_state, is_leaf=answers) if answers(x)]
-
-
-def _of_optax(state: Any, params: Params) -> Params:
-    from optax.contrib import schedule_free_eval_params
-
-    return schedule_free_eval_params(state, params)
-
-
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One training run as pure functions of its state.
 
     `data` is `task.data`; `key` is the trial's, `random_key(seed)`: initial parameters and batches are folded from
     it, so that all configurations of a seed share both.
+
+    Attributes:
+        optimizer: The (init, update) pair.
+        task: What is minimised.
+        stop: When the trial ends before its budget.
+        in_force: Curves of hyperparameters that change: by the hyperparameter's name, steps taken by the optimizer ->
+            value.
+
     """
 
     optimizer: optax.GradientTransformation
     task: Task
     stop: Stop = NEVER
+    in_force: Mapping[str, Callable[[Array], Any]] = dataclasses.field(default_factory=dict)
 
-    def start(self, params: Params) -> TrialState:
-        """The state before the first step, from `initial_params`."""
+    def start(self, params: Params, values: Mapping[str, Any] | None = None) -> TrialState:
+        """The state before the first step, from `initial_params`; `values` are the optimizer's numbers by name."""
         zero, infinity = jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, float)
         skips = None if self.stop.skips is None else Skips(zero, zero)
-        return TrialState(params, self.optimizer.init(params), zero + RUNNING, zero, infinity, infinity, skips)
+        unknown = {name: jnp.full([], jnp.nan, float) for name in self.task.aux}
+        return TrialState(
+            params=params,
+            optimizer=self.optimizer.init(params),
+            status=zero + Status.RUNNING,
+            steps=zero,
+            info={LOSS_CURVE: infinity, **unknown, **self._in_force(zero)},
+            bound=infinity,
+            skips=skips,
+            values=dict(values or {}),
+        )
 
-    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Array]:
-        """Step number `t`, from 0, `key` for random numbers of the optimizer's own; and the training loss before it.
+    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Info]:
+        """Step number `t`, from 0, `key` for random numbers of the optimizer's own; and the info before it.
 
         A loss that ends the trial leaves the parameters alone, as does every step after, and as does a skipped step.
         """
+
         # Optax's line searches hand on what they get; within optax.partition a method sees some parameters only.
-        objective = filled(lambda params, key=None, obj_fn=None: self.task.loss(params, batch), state.params)
-        loss, grads = jax.value_and_grad(objective)(state.params)
+        def objective(params, key=None, obj_fn=None):
+            return self.task.loss_and_aux(params, batch)[0]
+
+        filled_objective = filled(objective, state.params)
+        with_aux = lambda params: self.task.loss_and_aux(params, batch)
+        (loss, aux), grads = jax.value_and_grad(with_aux, has_aux=True)(state.params)
         loss, grads = jnp.asarray(loss), jax.tree.map(_ascent, grads)  # a constant loss may be a Python number
-        extra = {"value": loss, "grad": grads, "value_fn": objective, "obj_fn": objective, "key": key}
+        extra = {"value": loss, "grad": grads, "value_fn": filled_objective, "obj_fn": filled_objective, "key": key}
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
         first = jnp.isinf(state.loss) & jnp.isfinite(loss)
         bound = jnp.where(first, self.stop.bound(loss.astype(state.bound.dtype)), state.bound)
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss) & _all_finite(grads))
-        status, last_loss = self._judge(state, loss, skips)
-        moves = running = status == RUNNING
-        seen = last_loss
+        status, info = self._judge(state, loss, aux, skips)
+        moves = running = status == Status.RUNNING
+        seen = info
         if skips is not None and state.skips is not None:
-            seen = jnp.where(running & ~jnp.isfinite(loss), jnp.inf, last_loss)
+            seen = info | {LOSS_CURVE: jnp.where(running & ~jnp.isfinite(loss), jnp.inf, info[LOSS_CURVE])}
             skips = _choose(running, skips, state.skips)
             moves = running & (skips.in_a_row == 0)
         if self.stop.tolerance is not None:
-            status = jnp.where(moves & (optax.tree.norm(updates) <= self.stop.tolerance), CONVERGED, status)
+            status = jnp.where(moves & (optax.tree.norm(updates) <= self.stop.tolerance), Status.CONVERGED, status)
         if skips is not None or answers_elsewhere(optimizer_state):
             optimizer_state = _choose(moves, optimizer_state, state.optimizer)
-        state = TrialState(
+        steps = jnp.where(running, t + 1, state.steps)
+        state = state._replace(
             params=_choose(moves, params, state.params),
             optimizer=optimizer_state,  # else nobody asks of it once the trial has ended, so it need not stay
             status=status,
-            steps=jnp.where(running, t + 1, state.steps),
-            loss=last_loss,
+            steps=steps,
+            info=info | self._in_force(steps if skips is None else steps - skips.total),
             bound=bound,
             skips=skips,
         )
@@ -182,58 +222,69 @@ class Trial:
         length: int,
         offset: Int[Array, ""] | int = 0,
         loop: Callable[..., Any] = jax.lax.fori_loop,
-    ) -> tuple[TrialState, Float[Array, " length"]]:
-        """`count` steps from `first` on, at most `length`, and the training loss before each; NaN for those not made.
+    ) -> tuple[TrialState, Info]:
+        """`count` steps from `first` on, at most `length`, and curves: the info before each; NaN for those not made.
 
         `draws[offset:]` are `draws(task, key, first, length)`. A `count` that the compiler knows spares an accelerator
         to ask its host at each turn whether to go on. `loop` is `jax.lax.fori_loop`, or does as it does.
         """
 
         def turn(i, carry):
-            state, losses = carry
+            state, curves = carry
             drawn, key = jax.tree.map(lambda x: x[i + offset], draws)
-            state, loss = self.step(state, first + i, self.task.take(data[0], drawn), key)
-            return state, losses.at[i].set(loss)
+            state, info = self.step(state, first + i, self.task.take(data[0], drawn), key)
+            return state, {name: curve.at[i].set(info[name]) for name, curve in curves.items()}
 
-        return loop(0, count, turn, (state, jnp.full((length,), jnp.nan, state.loss.dtype)))
+        curves = {name: jnp.full((length,), jnp.nan, x.dtype) for name, x in state.info.items()}
+        values, state = state.values, state._replace(values={})  # which no step changes
+        state, curves = loop(0, count, turn, (state, curves))
+        return state._replace(values=values), curves
 
-    def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> dict[str, Any]:
-        """Status and training loss after `t` steps (of batch `t`), and losses and metrics on the held-out splits.
+    def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> Seen:
+        """Status and info after `t` steps (of batch `t`), and losses and metrics on the held-out splits.
 
         Held-out splits at the method's `answer`, the training loss where its gradients are taken. `state.optimizer` may
         be left out where both are the same. Where the step that follows would be skipped, the training loss is the last
         finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
         """
-        loss = jnp.asarray(self.task.loss(state.params, self.task.batch(data[0], batch_key(key), t)))
-        skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss))
-        status, train_loss = self._judge(state, loss, skips)
-        return {"status": status, "train_loss": train_loss} | self.evaluate_held_out(state, status, data[1:])
+        loss, aux = self.task.loss_and_aux(state.params, self.task.batch(data[0], batch_key(key), t))
+        skips = None if state.skips is None else state.skips.counted(jnp.isfinite(jnp.asarray(loss)))
+        status, info = self._judge(state, jnp.asarray(loss), aux, skips)
+        return Seen(status, info, self.evaluate_held_out(state, status, data[1:]))
 
     def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
         """Losses and metrics on (validation, test) data of a trial that `evaluate` found to have this status."""
-        params, diverged, values = answer(state.optimizer, state.params), status == DIVERGED, {}
+        params, diverged, values = answer(state.optimizer, state.params), status == Status.DIVERGED, {}
         for split, batch in zip(SPLITS[1:], held_out, strict=True):
             if batch is None:
                 continue
-            values[f"{split}_loss"] = jnp.where(diverged, jnp.inf, self.task.loss(params, batch))
+            values[f"{split}_loss"] = jnp.where(diverged, jnp.inf, self.task.loss_and_aux(params, batch)[0])
             for name, metric in self.task.metrics.items():
                 values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(params, batch))
         return values
 
-    def _judge(self, state: TrialState, loss: Array, skips: Skips | None) -> tuple[Array, Array]:
-        """The status after seeing `loss`, and the last finite loss: a trial that had stopped keeps both.
+    def _judge(self, state: TrialState, loss: Array, aux: Mapping[str, Any], skips: Skips | None) -> tuple[Array, Info]:
+        """The status after seeing `loss`, and the last values: a trial that had stopped keeps both.
 
         `skips` counts the step that the loss is of as one to be skipped, if it is.
         """
-        finite, running = jnp.isfinite(loss), state.status == RUNNING
+        finite, running = jnp.isfinite(loss), state.status == Status.RUNNING
         reached = finite & (loss <= self.stop.target)
         lost, last = ~finite, loss
         if skips is not None and self.stop.skips is not None:
             lost, last = skips.in_a_row > self.stop.skips, jnp.where(finite, loss, state.loss)
         diverged = ~reached & (lost | (loss > state.bound) | (loss > self.stop.ceiling))
-        status = jnp.where(reached, REACHED, jnp.where(diverged, DIVERGED, RUNNING))
+        status = jnp.where(reached, Status.REACHED, jnp.where(diverged, Status.DIVERGED, Status.RUNNING))
         last = jnp.where(running, jnp.where(diverged, jnp.inf, last), state.loss)
-        return jnp.where(running, status, state.status).astype(jnp.int32), last.astype(state.loss.dtype)
+        info = state.info | {LOSS_CURVE: last.astype(state.loss.dtype)}
+        for name, value in aux.items():
+            kept = jnp.where(running, jnp.where(diverged, jnp.nan, value), state.info[name])
+            info[name] = kept.astype(state.info[name].dtype)
+        return jnp.where(running, status, state.status).astype(jnp.int32), info
+
+    def _in_force(self, taken: Int[Array, ""]) -> Info:
+        """Values of hyperparameters that change, after so many steps taken by the optimizer."""
+        return {f"{name}{IN_FORCE}": jnp.asarray(at(taken), float) for name, at in self.in_force.items()}
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:

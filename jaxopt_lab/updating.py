@@ -1,4 +1,4 @@
-"""One call of an optimizer's update, as a trial makes it: what it is given, and who cannot be trained so."""
+"""What a trial asks of an optimizer: its update, with what it needs, and the answer that its state holds."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -53,6 +53,32 @@ def updated(
     _check_updates(updates, params)
     _check_state(new_state, state)
     return updates, new_state
+
+
+def answers_elsewhere(optimizer_state: Any) -> bool:
+    """Whether the method's answer is not the point at which it takes gradients: see `answer`."""
+    return bool(_answering(optimizer_state))
+
+
+def answer(optimizer_state: Any, params: Params) -> Params:
+    """The parameters that a method would be used with: its own, or what its state makes of them.
+
+    A state says so by a method `evaluation_params(params)`, wherever it is in a chain.
+    """
+    for state in _answering(optimizer_state):
+        params = state.evaluation_params(params) if hasattr(state, "evaluation_params") else _of_optax(state, params)
+    return params
+
+
+def _answering(optimizer_state: Any) -> list[Any]:
+    answers = lambda x: hasattr(x, "evaluation_params") or type(x).__name__ == "ScheduleFreeState"  # Optax's
+    return [x for x in jax.tree.leaves(optimizer_state, is_leaf=answers) if answers(x)]
+
+
+def _of_optax(state: Any, params: Params) -> Params:
+    from optax.contrib import schedule_free_eval_params
+
+    return schedule_free_eval_params(state, params)
 
 
 def _refusal(error: Exception) -> str | None:

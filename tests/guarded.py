@@ -28,7 +28,6 @@ from jaxopt_lab.store import pack
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import MANIFEST, parse
 from jaxopt_lab.store.run import Run
-from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.tasks.task import Task
 
 SECONDS = 30.0  # that reading one input may take, on a machine where others work too
@@ -165,7 +164,7 @@ class Stage:
     def read_spec(self, text, whole=False):
         """`whole`: with tasks made and steps traced, which takes long."""
         with contextlib.ExitStack() as short:
-            planned = short.enter_context(mock.patch.object(spec, "plan_sweep", wraps=plan_sweep if whole else None))
+            planned = short.enter_context(mock.patch.object(spec, "_plan", wraps=spec._plan if whole else None))
             if not whole:
                 short.enter_context(mock.patch.object(spec, "remake"))
             found = self._outcome(lambda: spec.parse(text, "spec.toml", imports=False), spec.SpecError)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.run.threads import Workers
+from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.tracing.settings import SETTINGS, of_this_thread
 
 
@@ -83,9 +83,9 @@ def test_threads_have_the_settings_of_the_one_that_made_them():
     with contextlib.ExitStack() as stack:
         for name, value in changed.items():
             stack.enter_context(getattr(jax, name)(value))
-        workers, here = Workers(1), of_this_thread()
-        workers.submit((0,), lambda: seen.append(of_this_thread()))
-    workers.run(lambda: None)
+        threads, here = Threads(1), of_this_thread()
+        threads.submit((0,), lambda: seen.append(of_this_thread()))
+    threads.run(lambda: None)
     assert seen == [here]
     assert here != of_this_thread()
 

@@ -44,7 +44,7 @@ def test_the_name_defaults_to_the_file():
 
 
 def test_the_first_look():
-    text = (importlib.resources.files("jaxopt_lab") / "specs" / "first-look.toml").read_text("utf-8")
+    text = (importlib.resources.files("jaxopt_lab.cli") / "specs" / "first-look.toml").read_text("utf-8")
     spec = parse(text, "first-look.toml")
     assert spec.name == "first-look"
     assert spec.options == {"steps": 500, "seeds": [0, 1, 2, 3, 4]}

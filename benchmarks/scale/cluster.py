@@ -35,6 +35,7 @@ import numpy as np
 from measuring import timing
 
 import jaxopt_lab as jl
+from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.cluster import backend as elsewhere
 from jaxopt_lab.cluster import pool as crew
 from jaxopt_lab.cluster.backend import connected
@@ -117,7 +118,7 @@ def on_cluster(plan: Plan, workers: int) -> tuple[list[float], list[float]]:
 def here(shape: tuple[int, int, int]) -> list[float]:
     """When each chunk was done, run by this process one after another."""
     plan = digits_plan(*shape)
-    execution.worker_count = lambda _: 1
+    execution.thread_count = lambda _: 1
     watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
     began = time.perf_counter()
     execute(plan, ledger=watch)
@@ -161,7 +162,7 @@ class Stub(Worker):
     said = 20.0
 
     def _choose(self, number: int) -> Choice | Exception:
-        return Choice(self._plan.first_strategy(self._plan.groups[number]), None, 1.0, 0.0, 0.0, {})  # pyright: ignore
+        return Choice(first_strategy(self._plan, self._plan.groups[number]), None, 1.0, 0.0, 0.0, {})  # pyright: ignore
 
     def _run(self, work: Work) -> Reply:
         shape, plan = (len(work.rows), len(work.columns)), self._plan

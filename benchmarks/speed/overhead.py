@@ -26,6 +26,7 @@ from measuring.compare import OURS, Way, compare, ranged, show
 from measuring.handwritten import digits
 
 import jaxopt_lab as jl
+from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.engine.compile.program import loop_on
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.sweep.planning import plan_sweep
@@ -34,7 +35,7 @@ from jaxopt_lab.trial import batch_key, draws, initial_params
 
 def chunk_shape(plan: Plan) -> tuple[int, int]:
     """(seeds, configurations) that the plan would run at once."""
-    return plan.first_strategy(plan.groups[0]).shape
+    return first_strategy(plan, plan.groups[0]).shape
 
 
 def bare(plan: Plan, draw_before: bool) -> Callable[[], np.ndarray]:

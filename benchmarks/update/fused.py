@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from jaxopt_lab.engine.fused import FLAGS
+from jaxopt_lab.optimizers.wrappers.fused import FLAGS
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"  # before anything compiles
 

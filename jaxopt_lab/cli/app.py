@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import functools
 import importlib
 import importlib.metadata
 import importlib.resources
@@ -18,18 +17,17 @@ import typer
 from rich.console import Console
 
 import jaxopt_lab
-from jaxopt_lab.checking import check_count, printable
+from jaxopt_lab.checking import printable
 from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken, write_about
-from jaxopt_lab.cli.spec import Spec, parse
-from jaxopt_lab.errors import ClusterError, RunError
+from jaxopt_lab.cli.spec import OPTIONS, Spec, parse
+from jaxopt_lab.cli.verify import app as verify_app
+from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
 from jaxopt_lab.report import listing
 from jaxopt_lab.report.board import board
 from jaxopt_lab.report.progress import shown
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.zarr import RESULTS
-from jaxopt_lab.sweep.checks import check_memory
 from jaxopt_lab.sweep.durable import terminable
-from jaxopt_lab.verify import command as verify
 
 AllowDifferentVersion = Annotated[
     bool, typer.Option("--allow-different-version", help="Go on with what other versions or another device began.")
@@ -44,7 +42,7 @@ NOTE = (
 
 # Errors of the user's are said in a line (`_fail`); any other keeps its plain traceback.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(verify.app, name="verify")
+app.add_typer(verify_app, name="verify")
 
 
 def main() -> None:
@@ -77,7 +75,7 @@ def run(
         str | None,
         typer.Option(help="A new folder, or that of a broken run of the same spec. By default runs/NAME-TIME."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"{OPTIONS['steps'].meaning} Instead of the spec's.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, instead of the spec's.")] = None,
     memory: Annotated[float | None, typer.Option(help="Bytes to take; below 1, a share of what is free.")] = None,
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
@@ -216,12 +214,9 @@ def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
     """The spec at the path, or the built-in one; some of its options replaced."""
     source = importlib.resources.files("jaxopt_lab.cli") / "specs" / "first-look.toml" if path is None else path
     try:
-        check = {"memory": check_memory}
-        given = {
-            name: check.get(name, functools.partial(check_count, f"--{name}"))(value)
-            for name, value in overrides.items()
-            if value is not None
-        }
+        given = {name: value for name, value in overrides.items() if value is not None}
+        for name, value in given.items():
+            _check(name, value)
         return parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
     except UnicodeDecodeError:
         _fail(f"{path} is not a TOML file: it is not text in UTF-8.")
@@ -229,6 +224,14 @@ def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
         _fail(f"There is no {path}.")
     except (OSError, ValueError) as error:
         _fail(str(error))
+
+
+def _check(name: str, value: Any) -> None:
+    """End the program where an option of the command line cannot have this value."""
+    try:
+        OPTIONS[name].check(value)
+    except ArgumentError as error:
+        _fail(f"--{error.message()}")
 
 
 def _read_stored(out: str) -> Spec:

@@ -34,36 +34,25 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from jaxopt_lab.checking import check_count, check_known, check_number, check_seeds
-from jaxopt_lab.cli.toml import in_toml, key_lines, loaded
+from jaxopt_lab.checking import check_count, check_known, check_seeds
+from jaxopt_lab.cli.toml import key_lines, loaded
 from jaxopt_lab.cli.values import checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
+from jaxopt_lab.engine.configurations import Configurations
+from jaxopt_lab.errors import ArgumentError
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
-from jaxopt_lab.sweep.checks import (
-    TASK_PREFIX,
-    check_diverged_above,
-    check_hyperparameters,
-    check_memory,
-    check_strategy,
-)
-from jaxopt_lab.sweep.planning import plan_sweep
-from jaxopt_lab.sweep.space import Configurations, configurations
+from jaxopt_lab.sweep.checks import TASK_PREFIX, check_hyperparameters
+from jaxopt_lab.sweep.options import options
+from jaxopt_lab.sweep.planning import planned
+from jaxopt_lab.sweep.request import Request
+from jaxopt_lab.sweep.space import configurations
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
 
 REQUIRED = ("steps", "tasks", "optimizers")
-# How `sweep` checks its own options; whatever passes here, it takes.
-OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    **{name: functools.partial(check_count, name) for name in ("steps", "record", "evaluate", "chunk")},
-    "stop": stop_rule,
-    "strategy": check_strategy,
-    "memory": check_memory,
-    "target": functools.partial(check_number, "target"),
-    "diverged_above": lambda raw: check_diverged_above(plain(raw)),
-    "nonfinite": functools.partial(check_count, "nonfinite", least=0),
-    "tolerance": functools.partial(check_number, "tolerance", least=0.0),
-    "seeds": check_seeds,
-}
+OPTIONS = {name: option for name, option in options(Request).items() if option.in_spec}
+# How the file writes what is not the same in Python.
+READ: Mapping[str, Callable[[Any], Any]] = {"stop": stop_rule, "diverged_above": plain}
 KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
 MOST_SAID = 4000  # characters of an error: it may quote the spec
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
@@ -119,7 +108,7 @@ class _Reader:
         self.lines = key_lines(text)
 
     def spec(self) -> Spec:
-        document, options, arguments = self.document, {}, {}
+        document, chosen, arguments = self.document, {}, {}
         for key in document:
             with self.at(key):
                 check_known("key", key, KEYS)
@@ -130,15 +119,15 @@ class _Reader:
             self.fail(("name",), f"name must be a string that can name a folder, got {name!r}.")
         for key in [key for key in OPTIONS if key in document]:
             with self.at(key):
-                options[key] = OPTIONS[key](document[key])
+                chosen[key] = OPTIONS[key].check(READ.get(key, lambda raw: raw)(document[key]))
         for task, table in self.tables("tasks", functools.partial(check_known, "task", known=TASKS)).items():
             arguments[task] = {}
             for argument, raw in table.items():
                 with self.at("tasks", task, argument):
                     arguments[task][argument] = checked_argument(task, argument, plain(raw))
-        spaces, options = self.spaces(), options | dict(self.given)
+        spaces, chosen = self.spaces(), chosen | dict(self.given)
         return Spec(
-            name, self.text, self.tasks(arguments, spaces, options), spaces, options, self.source, dict(self.given)
+            name, self.text, self.tasks(arguments, spaces, chosen), spaces, chosen, self.source, dict(self.given)
         )
 
     def spaces(self) -> dict[str, Configurations]:
@@ -152,9 +141,9 @@ class _Reader:
                 with self.at(*self.place(name, column)):
                     values[column] = hyperparameter(column, raw)
                     combine({column: values[column]})  # alone first: what is wrong with it has a line of its own
-            with self.at("optimizers", name):
+            with self.at("space", name):
                 spaces[name] = combine(values) if values else configurations({})
-            self.check(name, spaces[name])
+                check_hyperparameters(name, addressed(name), spaces[name])
         return spaces
 
     def place(self, optimizer: str, column: str) -> tuple[str, ...]:
@@ -179,16 +168,6 @@ class _Reader:
             n, (seed,) = check_count(kinds[0], sample[kinds[0]]), check_seeds([sample.get("seed", 0)])
         return lambda values: getattr(space, kinds[0])(values, n, seed)
 
-    def check(self, name: str, table: Configurations) -> None:
-        """The sweep's own check of hyperparameters, and on which line the one stands that it objects to."""
-        check = functools.partial(_objection, check_hyperparameters, name, addressed(name))
-        if objection := check(table):
-            for column in table.columns:
-                others = {c: v for c, v in table.columns.items() if c != column}
-                if check(dataclasses.replace(table, columns=others)) != objection:
-                    self.fail(self.place(name, column), objection)
-            self.fail(("optimizers", name), objection)  # about one that is missing
-
     def tasks(self, arguments: dict[str, dict[str, Any]], spaces: dict[str, Configurations], options: dict[str, Any]):
         """Make every task, and plan every sweep of it. A sweep makes none again: equal ones are kept."""
         tasks = {}
@@ -200,24 +179,9 @@ class _Reader:
                     with self.at(*self.place(optimizer, column)):
                         for value in table.columns[column]:
                             checked_argument(name, column.removeprefix(TASK_PREFIX), value)
-            self.check_sweep(name, tasks[name], spaces, options)
+            with self.at(task=name):
+                _plan(tasks[name], spaces, options)
         return tasks
-
-    def check_sweep(self, name: str, task: Task, spaces: dict[str, Configurations], options: dict[str, Any]) -> None:
-        """The sweep's own checks of everything together, and on which line that stands which it objects to."""
-        objection = lambda spaces, options: _objection(plan_sweep, list(spaces), task, spaces, **options)
-        if message := objection(spaces, options):
-            for key in [key for key in ("memory", "stop") if key in options]:
-                if objection(spaces, {k: v for k, v in options.items() if k != key}) != message:
-                    self.fail((key,), message)
-            for optimizer in spaces:
-                if message.startswith(f"Optimizer {optimizer!r}"):
-                    self.fail(("optimizers", optimizer), message)
-            for optimizer, table in spaces.items():
-                of_task = [c for c in table.columns if c.startswith(TASK_PREFIX)]
-                if of_task and objection({optimizer: table}, options):
-                    self.fail(self.place(optimizer, of_task[0]), message)
-            self.fail(("tasks", name), message)
 
     def tables(self, key: str, check: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
         """The tables under `key`, whose names `check` accepts."""
@@ -232,25 +196,37 @@ class _Reader:
         return tables
 
     @contextlib.contextmanager
-    def at(self, *path: str):
-        """Errors inside are about the key at `path`."""
+    def at(self, *path: str, task: str | None = None):
+        """Report errors inside with the line of what they are about: the key at `path`, or something in it.
+
+        In a sweep of a task, what is about nothing that has a line of its own is about the task.
+        """
         try:
             yield
         except MISTAKES as error:
-            self.fail(path, str(error))
+            about = (*path, *error.about) if isinstance(error, ArgumentError) else path
+            message = error.message("toml") if isinstance(error, ArgumentError) else str(error)
+            self.fail(self.written(about, task), message)
+
+    def written(self, about: tuple[str, ...], task: str | None) -> tuple[str, ...]:
+        """The path in the file of what an error is about."""
+        match about:
+            case ("space" | "optimizers", optimizer, column, *_) if optimizer in self.document["optimizers"]:
+                return self.place(optimizer, column)
+            case ("space" | "optimizers", optimizer, *_) if optimizer in self.document["optimizers"]:
+                return "optimizers", optimizer
+            case (option, *_) if option in self.document or option in self.given:
+                return about
+        return about if task is None else ("tasks", task)
 
     def fail(self, path: tuple[str, ...], message: str) -> NoReturn:
         message = message[:MOST_SAID]
         if {*path[:1]} & self.given.keys():
-            raise SpecError(f"{self.source} with {path[0]} {self.given[path[0]]}: {in_toml(message)}")
+            raise SpecError(f"{self.source} with {path[0]} {self.given[path[0]]}: {message}")
         line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
-        raise SpecError(f"{self.source}:{line}: {in_toml(message)}")
+        raise SpecError(f"{self.source}:{line}: {message}")
 
 
-def _objection(check: Callable[..., Any], *args: Any, **options: Any) -> str | None:
-    """What a check of the sweep's has against the arguments."""
-    try:
-        check(*args, **options)
-    except MISTAKES as error:
-        return str(error)
-    return None
+def _plan(task: Task, spaces: Mapping[str, Configurations], chosen: Mapping[str, Any]) -> None:
+    """The sweep's own checks of everything together."""
+    planned(Request(list(spaces), task, spaces, **chosen))

@@ -1,4 +1,4 @@
-"""What errors about a TOML document need: the line of each key, which the standard library does not tell; its words."""
+"""Reading a TOML document, and the line of each of its keys, which the standard library does not tell."""
 
 import re
 import tomllib
@@ -39,20 +39,6 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
         for length in range(1, len(path) + 1):
             lines.setdefault(path[:length], number)
     return lines
-
-
-def in_toml(message: str) -> str:
-    """The sweep's advice, which is Python, as one would write it here."""
-    words = {
-        "jl.random or jl.sobol": "`sample`",
-        "True or False": "true or false",
-        "a number or None": 'a number or "none"',
-        "=jl.": " = jl.",
-    }
-    for python, toml in words.items():
-        message = message.replace(python, toml)
-    message = re.sub(r"'(task\.\w+)': jl", r'"\1" = jl', message)
-    return re.sub(r"jl\.(static|log|linear)\(\[?(.*?)\]?\)", r"{ \1 = [\2] }", message).replace("jl.", "")
 
 
 def _path(parsed: Any) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.stopping import RULES, StopRule
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
 from jaxopt_lab.sweep.checks import TASK_PREFIX
@@ -19,24 +20,24 @@ KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None)
 def stop_rule(raw: Any) -> StopRule:
     """A rule of the file: { halving = { min_steps = 50 } }."""
     if not isinstance(raw, dict) or len(raw) != 1:
-        raise TypeError(f"stop must be a table with one of {', '.join(RULES)}, got {raw!r}.")
+        raise ArgumentTypeError(f"stop must be a table with one of {', '.join(RULES)}, got {raw!r}.")
     ((kind, arguments),) = raw.items()
     check_known("rule to stop by:", kind, RULES)
     if not isinstance(arguments, dict):
-        raise TypeError(f"{kind} must be a table of its arguments, got {arguments!r}.")
+        raise ArgumentTypeError(f"{kind} must be a table of its arguments, got {arguments!r}.")
     parameters = inspect.signature(RULES[kind]).parameters
     for name in arguments:
         check_known(f"argument of {kind}:", name, parameters)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments:
-            raise ValueError(f"{kind} needs {name}: write {{ {kind} = {{ {name} = 100 }} }}, for example.")
+            raise ArgumentValueError(f"{kind} needs {name}: write {{ {kind} = {{ {name} = 100 }} }}, for example.")
     return RULES[kind](**arguments)
 
 
 def of_a_stranger(address: str) -> Any:
     """As `addressed`, but nothing is imported."""
     if ":" in address and not address.startswith("optax:"):
-        raise ValueError(
+        raise ArgumentValueError(
             f"{address!r} would be imported, which is never done from a folder. Run the spec itself again."
         )
     return addressed(address)
@@ -47,17 +48,21 @@ def hyperparameter(column: str, raw: Any) -> Any:
     if not isinstance(raw, dict):
         return raw
     if f"{column}." == TASK_PREFIX:
-        raise ValueError(f'Write an argument of the task in quotes: "{TASK_PREFIX}{next(iter(raw), "NAME")}" = ...')
+        raise ArgumentValueError(
+            f'Write an argument of the task in quotes: "{TASK_PREFIX}{next(iter(raw), "NAME")}" = ...'
+        )
     if len(raw) != 1:
-        raise ValueError(f"{column} must be one of log, linear and static, got {raw!r}.")
+        raise ArgumentValueError(f"{column} must be one of log, linear and static, got {raw!r}.")
     ((kind, given),) = raw.items()
     check_known(f"kind of values for {column}:", kind, ("log", "linear", "static"))
     if not isinstance(given, list):
-        raise TypeError(f"{column}: {kind} must be a list, got {given!r}.")
+        raise ArgumentTypeError(f"{column}: {kind} must be a list, got {given!r}.")
     if kind == "static":
         return space.static([plain(value) for value in given])
     if len(given) not in (2, 3):
-        raise ValueError(f"{column}: {kind} must be [low, high, count], or [low, high] to draw from, got {given!r}.")
+        raise ArgumentValueError(
+            f"{column}: {kind} must be [low, high, count], or [low, high] to draw from, got {given!r}."
+        )
     return (space.log if kind == "log" else space.linear)(*given)
 
 
@@ -69,7 +74,7 @@ def checked_argument(task: str, name: str, value: Any) -> Any:
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     fits = type(value) in options or (type(value) is int and float in options)
     if not fits and all(option in KINDS for option in options):
-        raise TypeError(f"{name} must be {' or '.join(KINDS[option] for option in options)}, got {value!r}.")
+        raise ArgumentTypeError(f"{name} must be {' or '.join(KINDS[option] for option in options)}, got {value!r}.")
     return value
 
 
@@ -78,5 +83,5 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(plain(v) for v in value)
     if not isinstance(value, bool | int | float | str):
-        raise TypeError(f"Got {value!r}: write a number, a string, true, false, or a list of them.")
+        raise ArgumentTypeError(f"Got {value!r}: write a number, a string, true, false, or a list of them.")
     return None if value == "none" else value

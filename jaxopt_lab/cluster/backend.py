@@ -1,12 +1,11 @@
-"""The same plan on a Ray cluster: chunks go to processes of one core or accelerator each, and records come back.
+"""The same plan on a Ray cluster: chunks go to actors of one core or accelerator each, and records come back.
 
-The processes are actors, since one that stays keeps its card, the data and compiled programs. This process runs races,
-rungs and the ledger as ever; what it sends is a chunk and its stage, or several where they are short.
+Actors stay, and so keep their card, the data and compiled programs. This process runs cohorts, rungs and the ledger as
+ever; it sends a chunk and its stage, or several where they are short.
 """
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import math
 import os
@@ -18,26 +17,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxopt_lab.cluster.pool import Crew
+from jaxopt_lab.cluster.pool import Pool
 from jaxopt_lab.cluster.worker import TOKEN, Reply, Settings, Work
+from jaxopt_lab.engine.chunk import OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import VARIABLE
-from jaxopt_lab.engine.ledger import WORKERS, Ledger, Unit, leaves, restored, unit_of
-from jaxopt_lab.engine.plan import Plan, segment_length
-from jaxopt_lab.engine.run.chunk import Chunk, OutOfMemoryError
-from jaxopt_lab.engine.run.cohort import Race
-from jaxopt_lab.engine.run.execution import Execution
-from jaxopt_lab.engine.run.threads import Workers
+from jaxopt_lab.engine.ledger import ACTORS, Ledger, Unit, leaves, restored
+from jaxopt_lab.engine.plan import Plan, state_shapes
+from jaxopt_lab.engine.run.backend import Done, Host, Job, Priority
 from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.engine.tuning.probe import Choice
 from jaxopt_lab.errors import ClusterError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import versions
 from jaxopt_lab.tracing.settings import by_name
-from jaxopt_lab.trial import Trial, TrialState, initial_params
-from jaxopt_lab.types import random_key
 
 CONNECT_SECONDS = 10.0
 DRIVER_THREADS = 2  # none of which ever waits for a chunk
@@ -48,14 +42,14 @@ class Cluster:
     """A Ray cluster that this process is connected to.
 
     Attributes:
-        kind: Ray's name for what a worker gets one of, "GPU" where there are any, else "CPU".
+        kind: Ray's name for what an actor gets one of, "GPU" where there are any, else "CPU".
 
     """
 
     kind: str
 
     def slots(self) -> int:
-        """How many workers find room now; ClusterError where not even this process's own node is left."""
+        """How many actors find room now; ClusterError where not even this process's own node is left."""
         import ray
 
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -63,23 +57,18 @@ class Cluster:
             raise ClusterError("The Ray cluster has ended: none of its nodes is alive any more.")
         return sum(int(resources.get(self.kind, 0)) for resources in alive)
 
-    def planned(self, plan: Plan, given: bool) -> tuple[Plan, Callable[[Plan, Ledger], Execution]]:
-        """The plan for as many workers as there are, and what makes its execution.
-
-        Its memory holds for where workers are if it is `given`; else they take a share of what is free there.
-        """
-        length = segment_length(plan, self.kind.lower())
-        plan = dataclasses.replace(plan, workers=self.slots(), segment_length=length)
-        return plan, functools.partial(ClusterExecution, self, plan.memory if given else None)
+    def planned(self, plan: Plan) -> Plan:
+        """The plan for as many actors as there are."""
+        return dataclasses.replace(plan, actors=self.slots(), segment_length=segment_length(plan, self.kind.lower()))
 
     def settings(self, memory: int | None, shared: tuple[str, bytes] | None, every: float | None) -> Settings:
-        """What workers must have as this thread has it."""
+        """What actors must have as this thread has it."""
         environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # others may have something on the card
         if VARIABLE in os.environ:
             environment[VARIABLE] = os.environ[VARIABLE]
         config = by_name()
         if self.kind == "CPU":
-            environment["NPROC"] = "1"  # XLA's threads: the other cores have workers of their own
+            environment["NPROC"] = "1"  # XLA's threads: the other cores have actors of their own
             config["jax_platforms"] = "cpu"
         return Settings(environment, config, versions(), memory, shared, every)
 
@@ -103,7 +92,7 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
         import ray
     except ImportError:
         raise ImportError("A cluster needs Ray: python -m pip install 'jaxopt_lab[ray]'.") from None
-    # Before this process first asks for a device: a worker may be on the same card.
+    # Before this process first asks for a device: an actor may be on the same card.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     ours = not ray.is_initialized()
     try:
@@ -147,113 +136,81 @@ def _signals_as_before() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-class ClusterExecution(Execution):
-    """An execution whose chunks run on a cluster."""
+class RayBackend:
+    """The backend whose chunks run on a cluster, in actors of one core or accelerator each.
 
-    def __init__(self, cluster: Cluster, memory: int | None, plan: Plan, ledger: Ledger):
-        """On that cluster, within so much memory: see `Settings`."""
-        self.cluster, self._memory = cluster, memory
-        self._folder: Any = None
-        self._shapes: dict[int, TrialState] = {}
-        self._kept: dict[Unit, int] = {}  # that workers may still keep, until the ledger holds them
-        super().__init__(plan, ledger)
+    Args:
+        cluster: Which.
+        memory: Bytes that an actor's trials may take; None: a share of what is free where it runs.
+        ledger: Of the execution: where it keeps where trials stand, if it does, actors may keep them too.
 
-    def hire(self) -> Workers:
-        workers = Workers(DRIVER_THREADS)
-        settings = self.cluster.settings(self._memory, self._shared(), self.ledger.every)
-        self.crew = Crew(
-            self.plan, settings, self.cluster, workers, self._count, self.progress.notes.append, self._tidy
+    """
+
+    threads = DRIVER_THREADS
+
+    def __init__(self, cluster: Cluster, memory: int | None, ledger: Ledger):
+        self._cluster, self._memory, self._ledger = cluster, memory, ledger
+        self._folder: Folder | None = None
+        self._kept: dict[Unit, int] = {}  # that actors may still keep, until the ledger holds them
+        self._lock = threading.Lock()
+
+    def open(self, host: Host) -> None:
+        self._host = host
+        settings = self._cluster.settings(self._memory, self._shared(), self._ledger.every)
+        plan = dataclasses.replace(host.plan, tables={})  # which actors do not ask for
+        self._pool = Pool(plan, settings, self._cluster, host.threads, host.made, host.note, self._tidy)
+
+    def choose(
+        self, priority: Priority, number: int, known: Strategy | None, then: Callable[[Choice | Exception], None]
+    ) -> None:
+        if known is None:
+            self._pool.choose(priority, number, then)
+        else:
+            program: Any = None  # which actors have
+            then(Choice(known, program, math.nan, 0.0, 0.0, {}, remembered=True))
+
+    def compile(self, number: int, strategy: Strategy) -> None:
+        """Actors compile what they need."""
+
+    def run(self, priority: Priority, job: Job, then: Callable[[Done], None]) -> None:
+        chunk, stage = job.chunk, job.stage
+        state = None if chunk.state is None else leaves(chunk.state)
+        where = (str(job.unit), chunk.group, chunk.rows, chunk.columns, chunk.first, state)
+        self._pool.run(
+            priority, Work(*where, stage.last, stage.final, job.strategy), lambda r: then(self._done(job, r))
         )
-        return workers
 
-    def close(self) -> None:
-        self.crew.close(self.outcome.interrupted)
+    def close(self, interrupted: bool) -> None:
+        self._pool.close(interrupted)
         self._tidy()
 
-    def prepare(self, number: int) -> None:
-        if self.ledger.knows((number,)):
-            strategy = self.ledger.settled((number,), lambda: self.plan.first_strategy(self.plan.groups[number]))
-            self.prepared(number, lambda: self._choice(strategy))
-            return
-        self.crew.choose((2 * number - 1,), number, functools.partial(self._chosen, number))
-
-    def perform(self, race: Race, chunk: Chunk, strategy: Strategy) -> None:
-        unit, state = unit_of(race.number, race.rung, chunk), None if chunk.state is None else leaves(chunk.state)
-        where = (str(unit), chunk.group, chunk.rows, chunk.columns, chunk.first, state)
-        came_back = functools.partial(self._came_back, race, chunk, strategy)
-        self.crew.run((2 * chunk.group + 2,), Work(*where, race.last, race.final, strategy), came_back)
-
-    def compile(self, number: int, strategy: Strategy) -> Any:
-        """Workers compile what they need."""
-        return None
-
-    def shapes(self, number: int) -> TrialState:
-        if number not in self._shapes:
-            structure = self.plan.groups[number].structure
-            scalar = jax.ShapeDtypeStruct((), jnp.result_type(float))
-
-            def start(seed, values):
-                params = initial_params(structure.task, random_key(seed))
-                return Trial(structure.optimizer(values), structure.task, self.plan.ending).start(params)
-
-            one = jax.eval_shape(start, np.int32(0), dict.fromkeys(structure.names, scalar))
-            self._shapes[number] = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, 1, *x.shape), x.dtype), one)
-        return self._shapes[number]
-
-    def _chosen(self, number: int, answer: Choice | Exception) -> None:
-        def chosen() -> Choice:
-            if isinstance(answer, Exception):
-                raise answer
-            strategy = answer.strategy
-            self.ledger.settled((number,), lambda: strategy)
-            return answer
-
-        self.prepared(number, chosen)
-
-    def _choice(self, strategy: Strategy) -> Choice:
-        program: Any = None
-        return Choice(strategy, program, math.nan, 0.0, 0.0, {}, remembered=True)
-
-    def _count(self, trial_steps: int) -> None:
-        with self.lock:
-            self.progress.trial_steps += trial_steps
-
-    def _came_back(self, race: Race, chunk: Chunk, strategy: Strategy, reply: Reply | Exception) -> None:
-        """A worker has done what it could, or has been lost too often."""
+    def _done(self, job: Job, reply: Reply | Exception) -> Done:
+        """An actor has done what it could, or has been lost too often."""
         reply = reply if isinstance(reply, Reply) else Reply(None, reply)
-        with self.lock:
-            self.progress.trial_steps += reply.made
-            self.outcome.compile_seconds += reply.compile_seconds
-            self._kept[unit_of(race.number, race.rung, chunk)] = race.last
-        self.conclude(race, chunk, strategy, lambda: self._merged(chunk, reply), lambda: reply.made)
-
-    def _merged(self, chunk: Chunk, reply: Reply) -> Chunk:
+        self._host.made(reply.made)
+        with self._lock:
+            self._kept[job.unit] = job.stage.last
+        chunk, error, plan = job.chunk, reply.error, self._host.plan
         if reply.record is not None:
-            record, trials = reply.record, self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
-            # Of what other tasks measure, this one knows nothing.
-            results = self.recorder.taken(trials, chunk.first, record.step) | record.results
-            chunk = restored(
-                self.recorder, chunk, chunk.first, record._replace(results=results), self.shapes(chunk.group)
-            )
+            shapes = state_shapes(plan, plan.groups[chunk.group])
+            chunk = restored(self._host.recorder, chunk, chunk.first, reply.record, shapes)
         if reply.out_of_memory:
-            raise OutOfMemoryError(chunk, reply.error or MemoryError())
-        if reply.error is not None:
-            raise reply.error
-        return chunk
+            error = OutOfMemoryError(chunk, error or MemoryError())
+        return Done(chunk, reply.made, error, reply.compile_seconds)
 
     def _shared(self) -> tuple[str, bytes] | None:
-        """A folder that workers may reach, and what is written there for them to know it by."""
-        if self.ledger.where is None:
+        """A folder that actors may reach, and what is written there for them to know it by."""
+        if self._ledger.where is None:
             return None
-        self._folder, token = Folder(f"{self.ledger.where}/{WORKERS}"), secrets.token_bytes(16)
+        self._folder, token = Folder(f"{self._ledger.where}/{ACTORS}"), secrets.token_bytes(16)
         self._folder.make()
         self._folder.write(TOKEN, token)
         return self._folder.where, token
 
     def _tidy(self) -> None:
         """Remove from the shared folder what the ledger holds for good."""
-        with self.lock:
-            held = [unit for unit, step in self._kept.items() if self.ledger.holds(unit, step)]
+        with self._lock:
+            held = [unit for unit, step in self._kept.items() if self._ledger.holds(unit, step)]
             for unit in held:
                 del self._kept[unit]
         if self._folder is not None:

@@ -1,4 +1,4 @@
-"""Actors on a Ray cluster: as many as find room, given work as they come free, replaced where they are lost."""
+"""A pool of actors on a Ray cluster: as many as find room, given work as they come free, replaced where lost."""
 
 import contextlib
 import dataclasses
@@ -14,19 +14,19 @@ from typing import Any, NamedTuple, Protocol
 
 from jaxopt_lab.cluster.worker import Reply, Settings, Work, Worker
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.run.threads import Workers
+from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.errors import ActorsLostError, ClusterError
 
 TASK_SECONDS = 20.0  # of work that is sent at once, where chunks are short and many
 POLL_SECONDS = 0.05
-LOOK_SECONDS = 1.0  # between two looks at whether there is room for more workers, and at how far some have come
-LOOKED_AT = 32  # workers at once
-RETRIES = 3  # of a work whose worker is lost
+LOOK_SECONDS = 1.0  # between two looks at whether there is room for more actors, and at how far some have come
+LOOKED_AT = 32  # actors at once
+RETRIES = 3  # of a work whose actor is lost
 GRACE_SECONDS = 60.0  # that segments have to end, once the sweep is told to stop
 
 
 class Room(Protocol):
-    """Who knows how many workers find room, and what a worker gets one of: "CPU" or "GPU"."""
+    """Who knows how many actors find room, and what an actor gets one of: "CPU" or "GPU"."""
 
     @property
     def kind(self) -> str: ...
@@ -35,7 +35,7 @@ class Room(Protocol):
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """Something for a worker to do: run a work, or choose for the group of a number."""
+    """Something for an actor to do: run a work, or choose for the group of a number."""
 
     priority: tuple[int, ...]
     what: Work | int
@@ -44,17 +44,17 @@ class Job:
 
 
 class Call(NamedTuple):
-    """What a worker is at; without jobs, it is about to begin."""
+    """What an actor is at; without jobs, it is about to begin."""
 
-    worker: Any
+    actor: Any
     jobs: list[Job]
 
 
-class Crew:
-    """Sends jobs to workers and has their results taken up by this process's own threads, each exactly once.
+class Pool:
+    """Sends jobs to actors, and hands their results to this process's own threads, each exactly once.
 
     Args:
-        plan: Sent to each worker once.
+        plan: Sent to each actor once.
         settings: For them.
         room: How many there may be.
         threads: Who take up results.
@@ -69,7 +69,7 @@ class Crew:
         plan: Plan,
         settings: Settings,
         room: Room,
-        threads: Workers,
+        threads: Threads,
         count: Callable[[int], None],
         note: Callable[[str], None],
         tidy: Callable[[], None],
@@ -82,35 +82,35 @@ class Crew:
         self._plan = ray.put(cloudpickle.dumps(plan))  # pyright: ignore[reportPrivateImportUsage]
         resources: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if room.kind == "GPU" else {"num_cpus": 1}
         # Two methods at once, so that one that runs can be told to stop. Lost actors are replaced here.
-        self._actor = ray.remote(Worker).options(max_concurrency=2, max_restarts=0, **resources)
+        self._make = ray.remote(Worker).options(max_concurrency=2, max_restarts=0, **resources)
         self._changed = threading.Condition()
         self._waiting: list[tuple[tuple[int, ...], int, Job]] = []
         self._numbers, self._rates = itertools.count(), dict[int, float]()  # seconds a trial-step, by group
         self._calls: dict[Any, Call] = {}
         self._asked: dict[Any, Any] = {}  # of the questions how far they have come, which call each is of
         self._said: dict[Any, int] = {}  # and what the answer was
-        self._workers: set[Any] = set()
+        self._actors: set[Any] = set()
         self._idle: list[Any] = []
         self._slots, self._bundled, self._looked = 1, 1, -math.inf
         self._begun, self._stillborn = False, 0
         self._closing, self._error = False, None
-        self._thread = threading.Thread(target=self._work, name="jaxopt-lab-crew", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="jaxopt-lab-pool", daemon=True)
         self._thread.start()
 
     def choose(self, priority: tuple[int, ...], number: int, then: Callable[[Any], None]) -> None:
-        """Have a worker choose how a group's trials run; `then` is given a `Choice` or an exception."""
+        """Have an actor choose how a group's trials run; `then` is given a `Choice` or an exception."""
         self._send(Job(priority, number, then))
 
     def run(self, priority: tuple[int, ...], work: Work, then: Callable[[Any], None]) -> None:
-        """Have a worker do a work; `then` is given a `Reply` or an exception. Waits where very many are waiting."""
+        """Have an actor do a work; `then` is given a `Reply` or an exception. Waits where very many are waiting."""
         with self._changed:
             while len(self._waiting) >= 64 + 4 * self._slots * self._bundled and not self._threads.cancelled.is_set():
-                self._raise()  # or all threads would wait for a crew that is no more
+                self._raise()  # or all threads would wait for a pool that is no more
                 self._changed.wait(POLL_SECONDS)
         self._send(Job(priority, work, then))
 
     def close(self, gently: bool) -> None:
-        """Let all workers go; `gently`, take what those at work have come to by the end of their segments."""
+        """Let all actors go; `gently`, take what those at work have come to by the end of their segments."""
         import ray
 
         with self._changed:
@@ -119,17 +119,17 @@ class Crew:
         self._thread.join()
         try:
             if gently:
-                at_work = [call.worker for call in self._calls.values() if call.jobs]
+                at_work = [call.actor for call in self._calls.values() if call.jobs]
                 self._calls = {ref: call for ref, call in self._calls.items() if call.jobs}
-                for worker in at_work:
-                    worker.stop.remote()
+                for actor in at_work:
+                    actor.stop.remote()
                 until = time.monotonic() + GRACE_SECONDS
                 while self._calls and time.monotonic() < until:
                     self._collect(POLL_SECONDS, lambda job, result: job.then(result))
         finally:
-            for worker in self._workers:
+            for actor in self._actors:
                 with contextlib.suppress(Exception):
-                    ray.kill(worker)
+                    ray.kill(actor)
 
     def _send(self, job: Job, again: bool = False) -> None:
         if not again:
@@ -139,7 +139,7 @@ class Crew:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        """The crew's own thread."""
+        """The pool's own thread."""
         try:
             while not self._closing:
                 self._look()
@@ -158,15 +158,15 @@ class Crew:
             raise self._error
 
     def _look(self) -> None:
-        """Now and then, how many workers there is room for, since nodes come and go; and how far some have come."""
+        """Now and then, how many actors there is room for, since nodes come and go; and how far some have come."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
         self._slots = max(1, self._room.slots())
-        for _ in range(min(self._slots, self._most) - len(self._workers)):
-            worker = self._begin()
-            self._workers.add(worker)
-            self._calls[worker.load.remote(self._plan)] = Call(worker, [])
+        for _ in range(min(self._slots, self._most) - len(self._actors)):
+            actor = self._begin()
+            self._actors.add(actor)
+            self._calls[actor.load.remote(self._plan)] = Call(actor, [])
         self._tidy()
         self._ask()
 
@@ -184,11 +184,11 @@ class Crew:
                     self._said[ref] = said
         at_work = [ref for ref, call in self._calls.items() if call.jobs]
         for ref in random.sample(at_work, min(len(at_work), LOOKED_AT - len(self._asked))):
-            self._asked[self._calls[ref].worker.made.remote()] = ref
+            self._asked[self._calls[ref].actor.made.remote()] = ref
 
     def _begin(self) -> Any:
-        """A new worker, which is there once it finds room."""
-        return self._actor.remote(self._settings)
+        """A new actor, which is there once it finds room."""
+        return self._make.remote(self._settings)
 
     def _hand_out(self) -> None:
         """Something to do for whoever has nothing to do."""
@@ -196,12 +196,12 @@ class Crew:
             with self._changed:
                 jobs = self._bundle()
                 self._changed.notify_all()
-            worker = self._idle.pop()
-            method = worker.run if isinstance(jobs[0].what, Work) else worker.choose
-            self._calls[method.remote([job.what for job in jobs])] = Call(worker, jobs)
+            actor = self._idle.pop()
+            method = actor.run if isinstance(jobs[0].what, Work) else actor.choose
+            self._calls[method.remote([job.what for job in jobs])] = Call(actor, jobs)
 
     def _bundle(self) -> list[Job]:
-        """The next job, and more where they are short: fewer towards the end, so that all workers end together."""
+        """The next job, and more where they are short: fewer towards the end, so that all actors end together."""
         fair = math.ceil(len(self._waiting) / (2 * self._slots))
         jobs, seconds = [], 0.0
         while self._waiting and (not jobs or len(jobs) < fair):
@@ -214,14 +214,14 @@ class Crew:
         return jobs
 
     def _expected(self, job: Job) -> float:
-        """Seconds that it will take. What is unknown, or has lost its worker before, goes alone."""
+        """Seconds that it will take. What is unknown, or has lost its actor before, goes alone."""
         work = job.what
         if job.failures or not isinstance(work, Work) or work.group not in self._rates:
             return math.inf
         return self._rates[work.group] * len(work.rows) * len(work.columns) * (work.last - work.first)
 
     def _collect(self, seconds: float, deliver: Callable[[Job, Any], None]) -> None:
-        """Take what workers have done, waiting so long for the first."""
+        """Take what actors have done, waiting so long for the first."""
         import ray
 
         refs = list(self._calls)
@@ -233,19 +233,19 @@ class Crew:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        worker, jobs = self._calls.pop(ref)
+        actor, jobs = self._calls.pop(ref)
         self._count(-self._said.pop(ref, 0))
         try:
             found: Any = ray.get(ref)
-        except RayTaskError as error:  # raised where a worker reads what it was sent, or sends what it has
+        except RayTaskError as error:  # raised where an actor reads what it was sent, or sends what it has
             found = [error] * len(jobs) or error
         except RayError as error:
-            self._lost(worker, jobs, error, deliver)
+            self._lost(actor, jobs, error, deliver)
             return
         if not jobs and found is not None:
-            raise ClusterError(f"A worker of the cluster cannot load the sweep: {found!r}") from found
+            raise ClusterError(f"An actor of the cluster cannot load the sweep: {found!r}") from found
         self._begun = True
-        self._idle.append(worker)
+        self._idle.append(actor)
         for job, result in zip(jobs, found or [], strict=True):
             if isinstance(result, Reply) and isinstance(job.what, Work) and result.made:
                 self._rates[job.what.group] = result.seconds / result.made
@@ -254,24 +254,24 @@ class Crew:
     def _deliver(self, job: Job, result: Any) -> None:
         self._threads.submit((-1,), functools.partial(job.then, result), awaited=True)
 
-    def _lost(self, worker: Any, jobs: list[Job], error: Exception, deliver: Callable[[Job, Any], None]) -> None:
-        """A worker has died, or its machine, or what it has done was there: others do it again."""
+    def _lost(self, actor: Any, jobs: list[Job], error: Exception, deliver: Callable[[Job, Any], None]) -> None:
+        """An actor has died, or its machine, or what it has done was there: others do it again."""
         import ray
 
         with contextlib.suppress(Exception):  # it may have been out of reach for a moment only
-            ray.kill(worker)
-        self._workers.discard(worker)
+            ray.kill(actor)
+        self._actors.discard(actor)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not jobs and not self._begun:
             self._stillborn += 1
             if self._stillborn > RETRIES:
-                raise ClusterError(f"Workers of the cluster end before they begin: {reason}") from error
+                raise ClusterError(f"Threads of the cluster end before they begin: {reason}") from error
         if jobs:
-            self._note(f"A worker was lost; what it had to do is done again by others: {reason}")
+            self._note(f"An actor was lost; what it had to do is done again by others: {reason}")
         for job in jobs:
             job.failures += 1
             if job.failures > RETRIES:
-                deliver(job, ActorsLostError(f"{job.failures} workers were lost that ran it: {reason}"))
+                deliver(job, ActorsLostError(f"{job.failures} actors were lost that ran it: {reason}"))
             else:
                 job.priority = (-1,)
                 self._send(job, again=True)

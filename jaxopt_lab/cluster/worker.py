@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import persistent
 from jaxopt_lab.engine.compile.program import Program, compiled
 from jaxopt_lab.engine.devices import default_budget, devices, on_devices
 from jaxopt_lab.engine.ledger import Record, leaves, misfit, recorded, restored
-from jaxopt_lab.engine.plan import Group, Plan
+from jaxopt_lab.engine.plan import Group, Plan, Stage, state_shapes
 from jaxopt_lab.engine.recorder import Recorder
-from jaxopt_lab.engine.run.chunk import Chunk, OutOfMemoryError, Stage, run_chunk
+from jaxopt_lab.engine.run.chunk import Control, run_chunk
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice, choose
 from jaxopt_lab.errors import RunError
@@ -66,6 +67,10 @@ class Work(NamedTuple):
     final: bool
     strategy: Strategy
 
+    @property
+    def stage(self) -> Stage:
+        return Stage(self.first, self.last, self.final)
+
 
 class Reply(NamedTuple):
     """What has come of a work.
@@ -86,15 +91,6 @@ class Reply(NamedTuple):
     made: int = 0
     seconds: float = 0.0
     compile_seconds: float = 0.0
-
-
-class Leg(NamedTuple):
-    """A race's stage, to whom only that matters."""
-
-    plan: Plan
-    first: int
-    last: int
-    final: bool
 
 
 class Worker:
@@ -162,16 +158,16 @@ class Worker:
 
         recorder, chunk = None, None
         try:
-            leg, chunk, group = self._leg(work)
+            plan, chunk, group = self._own(work)
             data = self._placed(group.structure.task)
             program = compiled(self._plan, group, work.strategy, data)
             compile_seconds, began = time.perf_counter() - began, time.perf_counter()
-            recorder = Recorder(leg.plan)
-            chunk = self._resumed(work, leg, chunk, recorder, program)
-            keep = lambda standing: self._keep(work, recorder, standing)
-            stage = Stage(work.last, not work.final, going_on, self._due, keep)
+            recorder = Recorder(plan)
+            chunk = self._resumed(work, plan, chunk, recorder, program)
+            control = Control(going_on, self._due, lambda standing: self._keep(work, recorder, standing))
             if chunk.first < work.last:
-                chunk = run_chunk(leg.plan, program, work.strategy.shape, chunk, stage, data, recorder)
+                shape = work.strategy.shape
+                chunk = run_chunk(plan, program, shape, chunk, work.stage, control, data, recorder)
             return reply(self._recorded(work, recorder, chunk))
         except OutOfMemoryError as error:
             assert recorder is not None
@@ -179,18 +175,17 @@ class Worker:
         except Exception as error:
             return reply(None, _portable(error))
 
-    def _leg(self, work: Work) -> tuple[Leg, Chunk, Group]:
-        """The stage as one of a plan of the chunk's trials alone, so that only their results take memory."""
+    def _own(self, work: Work) -> tuple[Plan, Chunk, Group]:
+        """A plan of the chunk's trials alone, so that only their results take memory; the chunk in it; its group."""
         group, plan = self._plan.groups[work.group], self._plan
         values = {name: x[work.rows] for name, x in group.values.items()}
         own = dataclasses.replace(group, configs=np.arange(len(work.rows)), values=values)
         part = dataclasses.replace(plan, groups=[own], seeds=plan.seeds[work.columns])
-        chunk = Chunk(0, np.arange(len(work.rows)), np.arange(len(work.columns)), work.first)
-        return Leg(part, work.first, work.last, work.final), chunk, group
+        return part, Chunk(0, np.arange(len(work.rows)), np.arange(len(work.columns)), work.first), group
 
-    def _resumed(self, work: Work, leg: Leg, chunk: Chunk, recorder: Recorder, program: Program) -> Chunk:
+    def _resumed(self, work: Work, plan: Plan, chunk: Chunk, recorder: Recorder, program: Program) -> Chunk:
         """The chunk where the driver says that it stands, or further on, where another worker has left it."""
-        state = None
+        state, shapes = None, state_shapes(plan, plan.groups[0])
         if work.state is not None:
             state = jax.tree.unflatten(jax.tree.structure(program.shapes), work.state)
         chunk = dataclasses.replace(chunk, state=state)
@@ -199,14 +194,14 @@ class Worker:
             return chunk
         trials = recorder.trials(0, chunk.rows, chunk.columns)
         expected = recorder.taken(trials, work.first, found.step)
-        if misfit(found, leg, chunk, expected, program.shapes):
+        if misfit(found, plan, work.stage, chunk, expected, shapes):
             return chunk
-        return restored(recorder, chunk, work.first, found, program.shapes)
+        return restored(recorder, chunk, work.first, found, shapes)
 
     def _recorded(self, work: Work, recorder: Recorder, chunk: Chunk) -> Record | None:
         if chunk.first == work.first:
             return None
-        record = recorded(recorder, chunk, work.first, work.last, work.final)
+        record = recorded(recorder, chunk, work.stage)
         return record._replace(params=None if chunk.params is None else leaves(chunk.params))
 
     def _due(self) -> bool:
@@ -214,7 +209,7 @@ class Worker:
 
     def _keep(self, work: Work, recorder: Recorder, chunk: Chunk) -> None:
         if self._standing is not None:
-            self._standing.save(work, recorded(recorder, chunk, work.first, work.last, work.final))
+            self._standing.save(work, recorded(recorder, chunk, work.stage))
 
     def _placed(self, task: Task) -> Any:
         """The task's data on the device."""

@@ -28,7 +28,7 @@ def on_cores(used: tuple[Any, ...]) -> bool:
     return len(used) == 1 and used[0].platform == "cpu"
 
 
-def worker_count(used: tuple[Any, ...]) -> int:
+def thread_count(used: tuple[Any, ...]) -> int:
     """How many chunks run at once: one a core; two on accelerators, so that they compute while the host reads."""
     if not on_cores(used):
         return 2

@@ -7,24 +7,24 @@ done already, and does the rest: nothing but results and where trials stand need
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.chunk import Chunk
+from jaxopt_lab.engine.plan import Plan, Stage
 from jaxopt_lab.engine.recorder import Outcome, Recorder
-from jaxopt_lab.engine.run.chunk import Chunk
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.trial import STATUSES, TrialState
+from jaxopt_lab.trial import Status, TrialState
 
-WORKERS = "workers"  # of a run folder: where workers elsewhere keep where trials stand
+ACTORS = "actors"  # of a run folder: where actors elsewhere keep where trials stand
 
 
 class Unit(NamedTuple):
-    """A piece of work that is the same in every run of a plan: a chunk, from one rung of its race to the next."""
+    """A piece of work that is the same in every run of a plan: a chunk, from one rung of its cohort to the next."""
 
-    race: int
+    cohort: int
     rung: int
     group: int
     trials: str  # which, digested
@@ -54,7 +54,7 @@ class Ledger:
     """The ledger of a sweep that keeps nothing.
 
     Attributes:
-        where: The folder or URL of one that keeps: workers elsewhere that reach it may use its folder `WORKERS`.
+        where: The folder or URL of one that keeps: actors elsewhere that reach it may use its folder `ACTORS`.
         every: Seconds between two saves of where trials stand; None: as often as takes little of the time.
 
     """
@@ -97,22 +97,22 @@ class Ledger:
         return True
 
 
-def unit_of(race: int, rung: int, chunk: Chunk) -> Unit:
+def unit_of(cohort: int, rung: int, chunk: Chunk) -> Unit:
     """The unit of work that a chunk is, wherever it stands in it."""
     trials = hashlib.sha256()
     for part in (chunk.rows, chunk.columns):
         trials.update(np.asarray(part, np.int64).tobytes() + b";")
-    return Unit(race, rung, chunk.group, trials.hexdigest()[:16])
+    return Unit(cohort, rung, chunk.group, trials.hexdigest()[:16])
 
 
-def recorded(recorder: Recorder, chunk: Chunk, first: int, last: int, final: bool) -> Record:
-    """What has come of a chunk since step `first`, in a stage that ends at `last`, the final one or not."""
-    trials, done = recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= last
-    results = recorder.taken(trials, first, chunk.first)
+def recorded(recorder: Recorder, chunk: Chunk, stage: Stage) -> Record:
+    """What has come of a chunk since its stage began."""
+    trials, done = recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= stage.last
+    results = recorder.taken(trials, stage.first, chunk.first)
     if chunk.state is not None:
-        results |= counts(chunk.state)
+        results |= {f"ends/{name}": values for name, values in counts(chunk.state).items()}
     params = leaves(chunk.params) if done and chunk.params is not None else None
-    return Record(chunk.first, results, params, None if done and final else leaves(chunk.state))
+    return Record(chunk.first, results, params, None if done and stage.final else leaves(chunk.state))
 
 
 def counts(state: TrialState) -> dict[str, np.ndarray]:
@@ -138,54 +138,40 @@ def leaves(tree: Any) -> list[np.ndarray]:
     return [np.asarray(x) for x in jax.tree.leaves(tree)]
 
 
-class Leg(Protocol):
-    """A race's stage."""
-
-    @property
-    def plan(self) -> Plan: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def last(self) -> int: ...
-    @property
-    def final(self) -> bool: ...
-
-
-def misfit(record: Record, race: Leg, chunk: Chunk, results: dict[str, np.ndarray], shapes: TrialState) -> str | None:
+def misfit(
+    record: Record, plan: Plan, stage: Stage, chunk: Chunk, results: dict[str, np.ndarray], shapes: TrialState
+) -> str | None:
     """Why a record cannot be of this chunk in this stage; None where it can.
 
     Args:
         record: Of whatever origin.
-        race: Whose stage.
+        plan: What is run.
+        stage: The chunk's.
         chunk: As it begins the stage.
         results: What the recorder holds of the chunk's trials, whose shapes are the right ones.
-        shapes: Of a program for the chunk's group, with leading axes of its own.
+        shapes: Of where one trial of the chunk's group stands.
 
     """
-    steps = [*(s.last for s in race.plan.segments if race.first < s.last <= race.last), race.plan.steps]
+    steps = [*(s.last for s in plan.segments if stage.first < s.last <= stage.last), plan.steps]
     if record.step not in steps:
         return f"it stands at step {record.step}, where no segment ends"
     described = lambda arrays: {name: (x.shape, x.dtype) for name, x in arrays.items()}
     if described(record.results) != described(results):
         return "its results have other names or shapes"
-    done = record.step >= race.last
+    done = record.step >= stage.last
     wanted = (
-        (not done or not race.final, shapes, record.state),
-        (
-            done and race.plan.keep_params,
-            shapes.params,
-            record.params,
-        ),
+        (not done or not stage.final, shapes, record.state),
+        (done and plan.keep_params, shapes.params, record.params),
     )
     for needed, like, found in wanted:
-        expected = [((len(chunk.rows), len(chunk.columns), *x.shape[2:]), x.dtype) for x in jax.tree.leaves(like)]
+        expected = [((len(chunk.rows), len(chunk.columns), *x.shape), x.dtype) for x in jax.tree.leaves(like)]
         if needed and (found is None or [(x.shape, x.dtype) for x in found] != expected):
             return "it lacks what its trials go on from" if found is None else "its trials have other shapes"
         if not needed and found is not None:
             return "it holds more than it should"
-    statuses = [record.results["status"]]
+    statuses = [record.results["ends/status"]]
     if record.state is not None:
         statuses.append(jax.tree.unflatten(jax.tree.structure(shapes), record.state).status)
-    if not all(np.isin(x, range(len(STATUSES))).all() for x in statuses):
+    if not all(np.isin(x, list(Status)).all() for x in statuses):
         return "its trials have a status that is none"
     return None

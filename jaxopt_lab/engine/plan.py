@@ -1,31 +1,22 @@
 """What will run: groups of equal structure, cut into chunks of one shape, and the steps at which the host looks."""
 
-import collections
 import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import MOST, check_count
-from jaxopt_lab.engine.devices import devices, on_cores, worker_count
+from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.stopping import StopRule
-from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.engine.structure import Structure, traced_step
-from jaxopt_lab.trial import RISE, Stop
+from jaxopt_lab.engine.structure import Structure
+from jaxopt_lab.trial import RISE, Stop, TrialState, initial_params
+from jaxopt_lab.types import random_key
 
-MOST_SEGMENT_STEPS = 512  # between two looks of the host, which take time
-LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin
-SEGMENT_SECONDS = 0.05  # of a CPU at the most, as roughly foreseen: who shows progress or stops a sweep is waiting
-CPU_CACHE_BYTES = 2**22  # what a chunk works on at once may fill on a CPU: a share of its last cache; measured
-OWN_BYTES = 2**23  # up to this, trials of an accelerator's chunk have copies of the batch: where starting work is dear
-STEP_TRIALS = 2.5  # what a chunk's step costs beside its trials, in trials: measured with small networks
-WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
-BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # that a step gets through, on one core or on all devices
-MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
-STATE_COPIES = 16  # of the same: a guess at all that a trial takes, before a compiled program tells
 KEPT_CURVE_BYTES = 2**28
 KEPT_PARAMS_BYTES = 2**28
 
@@ -49,6 +40,20 @@ class Segment:
     evaluate: bool
 
 
+class Stage(NamedTuple):
+    """The way from one look of a stop rule to the next.
+
+    Attributes:
+        first, last: The steps at which it begins and ends; held-out data are evaluated at both.
+        final: Whether trials end there, rather than go on in another stage.
+
+    """
+
+    first: int
+    last: int
+    final: bool
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
     """Configurations that a stop rule compares: all of one optimizer, or of one of its brackets.
@@ -69,6 +74,7 @@ class Plan:
 
     Attributes:
         groups: What to train.
+        tables: The configurations of each optimizer, by name, in the order of their numbers.
         seeds: Each configuration is trained with every seed.
         steps: The budget of a trial.
         target, tolerance: See `trial.Stop`; minus infinity and None where there is none.
@@ -84,11 +90,12 @@ class Plan:
         chunk: Trials at once, or None: as memory and caches allow.
         memory: What the sweep may take, in bytes, on the accelerators (on the host where there are none).
         cache: Whether compiled programs and measured strategies are kept on disk.
-        workers: Processes elsewhere, of one core or accelerator each, that run chunks; None: this one runs them.
+        actors: Processes elsewhere, of one core or accelerator each, that run chunks; None: this one runs them.
 
     """
 
     groups: Sequence[Group]
+    tables: Mapping[str, Configurations]
     seeds: np.ndarray
     steps: int
     target: float
@@ -105,7 +112,7 @@ class Plan:
     chunk: int | None = None
     memory: int = 2**33
     cache: bool = True
-    workers: int | None = None
+    actors: int | None = None
 
     @property
     def configs(self) -> int:
@@ -139,6 +146,11 @@ class Plan:
         )
 
     @property
+    def changes(self) -> tuple[str, ...]:
+        """The numeric hyperparameters that the stop rule may change while trials run."""
+        return () if self.stop is None else tuple(self.stop.changes)
+
+    @property
     def uneven(self) -> bool:
         """Whether some segments are shorter than others."""
         return any(segment.last - segment.first != self.segment_length for segment in self.segments)
@@ -159,103 +171,6 @@ class Plan:
                 pools.append(Pool({n: r for n, r in rows.items() if len(r)}, rungs))
         return pools
 
-    def first_strategy(self, group: Group) -> Strategy:
-        """What to try first: as many trials at once as caches and memory allow, one compiled loop a segment.
-
-        One seed where that fills a chunk: all its configurations then share its batch, which pays for small models.
-        """
-        used = devices()
-        configs, seeds = len(group.configs), len(self.seeds)
-        if self.strategy is not None and self.strategy.endswith("_each"):
-            return self.each_alone(group, self.strategy.removesuffix("_each"))
-        if self.chunk is not None:
-            trials = self.chunk
-        else:
-            trials, each = MOST_TRIALS["accelerator"], working_bytes(group)
-            if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
-                trials = min(MOST_TRIALS["cpu"], CPU_CACHE_BYTES // each)
-            trials = min(trials, math.ceil(configs * seeds / self.at_once))
-            trials = min(trials, self.memory // (worker_count(used) * STATE_COPIES // WORKING_COPIES * each))
-        own = owns(group, trials)
-        return self.fitted(group, Strategy(self.strategy or "scan", 1, 1, own, self._one_core(0)), max(1, trials))
-
-    def stages(self, group: Group) -> Mapping[int, int]:
-        """For how many steps the stop rule leaves how many of the group's configurations, where none ends by itself."""
-        number, found = self.groups.index(group), collections.Counter[int]()
-        for pool in (pool for pool in self.pools if number in pool.rows):
-            rows, everyone = len(pool.rows[number]), sum(map(len, pool.rows.values()))
-            at, left = 0, everyone
-            for rung in (*pool.rungs.tolist(), self.steps):
-                found[round(rows * left / everyone)] += rung - at
-                at, left = rung, self.stop.kept(left) if self.stop else left
-        return found
-
-    def fitted(self, group: Group, like: Strategy, most: int, stages: Mapping[int, int] | None = None) -> Strategy:
-        """The strategy with chunks of at most `most` trials, as take the least time, padding and idle cores included.
-
-        Of all stages: what is left of a race pays for chunks that were too large for it. Devices share a chunk evenly,
-        for which it may be larger by less than one trial each.
-        """
-        sharing, at_once = 1 if self.workers else len(devices()), self.at_once
-        stages, best = self.stages(group) if stages is None else stages, None
-        ways = 5 if len(stages) == 1 else max(5, 8 * math.ceil(max(stages) / most))  # of a race, down to an eighth
-        for configs in _pieces(max(stages), most, ways):
-            for seeds in _pieces(len(self.seeds), max(1, most // configs), 5):
-                shape = self._shared(configs, seeds, sharing)
-                columns = math.ceil(len(self.seeds) / shape[0])
-                turns = (math.ceil(math.ceil(n / shape[1]) * columns / at_once) * steps for n, steps in stages.items())
-                cost = sum(turns) * (shape[0] * shape[1] + STEP_TRIALS)
-                chunks = math.ceil(len(group.configs) / shape[1]) * columns
-                found = cost, shape, like.one_core if self.workers else self._one_core(chunks)
-                best = min(best or found, found)
-        assert best is not None
-        (seeds, configs), own = best[1], like.own and best[1][1] > 1
-        return dataclasses.replace(like, seeds=seeds, configs=configs, own=own, one_core=best[2])
-
-    def each_alone(self, group: Group, loop: str) -> Strategy:
-        """Chunks of one trial."""
-        return Strategy(loop, 1, 1, one_core=self._one_core(len(group.configs) * len(self.seeds)))
-
-    @property
-    def at_once(self) -> int:
-        """Chunks that run side by side without sharing what computes them: those of one accelerator share it."""
-        if self.workers:
-            return self.workers
-        return worker_count(devices()) if on_cores(devices()) else 1
-
-    def _one_core(self, chunks: int) -> bool:
-        """Whether so many chunks leave no core idle that keep to one each; a worker elsewhere has no other."""
-        return on_cores(devices()) and (bool(self.workers) or 1 < self.at_once <= chunks)
-
-    def _shared(self, configs: int, seeds: int, count: int) -> tuple[int, int]:
-        """The shape (seeds, configurations), one of them padded to a multiple of the devices."""
-        if configs >= count or seeds == 1:
-            return seeds, math.ceil(configs / count) * count
-        return math.ceil(seeds / count) * count, configs
-
-
-def working_bytes(group: Group) -> int:
-    """Roughly what a step of one trial works on at once."""
-    traced = traced_step(group.structure, group.optimizer)
-    return WORKING_COPIES * (max(traced.params_bytes, 1) + traced.largest_bytes)
-
-
-def step_seconds(group: Group) -> float:
-    """Roughly what a trial-step takes, and rather less: what it works on, once through memory or a cache."""
-    return working_bytes(group) / BYTES_PER_SECOND["cpu" if devices()[0].platform == "cpu" else "accelerator"]
-
-
-def may_own(group: Group) -> bool:
-    """Whether trials can have a copy of their batch: of examples, not of what costs to make, nor of all data."""
-    task = group.structure.task
-    return task.batch_size is not None and not callable(task.train)
-
-
-def owns(group: Group, trials: int) -> bool:
-    """Whether so many trials at once do where nothing else was measured: a few on an accelerator."""
-    used = devices()
-    return may_own(group) and not on_cores(used) and trials * working_bytes(group) <= OWN_BYTES * len(used)
-
 
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
     """0, stride, 2 stride, ... and always the last; by default the smallest stride that gives at most `most` points."""
@@ -264,19 +179,13 @@ def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
     return np.append(np.arange(0, steps, stride), steps).astype(np.int32)
 
 
-def segment_length(plan: Plan, platform: str | None = None) -> int:
-    """One length for all segments of a plan: the longest way between two evaluations, cut into equal pieces.
+def state_shapes(plan: Plan, group: Group) -> TrialState:
+    """Where one trial of the group stands, as shapes and types."""
+    structure = group.structure
+    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
-    As suits the platform, by default that of this process: "cpu", or anything else.
-    """
-    most, longest = MOST_SEGMENT_STEPS, int(np.diff(plan.eval_steps).max())
-    if (platform or devices()[0].platform) == "cpu":  # by what is the same in every process: not by free memory
-        seconds = max(step_seconds(group) for group in plan.groups) * (plan.chunk or 1)
-        most = int(np.clip(SEGMENT_SECONDS / seconds, LEAST_SEGMENT_STEPS, MOST_SEGMENT_STEPS))
-    return math.ceil(longest / math.ceil(longest / most))
+    def start(values):
+        params = initial_params(structure.task, random_key(0))
+        return structure.trial(values, plan.ending, plan.changes).start(params, values)
 
-
-def _pieces(n: int, most: int, ways: int) -> list[int]:
-    """Sizes, at most `most`, that cut n things into the fewest pieces of about one size, one more, and so on."""
-    fewest = math.ceil(n / most)
-    return list(dict.fromkeys(math.ceil(n / count) for count in range(fewest, min(n, fewest + ways - 1) + 1)))
+    return jax.eval_shape(start, values)

@@ -1,6 +1,7 @@
-"""What comes of a plan: arrays with a row for every trial, into disjoint rows of which workers write."""
+"""What comes of a plan: arrays with a row for every trial; threads write into disjoint rows."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ import numpy as np
 
 from jaxopt_lab.engine.devices import devices
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.trial import COMPLETED, DIVERGED, FAILED, INTERRUPTED, RUNNING, STOPPED
+from jaxopt_lab.trial import Seen, Status
 
-ENDS = ("status", "steps", "skipped", "last_loss")  # of an outcome: one value a trial
+ENDS = ("status", "steps", "skipped")  # of an outcome: one value a trial
 
 
 @dataclasses.dataclass
@@ -39,12 +40,13 @@ class Outcome:
     """What came of a plan. Arrays have leading axes (configuration, seed).
 
     Attributes:
-        status: Index into `trial.STATUSES`.
+        status: A `trial.Status`.
         steps: Steps made, skipped ones included; of a diverged trial, the number of the step that it diverged at.
         skipped: Of these, how many were skipped.
         rung: The number of the rung at which the stop rule ended the trial; -1 where it did not.
-        train_loss: By recorded step.
-        last_loss: The training loss where the trial was last evaluated.
+        curves: By name, along recorded steps: the training loss, what else the loss returns, hyperparameters in force;
+            NaN for trials whose task has no such curve.
+        last: Their values where the trial was last evaluated, by name.
         evaluations: Losses and metrics on held-out splits by name, by evaluated step.
         params: Final parameters of each group, with leading axes (the group's configurations, seed); None if not kept.
         decisions: What the stop rule decided, in the order in which races came to their rungs.
@@ -61,8 +63,8 @@ class Outcome:
     steps: np.ndarray
     skipped: np.ndarray
     rung: np.ndarray
-    train_loss: np.ndarray
-    last_loss: np.ndarray
+    curves: dict[str, np.ndarray]
+    last: dict[str, np.ndarray]
     evaluations: dict[str, np.ndarray]
     params: list[Any]
     decisions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -83,12 +85,12 @@ class Recorder:
         self.unknown_params = [np.ones((len(group.configs), len(plan.seeds)), bool) for group in plan.groups]
         curves = lambda points: np.full((*shape, len(points)), np.nan, dtype)
         self.outcome = Outcome(
-            status=np.full(shape, RUNNING, np.int8),
+            status=np.full(shape, Status.RUNNING, np.int8),
             steps=np.zeros(shape, np.int32),
             skipped=np.zeros(shape, np.int32),
             rung=np.full(shape, -1, np.int16),
-            train_loss=curves(plan.record_steps),
-            last_loss=np.full(shape, np.nan, dtype),
+            curves={name: curves(plan.record_steps) for name in curve_names(plan)},
+            last={name: np.full(shape, np.nan, dtype) for name in curve_names(plan)},
             evaluations={name: curves(plan.eval_steps) for name in evaluation_names(plan)},
             params=[None] * len(plan.groups),
             strategies=[{} for _ in plan.groups],
@@ -98,23 +100,24 @@ class Recorder:
         """Where the trials of a group's configurations `rows` and the seeds `columns` stand in the arrays."""
         return np.ix_(self.plan.groups[group].configs[rows], columns)
 
-    def losses(self, trials: Any, first: int, last: int, losses: np.ndarray) -> None:
-        """The training losses of steps first to last - 1, along the last axis."""
+    def record(self, trials: Any, first: int, last: int, curves: dict[str, np.ndarray]) -> None:
+        """The curves of steps first to last - 1, along the last axis."""
         points = np.flatnonzero((self.plan.record_steps >= first) & (self.plan.record_steps < last))
         if len(points):
-            kept = losses[..., self.plan.record_steps[points] - first]
-            self.outcome.train_loss[(*trials, slice(points[0], points[-1] + 1))] = kept
+            where = (*trials, slice(points[0], points[-1] + 1))
+            for name, values in curves.items():
+                self.outcome.curves[name][where] = values[..., self.plan.record_steps[points] - first]
 
-    def evaluation(self, trials: Any, step: int, seen: dict[str, np.ndarray]) -> None:
+    def evaluation(self, trials: Any, step: int, seen: Seen) -> None:
         """What was seen after `step` steps, which is one of those to evaluate at."""
         point = int(np.searchsorted(self.plan.eval_steps, step))
-        for name, array in self.outcome.evaluations.items():
-            if name in seen:
-                array[(*trials, point)] = seen[name]
-        self.outcome.last_loss[trials] = seen["train_loss"]
-        self.outcome.status[trials] = seen["status"]
-        if step == self.plan.steps:
-            self.outcome.train_loss[(*trials, -1)] = seen["train_loss"]
+        for name, values in seen.held_out.items():
+            self.outcome.evaluations[name][(*trials, point)] = values
+        for name, values in seen.info.items():
+            self.outcome.last[name][trials] = values
+            if step == self.plan.steps:
+                self.outcome.curves[name][(*trials, -1)] = values
+        self.outcome.status[trials] = seen.status
 
     def reached(self, trials: Any, step: int, running: np.ndarray) -> None:
         """Those that are `running` have made `step` steps; of the others it is known once their chunk has ended."""
@@ -128,47 +131,53 @@ class Recorder:
     def complete(self, trials: Any) -> None:
         """Trials that still run have used up their budget."""
         status = self.outcome.status[trials]
-        self.outcome.status[trials] = np.where(status == RUNNING, COMPLETED, status)
+        self.outcome.status[trials] = np.where(status == Status.RUNNING, Status.COMPLETED, status)
 
     def hold(self, trials: Any, step: int) -> None:
         """Those that ended by themselves stay as they were seen after `step` steps: what is true now stays true."""
         configs, seeds = np.broadcast_arrays(*trials)
-        ended = ~np.isin(self.outcome.status[trials], (RUNNING, STOPPED, FAILED))
+        ended = ~np.isin(self.outcome.status[trials], (Status.RUNNING, Status.STOPPED, Status.FAILED))
         where = configs[ended], seeds[ended]
         point = int(np.searchsorted(self.plan.eval_steps, step))
         for array in self.outcome.evaluations.values():
             array[(*where, slice(point, None))] = array[(*where, point)][:, None]
         start = int(np.searchsorted(self.plan.record_steps, step))
-        self.outcome.train_loss[(*where, slice(start, None))] = self.outcome.last_loss[where][:, None]
+        for name, array in self.outcome.curves.items():
+            array[(*where, slice(start, None))] = self.outcome.last[name][where][:, None]
 
     def taken(self, trials: Any, first: int, step: int) -> dict[str, np.ndarray]:
         """Copies of what is known of trials from step `first` to `step`: what `restore` takes."""
-        outcome, (recorded, evaluated) = self.outcome, self._points(first, step)
-        curves = {"train_loss": outcome.train_loss[(*trials, recorded)]}
-        curves |= {name: array[(*trials, evaluated)] for name, array in outcome.evaluations.items()}
-        return curves | {name: getattr(outcome, name)[trials] for name in ENDS}
+        known = {}
+        for kind, name, array, at in self._known(first, step):
+            known[f"{kind}/{name}"] = array[trials] if at is None else array[(*trials, at)]
+        return known
 
     def restore(self, trials: Any, first: int, step: int, known: dict[str, np.ndarray]) -> None:
-        """Take what was `taken`, perhaps by another process."""
+        """Take what was `taken`, perhaps by another process, perhaps of trials with some of the names only."""
+        for kind, name, array, at in self._known(first, step):
+            if (values := known.get(f"{kind}/{name}")) is not None:
+                array[trials if at is None else (*trials, at)] = values
+
+    def _known(self, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
+        """Kind and name of each array, itself, and which points of it are known between two steps."""
         outcome, (recorded, evaluated) = self.outcome, self._points(first, step)
-        outcome.train_loss[(*trials, recorded)] = known["train_loss"]
-        for name, array in outcome.evaluations.items():
-            array[(*trials, evaluated)] = known[name]
-        for name in ENDS:
-            getattr(outcome, name)[trials] = known[name]
+        yield from (("curves", name, array, recorded) for name, array in outcome.curves.items())
+        yield from (("evaluations", name, array, evaluated) for name, array in outcome.evaluations.items())
+        yield from (("last", name, array, None) for name, array in outcome.last.items())
+        yield from (("ends", name, getattr(outcome, name), None) for name in ENDS)
 
     def _points(self, first: int, step: int) -> tuple[slice, slice]:
         """Which recorded and which evaluated points are known between two steps."""
         plan = self.plan
         known = lambda points, at, side: int(np.searchsorted(points, at, side))
-        # A step's training loss comes with it; the last one, which no step follows, with the evaluation there.
+        # A step's info comes with it; the last one, which no step follows, with the evaluation there.
         recorded = known(plan.record_steps, first, "left"), known(plan.record_steps, step, "left")
         evaluated = known(plan.eval_steps, first, "right") if first else 0, known(plan.eval_steps, step, "right")
         return slice(recorded[0], recorded[1] + (step == plan.steps)), slice(*evaluated)
 
     def fail(self, trials: Any) -> None:
         """What they have reached stays; they do not go on."""
-        self.outcome.status[trials] = FAILED
+        self.outcome.status[trials] = Status.FAILED
 
     def params(self, group: int, rows: np.ndarray, columns: np.ndarray, params: Any) -> None:
         """The latest parameters of a group's trials."""
@@ -188,17 +197,22 @@ class Recorder:
 
     def count(self, progress: Progress) -> None:
         """Bring the counts of ended trials up to date."""
-        progress.trials_done = int((self.outcome.status != RUNNING).sum())
-        progress.diverged = int((self.outcome.status == DIVERGED).sum())
+        progress.trials_done = int((self.outcome.status != Status.RUNNING).sum())
+        progress.diverged = int((self.outcome.status == Status.DIVERGED).sum())
 
     def finish(self) -> Outcome:
         """Whatever still runs was interrupted."""
         status = self.outcome.status
-        status[status == RUNNING] = INTERRUPTED
+        status[status == Status.RUNNING] = Status.INTERRUPTED
         for unknown, params in zip(self.unknown_params, self.outcome.params, strict=True):
             if unknown.any():  # of trials that an interruption let never begin
                 jax.tree.map(lambda x, u=unknown: x.__setitem__(u, np.nan if x.dtype.kind in "fcV" else 0), params)
         return self.outcome
+
+
+def curve_names(plan: Plan) -> list[str]:
+    """The curves of any group in the plan, the training loss first."""
+    return list(dict.fromkeys(name for group in plan.groups for name in group.structure.curves(plan.changes)))
 
 
 def evaluation_names(plan: Plan) -> list[str]:

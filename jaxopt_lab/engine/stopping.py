@@ -1,55 +1,96 @@
 """Rules that end trials early by what they have reached: successive halving, Hyperband, and plateaus.
 
-A rule looks at its rungs, on the host, when all trials that it compares have reached the rung. What it decides depends
-on the losses there and on nothing else, ties going to the configuration with the lower number.
+A rule looks at its rungs, on the host, when all trials that it compares have reached the rung. What the rules here
+decide depends on the losses there and on nothing else; ties go to the configuration with the lower number.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxopt_lab.checking import MOST, check_count, check_number
+from jaxopt_lab.checking import MOST, check_count, check_number, quoted
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 
 MOST_BRACKETS = 1000  # of an eta near 1, which has no use for more
 
 
+class Rung(NamedTuple):
+    """What a rule sees at a rung. Arrays have leading axes (configurations, seeds), of all that it compares.
+
+    Attributes:
+        number: Of the rung, from 0.
+        step: Steps that the trials have made.
+        history: Shape (rungs so far, configurations, seeds): the metric at each, least is best (a metric of which more
+            is better comes with the opposite sign), +inf where there is nothing to compare: where a trial has diverged.
+        racing: Which trials no earlier rung has ended; among them are those that have ended by themselves.
+        running: Which of these have not ended by themselves.
+        values: The numeric hyperparameters of each trial by name; NaN where its optimizer is given none of that name.
+
+    """
+
+    number: int
+    step: int
+    history: np.ndarray
+    racing: np.ndarray
+    running: np.ndarray
+    values: Mapping[str, np.ndarray]
+
+
+class Decision(NamedTuple):
+    """What a rule decides at a rung. Arrays have the shape (configurations, seeds).
+
+    Attributes:
+        ends: Which trials end here (bool). Of a trial that has ended by itself, this takes it out of the comparison.
+        source: From which configuration's trial of the same seed each goes on (positions along the first axis): its
+            parameters and all else that a trial stands at, but batches stay the trial's own. None: each from its own.
+            A source must be running, and of the same structure (optimizer and structural values).
+        values: New values of numeric hyperparameters by name, for all that go on; only of names in the rule's
+            `changes`.
+
+    """
+
+    ends: np.ndarray
+    source: np.ndarray | None = None
+    values: Mapping[str, np.ndarray] = {}
+
+
+@runtime_checkable
 class StopRule(Protocol):
-    """What the engine asks of a rule."""
+    """A rule that looks at trials at certain steps and decides which go on, and how: the protocol of `stop=`.
 
-    @property
-    def metric(self) -> str | None:
-        """What it compares; None for validation loss where there is one, else training loss."""
-        ...
+    A rule of your own derives from this class, or has what it has. What it decides must depend on its own settings and
+    on what it is shown alone, so that a run that was broken off comes to the same decisions. Make it a frozen
+    dataclass: a run folder knows the rule by its settings and its code.
 
-    @property
-    def status(self) -> str:
-        """How the trials that it ends are called."""
-        ...
+    Attributes:
+        metric: The loss or metric that it compares, as the sweep evaluates it; None for the task's main metric.
+        status: What trials that it ends are called: "stopped" or "plateau".
+        changes: The numeric hyperparameters that it may change. Each has a curve in the results, NAME_in_force.
+
+    """
+
+    metric: str | None = None
+    status: str = "stopped"
+    changes: tuple[str, ...] = ()
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """How it divides an optimizer's configurations: for each bracket, which ones, and its rungs (steps)."""
+        """Divide an optimizer's configurations: for each bracket, which ones it compares, and its rungs (steps)."""
         ...
 
-    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
-        """Which trials end at a rung: bool, shape (configurations, seeds).
-
-        Args:
-            history: Shape (rungs so far, configurations, seeds), least is best, +inf where a trial has diverged.
-            racing: Shape (configurations, seeds): those that no earlier rung has ended.
-
-        """
+    def decide(self, rung: Rung) -> Decision:
+        """Decide at a rung what becomes of the trials of a bracket."""
         ...
 
     def kept(self, configs: int) -> int:
-        """The most of so many configurations that go on after a rung."""
-        ...
+        """Return the most of so many configurations that go on after a rung; by default all."""
+        return configs
 
 
 @dataclasses.dataclass(frozen=True)
-class Halving:
+class Halving(StopRule):
     """See `halving`."""
 
     eta: float
@@ -60,8 +101,8 @@ class Halving:
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         yield np.arange(configs), _rungs(self.min_steps, self.eta, configs, steps)
 
-    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
-        return _worst(history[-1], racing, self.eta)
+    def decide(self, rung: Rung) -> Decision:
+        return Decision(_worst(rung.history[-1], rung.racing, self.eta))
 
     def kept(self, configs: int) -> int:
         return _kept(configs, self.eta)
@@ -87,7 +128,7 @@ class Hyperband(Halving):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plateau:
+class Plateau(StopRule):
     """See `plateau`."""
 
     patience: int
@@ -101,16 +142,14 @@ class Plateau:
         )
         yield np.arange(configs), np.arange(self.patience, steps, self.patience)
 
-    def ends(self, history: np.ndarray, racing: np.ndarray) -> np.ndarray:
+    def decide(self, rung: Rung) -> Decision:
+        history, racing = rung.history, rung.racing
         if len(history) < 2:
-            return np.zeros_like(racing)
+            return Decision(np.zeros_like(racing))
         best = history[:-1].min(axis=0)
         finite = np.where(np.isfinite(best), best, 0.0)  # from infinity, anything is an improvement
         improved = (history[-1] < best) & (history[-1] <= best - self.min_improvement * np.abs(finite))
-        return racing & ~improved
-
-    def kept(self, configs: int) -> int:
-        return configs
+        return Decision(racing & ~improved)
 
 
 def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Halving:
@@ -178,6 +217,16 @@ def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None 
     return Plateau(check_count("patience", patience), least, _metric(metric))
 
 
+def check_rule(rule: Any) -> StopRule | None:
+    """Check that `rule` has what a stop rule needs, or is None, and return it."""
+    if rule is None or (isinstance(rule, StopRule) and not isinstance(rule, type)):
+        return rule
+    raise ArgumentTypeError(
+        f"stop must be jl.halving(...), jl.hyperband(...), jl.plateau(...), or an object with the methods of "
+        f"jl.StopRule, got {quoted(rule)}."
+    )
+
+
 RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 
@@ -209,11 +258,11 @@ def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:
 def _eta(eta: float) -> float:
     eta = check_number("eta", eta)
     if eta <= 1:
-        raise ValueError(f"eta must be > 1: at a rung only the best 1/eta go on; got {eta:g}.")
+        raise ArgumentValueError(f"eta must be > 1: at a rung only the best 1/eta go on; got {eta:g}.")
     return eta
 
 
 def _metric(metric: str | None) -> str | None:
     if metric is not None and not isinstance(metric, str):
-        raise TypeError(f"metric must be the name of a loss or metric, got {metric!r}.")
+        raise ArgumentTypeError(f"metric must be the name of a loss or metric, got {metric!r}.")
     return metric

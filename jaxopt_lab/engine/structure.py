@@ -3,17 +3,17 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.tasks.task import Task, shapes
 from jaxopt_lab.tracing.caching import exact, remembered
 from jaxopt_lab.tracing.calling import refuse_leaks
 from jaxopt_lab.tracing.fingerprint import Fingerprint, fingerprint, uses
-from jaxopt_lab.trial import Trial
+from jaxopt_lab.trial import IN_FORCE, LOSS_CURVE, NEVER, Stop, Trial
 from jaxopt_lab.types import OptimizerFactory, random_key
 from jaxopt_lab.updating import checked
 
@@ -43,6 +43,21 @@ class Structure:
     def optimizer(self, values: Mapping[str, Any]) -> Any:
         """What the factory makes of the structural values and these numbers."""
         return self.factory(**dict(self.static), **values)
+
+    @property
+    def in_force(self) -> dict[str, Callable[[Any], Any]]:
+        """The schedule of the learning rate, where it is one."""
+        return {name: value for name, value in self.static if name == "learning_rate" and callable(value)}
+
+    def trial(self, values: Mapping[str, Any], stop: Stop = NEVER, changes: Collection[str] = ()) -> Trial:
+        """One trial with these numbers, of which those that `changes` names may change while it runs."""
+        changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
+        return Trial(self.optimizer(values), self.task, stop, self.in_force | changing)
+
+    def curves(self, changes: Collection[str] = ()) -> tuple[str, ...]:
+        """The names of a trial's curves."""
+        in_force = [*self.in_force, *(name for name in self.names if name in changes)]
+        return LOSS_CURVE, *self.task.aux, *(f"{name}{IN_FORCE}" for name in in_force)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +108,6 @@ def _largest_bytes(jaxpr: Any) -> int:
     is_inner = lambda x: hasattr(x, "eqns")
     parameters = jax.tree.leaves([list(equation.params.values()) for equation in jaxpr.eqns], is_leaf=is_inner)
     return max((*own, *(_largest_bytes(x) for x in parameters if is_inner(x))), default=0)
-
-
-@remembered(maxsize=256)
-def shapes(task: Task) -> tuple[Any, Any]:
-    """A trial's parameters and batch as shapes and types."""
-    key = random_key(0)
-    batch = lambda train: task.batch(train, key, jnp.int32(0))
-    return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
 
 
 def params_bytes(task: Task) -> int:

@@ -1,4 +1,4 @@
-"""What the methods share: dtypes kept, schedules read, 1 - b^t without cancellation, priors declared."""
+"""What the methods share: the registry, dtypes kept, schedules read, 1 - b^t without cancellation."""
 
 import inspect
 import operator
@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.optimizers._numerics import needs_numbers, real_dtype, state_dtype, widened
-from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS, Filled, has_holes
+from jaxopt_lab.optimizers.extras import ALIASES, EXTRAS
+from jaxopt_lab.optimizers.wrappers.filled import Filled, has_holes
 from jaxopt_lab.types import (
     PRNG,
     ExtraArgsOptimizer,
+    Optimizer,
     OptimizerFactory,
     Params,
     Prior,
@@ -24,26 +26,38 @@ from jaxopt_lab.types import (
 
 F = TypeVar("F", bound=OptimizerFactory)
 
+REGISTERED: dict[str, OptimizerFactory] = {}
+"""Every method's factory, by its name."""
+
 PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
-"""By factory, where each tunable hyperparameter is worth searching; see `searched`."""
+"""For each factory, where its tunable hyperparameters are worth searching."""
 
 
-def searched(**priors: Prior) -> Callable[[F], F]:
-    """Declare a factory's priors: a hyperparameter without one is left at its default by who searches."""
+def method(**priors: Prior) -> Callable[[F], F]:
+    """Register a factory under its name, with priors of the hyperparameters that are worth searching.
 
-    def declare(factory: F) -> F:
-        PRIORS[factory] = priors
+    A search leaves hyperparameters without a prior at their defaults.
+    """
+
+    def register(factory: F) -> F:
+        name = factory.__name__
+        if name in REGISTERED:
+            raise ValueError(
+                f"{factory.__module__} defines an optimizer {name!r}, but {REGISTERED[name].__module__} already does: "
+                "give one of the two another name."
+            )
         cast(Any, factory).__signature__ = _structural_apart(inspect.signature(factory))
+        REGISTERED[name], PRIORS[factory] = factory, priors
         return factory
 
-    return declare
+    return register
 
 
 class Structural(np.int64):
-    """A structural whole number among a factory's defaults.
+    """A structural integer among a factory's defaults.
 
-    `optax.inject_hyperparams` makes a traced array of every default that is an `int`, which could not be a shape. A
-    scalar of NumPy's it hands on as it is.
+    `optax.inject_hyperparams` turns every default of type `int` into a traced array, which could not be a shape. It
+    passes NumPy scalars on unchanged.
     """
 
     def __repr__(self) -> str:
@@ -56,7 +70,7 @@ def _structural_apart(signature: inspect.Signature) -> inspect.Signature:
 
 
 def static_count(name: str, value: Any, least: int = 1) -> int:
-    """The structural whole number `name`. Raises ValueError where it is traced, no whole number, or too small."""
+    """Return the structural integer `name`. Raises ValueError if it is traced, not an integer, or too small."""
     try:
         count = operator.index(value)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError):
@@ -74,16 +88,16 @@ def static_count(name: str, value: Any, least: int = 1) -> int:
 def optimizer(
     init: Callable[..., Any], update: Callable[..., Any], *, real_only: str | None = None
 ) -> ExtraArgsOptimizer:
-    """Pair `init` with an `update` that computes in float32 at the least and gives back the dtypes it was given.
+    """Pair `init` with an `update` that computes in at least float32 and returns the dtypes that it was given.
 
     A hyperparameter is never rounded to the parameters' dtype (b2 = 0.999 in bfloat16 is 1), and a traced
     hyperparameter of a wider dtype never widens updates or state.
 
-    Any extra argument is accepted, as Optax's methods do. Those that `update` names after a bare `*` are passed on;
-    those without a default are asked for where they are missing. An `update` that ends in `**extra` gets all others.
+    Any extra argument is accepted, as by Optax's methods. Those that `update` names after a bare `*` are passed on; a
+    missing one without a default is an error. An `update` that ends in `**extra` gets all others as well.
 
-    `init` takes floating-point and complex parameters. Of complex ones, gradients are the conjugates of JAX's, as
-    Optax's methods take them. `real_only` names a method that has no form for complex numbers, and so refuses them.
+    `init` takes floating-point and complex parameters. For complex ones, gradients are the conjugates of JAX's, as in
+    Optax. `real_only` is the name of a method that is not defined for complex numbers and therefore refuses them.
     """
     parameters = inspect.signature(update).parameters.values()
     named = {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -115,59 +129,66 @@ def optimizer(
     return ExtraArgsOptimizer(checked_init, cast(Any, update_in_dtype))
 
 
+def descent(ascent: Optimizer) -> ExtraArgsOptimizer:
+    """Make the method that steps against the direction `ascent`."""
+
+    def update(grads, state, params=None):
+        a, new_state = ascent.update(grads, state, params)
+        return jax.tree.map(jnp.negative, a), new_state
+
+    return optimizer(ascent.init, update)
+
+
 def needs_params(params: Params | None, name: str, why: str) -> None:
-    """Raise ValueError where the parameters, which the method `name` `why`, were not given."""
+    """Raise ValueError if the parameters are missing: the method `name` `why` (a verb) them."""
     if params is None:
         raise ValueError(f"{name} {why} the parameters, so it needs them: call update(grads, state, params).")
 
 
 def zeros_like(params: Params, dtype: Any = None) -> Params:
-    """Zeros of the parameters' shapes, in `dtype` (a method's `moment_dtype`) or in theirs: see `state_dtype`."""
+    """Return zeros of the parameters' shapes, in `dtype` (a method's `moment_dtype`) or theirs: see `state_dtype`."""
     return jax.tree.map(lambda w: jnp.zeros_like(w, state_dtype(jnp.result_type(w), dtype)), params)
 
 
 def reals_like(params: Params, dtype: Any = None, value: Scalar = 0.0) -> Params:
-    """Real numbers, as squares and absolute values are, of the parameters' shapes; else as `zeros_like`."""
+    """Return real numbers with the parameters' shapes, for squares and absolute values; otherwise as `zeros_like`."""
     kind = lambda w: real_dtype(state_dtype(jnp.result_type(w), dtype))
     return jax.tree.map(lambda w: jnp.full_like(w, value, kind(w)), params)
 
 
 def copied(params: Params, dtype: Any = None) -> Params:
-    """A copy of the parameters, so that either may be donated, with the dtypes of `zeros_like`."""
+    """Copy the parameters, so that either may be donated, with the dtypes of `zeros_like`."""
     return jax.tree.map(lambda w: jnp.array(w, state_dtype(jnp.result_type(w), dtype)), params)
 
 
 def step_count(*values: ScalarOrSchedule) -> jax.Array | None:
-    """No steps taken so far; None where no value is a schedule, for a method that counts for schedules alone."""
+    """Start a count of steps at 0; None if no value is a schedule, for a method that counts only for schedules."""
     return jnp.zeros([], jnp.int32) if any(callable(value) for value in values) else None
 
 
 def next_step(t: Any) -> Any:
-    """One more step taken; the largest count there is stays, and so does None.
-
-    Nor does XLA on a CPU fuse it into all that asks for it, as it would `t + 1`, and copy t for them.
-    """
+    """Count one more step. The count stays at the largest integer instead of overflowing; None stays None."""
     return None if t is None else jnp.maximum(t, t + 1)
 
 
 def first_key(seed: Any) -> jax.Array:
-    """A random key of a method's own, as numbers, so that a state stays a tree of arrays that any file can hold."""
+    """Make a method's own random key as plain numbers, so that a state is a tree of arrays that any file can store."""
     return jax.random.key_data(random_key(seed))
 
 
 def next_key(own: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What follows `own`, and a key to draw with, split as Optax's methods split theirs."""
+    """Split `own` into its successor and a key to draw with, as Optax's methods split theirs."""
     following, used = jax.random.split(jax.random.wrap_key_data(own, impl=PRNG))
     return jax.random.key_data(following), used
 
 
 def value_at(value: ScalarOrSchedule, t: Any) -> Any:
-    """The value of a scalar or schedule after `t` steps."""
+    """Return the value of a scalar or schedule after `t` steps."""
     return value(t) if callable(value) else value
 
 
 def one_minus_power(b: Scalar, t: jax.Array) -> jax.Array:
-    """1 - b^t, exact to rounding also where b is a float32 just under 1 (`1 - b**t` there loses four digits)."""
+    """Return 1 - b^t, exact to rounding even if b is a float32 just below 1, where `1 - b**t` loses four digits."""
     return -jnp.expm1(t * jnp.log1p(b - 1))
 
 

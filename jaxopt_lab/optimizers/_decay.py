@@ -1,4 +1,4 @@
-"""Decoupled weight decay: one thing, whatever method it is beside (Loshchilov & Hutter 2019)."""
+"""Decoupled weight decay, the same for every method (Loshchilov & Hutter 2019)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer, value_at
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, ScalarOrSchedule
 
 Mask = Any | Callable[[Params], Any] | None
@@ -14,14 +14,14 @@ Mask = Any | Callable[[Params], Any] | None
 
 
 def is_off(decay: Any) -> bool:
-    """Whether it is the number 0, not an array or schedule that may be 0."""
+    """Tell whether decay is the number 0, as opposed to an array or schedule that may be 0."""
     return isinstance(decay, int | float) and decay == 0
 
 
 def decayed(ascent: Params, params: Params, decay: Any, mask: Mask = None, rate: Any = 1) -> Params:
-    """Ascent + rate * decay * w, where `mask` says so."""
+    """Return ascent + rate * decay * w for the parameters that `mask` selects."""
     if is_off(decay):
-        return ascent  # many methods' default, which XLA must not drop (0 times infinity): it would cost a pass over w
+        return ascent  # XLA may not drop 0 * w (w may be infinite), which would cost a pass over w
     if mask is not None:
         needs_leaves(params, "A mask of weight decay")
     chosen = True if mask is None else mask(params) if callable(mask) else mask
@@ -33,7 +33,7 @@ def decayed(ascent: Params, params: Params, decay: Any, mask: Mask = None, rate:
 def decoupled(
     ascent: Optimizer, name: str, learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule, mask: Mask
 ) -> Optimizer:
-    """W <- w - learning_rate * (a + weight_decay * w), where a is what `ascent` gives, whose state has a `t`."""
+    """Step by w <- w - learning_rate * (a + weight_decay * w), where `ascent` gives a; its state has the count `t`."""
 
     def update(grads, state, params=None):
         needs_params(params, name, "decays")

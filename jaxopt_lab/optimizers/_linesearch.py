@@ -1,4 +1,4 @@
-"""How far to go along a direction: two line searches, from the loss and its slope at the start."""
+"""Two line searches along a direction, from the loss and its slope at the start."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-C1 = 1e-4  # share of the decrease promised by the slope that a step must bring (Nocedal & Wright 2006, Section 3.1)
-C2 = 0.9  # share of the slope that may be left where the step ends
+C1 = 1e-4  # share of the decrease predicted by the slope that a step must achieve (Nocedal & Wright 2006, Section 3.1)
+C2 = 0.9  # largest slope at the end of the step, as a share of the slope at its start
 TRIES = 30
 
 
 def backtracking(along: Callable[[Array], Array], value: Float[Array, ""], slope: Array) -> Array:
-    """The first of 1, 1/2, 1/4, ... that brings enough decrease (Armijo 1966), 0 where none of the tries does."""
-    enough = lambda a: along(a) <= value + C1 * a * slope  # not so of NaN
+    """Return the first of 1, 1/2, 1/4, ... with sufficient decrease (Armijo 1966), or 0 if none of the tries has it."""
+    enough = lambda a: along(a) <= value + C1 * a * slope  # False for NaN
     more = lambda carry: ~carry[1] & (carry[2] < TRIES)
 
     def turn(carry):
@@ -26,16 +26,16 @@ def backtracking(along: Callable[[Array], Array], value: Float[Array, ""], slope
 
 
 def wolfe(along: Callable[[Array], Array], value: Float[Array, ""], slope: Array) -> Array:
-    """A step of enough decrease whose end is flat enough, found by doubling and halving.
+    """Find a step that meets the weak Wolfe conditions, by doubling and bisection.
 
-    Lewis & Overton 2013, Algorithm 2.6, https://doi.org/10.1007/s10107-012-0514-2. Where no try is both, the longest
-    found that brings enough decrease, or 0.
+    Lewis & Overton 2013, Algorithm 2.6, https://doi.org/10.1007/s10107-012-0514-2. If no try meets both, return the
+    longest one with sufficient decrease, or 0.
     """
 
     def turn(carry):
         a, low, high, _, tries = carry
         end, end_slope = jax.jvp(along, (a,), (jnp.ones_like(a),))
-        too_far = ~(end <= value + C1 * a * slope)  # so of NaN
+        too_far = ~(end <= value + C1 * a * slope)  # True for NaN
         too_near = ~too_far & (end_slope < C2 * slope)
         low, high = jnp.where(too_far, low, a), jnp.where(too_far, a, high)
         following = jnp.where(high < jnp.inf, (low + high) / 2, 2 * a)

@@ -1,4 +1,4 @@
-"""Which numbers methods compute with: what parameters may be, the dtypes of state, |x|^2."""
+"""The numbers that methods compute with: accepted parameters, dtypes of state, |x|^2."""
 
 from typing import Any
 
@@ -9,31 +9,31 @@ from jaxopt_lab.types import Params
 
 
 def squared(x: Any) -> Any:
-    """|x|^2 of every element, real."""
+    """Return |x|^2 of every element, a real number."""
     return jnp.real(x) ** 2 + jnp.imag(x) ** 2 if jnp.iscomplexobj(x) else x**2
 
 
 def adjoint(x: jax.Array) -> jax.Array:
-    """The conjugate transpose of a matrix, or of each of a stack; of real ones the transpose."""
+    """Return the conjugate transpose of a matrix, or of each matrix of a stack."""
     return jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
 def wide_dtype(dtype: Any) -> Any:
-    """The dtype to compute in: float32 instead of a narrower one."""
+    """Return the dtype to compute in: float32 instead of a narrower one."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype("float32")
 
 
 def widened(x: Any) -> Any:
-    """An array in the dtype to compute in; whole numbers stay what they are."""
+    """Convert an array to the dtype to compute in; integers keep theirs."""
     x = jnp.asarray(x)
     return x.astype(wide_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def state_dtype(params_dtype: Any, asked: Any = None) -> Any:
-    """The dtype of state beside parameters of a dtype: the one asked for (a method's `moment_dtype`) or theirs.
+    """Return the dtype of state for parameters of a dtype: the one asked for (a method's `moment_dtype`) or theirs.
 
-    Where theirs has less range than float32, it is float32: float16 holds no square of a gradient under 2e-4. Complex
-    parameters have complex state, of the precision asked for.
+    It is float32 if the parameters' dtype has a smaller range: float16 cannot represent the square of a gradient under
+    2e-4. Complex parameters have complex state of the precision asked for.
     """
     if asked is None:
         narrow = jnp.finfo(params_dtype).maxexp < jnp.finfo("float32").maxexp
@@ -42,15 +42,15 @@ def state_dtype(params_dtype: Any, asked: Any = None) -> Any:
 
 
 def real_dtype(dtype: Any) -> Any:
-    """The dtype of real and imaginary parts; of a real dtype itself."""
+    """Return the dtype of the real and imaginary parts; a real dtype is returned unchanged."""
     return jnp.finfo(dtype).dtype
 
 
 def needs_numbers(params: Params, real_only: str | None = None, needs_extras: bool = False) -> None:
-    """Raise TypeError where a leaf of the parameters is none of the numbers that can be trained.
+    """Raise TypeError if a leaf of the parameters cannot be trained.
 
-    `real_only`: the method that has no form for complex numbers, if it has none; `needs_extras`: whether its update
-    needs more than gradient and parameters.
+    `real_only`: the name of a method that is defined for real numbers only; `needs_extras`: whether its update needs
+    more than the gradient and the parameters.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         where, dtype = f"params{jax.tree_util.keystr(path)}", _dtype(leaf)
@@ -70,5 +70,5 @@ def needs_numbers(params: Params, real_only: str | None = None, needs_extras: bo
 
 
 def _dtype(leaf: Any) -> Any:
-    """Its dtype; None where it is neither an array nor a number."""
+    """Return the dtype of a leaf; None if it is neither an array nor a number."""
     return jnp.result_type(leaf) if isinstance(leaf, bool | int | float | complex) else getattr(leaf, "dtype", None)

@@ -1,4 +1,4 @@
-"""Schedule-free averaging, whatever method takes the steps (Defazio et al. 2024)."""
+"""Schedule-free averaging of the steps of any method (Defazio et al. 2024)."""
 
 from typing import Any, NamedTuple
 
@@ -14,14 +14,14 @@ from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 class ScheduleFreeState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
-    z: Params  # where the steps lead, without averaging
+    z: Params  # the iterate without averaging
     largest_rate: Float[Array, ""]  # of all steps so far
     weight: Float[Array, ""]  # sum of the steps' weights in the average
-    b1: Float[Array, ""]  # how far the parameters y are from z to x
-    ascent: Any  # of the method that takes the steps
+    b1: Float[Array, ""]  # weight of x in y
+    ascent: Any  # state of the method that takes the steps
 
     def evaluation_params(self, params: Params) -> Params:
-        """The average x, which is to be used and evaluated; `params` is y, where gradients are taken."""
+        """Return the average x, which is the answer; `params` is y, where gradients are taken."""
         return jax.tree.map(
             lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(jnp.result_type(y)), params, self.z
         )
@@ -45,7 +45,7 @@ def schedule_free(
         c = weight / (sum of all weights so far)                weight: t^weight_step_power * max(rate)^weight_lr_power
         x <- (1 - c) x + c z                                    the answer: `evaluation_params`
 
-    y and z are kept, x is what they tell of it.
+    y and z are stored; x follows from them.
     """
 
     def init(params: Params) -> ScheduleFreeState:

@@ -1,4 +1,4 @@
-"""ACProp: gradients divided by how far, until the last step, they strayed from their running mean."""
+"""ACProp: gradients divided by the deviation from their running mean up to the last step."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, one_minus_power, optimizer, reals_like, searched, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, one_minus_power, optimizer, reals_like, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -18,7 +18,7 @@ class ACPropState(NamedTuple):
     s: Params  # running mean of (g - m)**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -44,7 +44,7 @@ def acprop(
         w <- w - learning_rate * (a + weight_decay * w)
 
     Optax 0.2.8 takes g's deviation from the m before this step, which is 1 / b1 times as large; its documentation, the
-    paper and the authors' code take it from the m that g is in. Of the authors' code this is `rectify=False`.
+    paper and the authors' code take it from the m that includes g. This is the authors' code with `rectify=False`.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`. In the first step
@@ -56,8 +56,8 @@ def acprop(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
@@ -72,8 +72,8 @@ def acprop(
 
     def update(grads, state, params=None):
         t, first = next_step(state.t), state.t == 0
-        s_scale = 1 / one_minus_power(b2, jnp.maximum(t - 1, 1))  # s, still the last step's, starts at 0
-        # Chosen before the root too, whose derivative at 0 is infinite.
+        s_scale = 1 / one_minus_power(b2, jnp.maximum(t - 1, 1))  # s is still that of the last step; it started at 0
+        # `where` also before the root, since the derivative of the root at 0 is infinite.
         root = lambda s: jnp.where(first, 1, jnp.sqrt(jnp.where(first, 1, s_scale * s)) + eps)
         a = jax.tree.map(lambda g, s: g / root(s), grads, state.s)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)

@@ -1,4 +1,4 @@
-"""AdaBelief: steps scaled by how far the gradient was from its running mean."""
+"""AdaBelief: Adam with the deviation of the gradient from its mean in place of the gradient's square."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -29,7 +29,7 @@ class AdaBeliefState(NamedTuple):
     s: Params  # running mean of (g - m)**2, and every step's eps_root
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -55,13 +55,13 @@ def adabelief(
         s <- b2 s + (1 - b2) (g - m)^2 + eps_root
         w <- w - learning_rate * m / (1 - b1^t) / (sqrt(s / (1 - b2^t)) + eps)
 
-    The eps_root of every step stays in s, in the paper too, so that s never falls below eps_root / (1 - b2). The
-    authors' package has since rectified the step by default, as RAdam does, with eps added before the correction:
+    The eps_root of every step stays in s, as in the paper, so the corrected s never falls below eps_root / (1 - b2).
+    The authors' package has since rectified the step by default, as RAdam does, with eps added before the correction:
 
         w <- w - learning_rate * r_t * m / (1 - b1^t) / (sqrt(s) + eps) * sqrt(1 - b2^t)     rho_t >= 5
         w <- w - learning_rate * m / (1 - b1^t)                                              until then
 
-    Weight decay is decoupled, as the authors' default is: learning_rate * weight_decay * w more is taken off.
+    Weight decay is decoupled, as in the authors' default: learning_rate * weight_decay * w is also subtracted.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -74,8 +74,8 @@ def adabelief(
         rectify: Whether the step is rectified as RAdam's.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `s` have the shapes of the parameters.
@@ -95,8 +95,7 @@ def adabelief(
         t = next_step(state.t)
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        # Last a sum of two arrays, which XLA makes once; with eps_root last, again for the step, from a copy.
-        s = jax.tree.map(lambda s, g, m: (b2 * s + eps_root) + (1 - b2) * squared(g - m), state.s, grads, m)
+        s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * squared(g - m) + eps_root, state.s, grads, m)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, s_scale)

@@ -1,4 +1,4 @@
-"""Adadelta: steps in the ratio of a root mean square of past steps to one of the gradient."""
+"""Adadelta: gradients scaled by the ratio of two root mean squares, of past steps and of gradients."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
     reals_like,
-    searched,
     step_count,
     value_at,
 )
@@ -21,12 +21,12 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdadeltaState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     v: Params  # running mean of g**2
-    s: Params  # running mean of a**2, a: the step before the learning rate
+    s: Params  # running mean of a**2, where a is the step without the learning rate
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"),
     rho=Prior(0.9, 0.99, "one_minus", "Zeiler 2012, Table 2, https://arxiv.org/abs/1212.5701"),
     eps=Prior(1e-8, 1e-2, "log", "the same"),
@@ -48,7 +48,8 @@ def adadelta(
         s <- rho s + (1 - rho) a^2
         w <- w - learning_rate * a
 
-    The paper has no learning rate, which is 1 here and in PyTorch. Decay is L2 regularisation, added to the gradient.
+    The paper has no learning rate; here and in PyTorch it is 1 by default. Decay is L2 regularisation, added to the
+    gradient.
 
     Args:
         learning_rate: Factor of every step, > 0, without a unit; scalar, traced or a schedule `step -> value`.
@@ -57,8 +58,8 @@ def adadelta(
         weight_decay: Added to g per unit of w, >= 0; scalar, traced or a schedule.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
             or a function from the parameters to one; None decays all.
-        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `v` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `v` and `s` have the shapes of the parameters.

@@ -1,4 +1,4 @@
-"""Adafactor: steps divided by a root mean square of which a matrix keeps only rows and columns."""
+"""Adafactor: gradients divided by a root mean square that is stored as rows and columns."""
 
 from typing import Any, NamedTuple
 
@@ -7,28 +7,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
     reals_like,
-    searched,
     static_count,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._numerics import squared
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdafactorState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
-    v: Params  # running mean of g**2; of a factored one the pair of its means over the largest axis and the second
+    v: Params  # running mean of g**2; if factored, its means over the longest and over the second longest axis
     m: Params | None  # running mean of steps; None without momentum
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the paper's 1e-2 (Algorithm 6), two decades either way"),
     decay_rate=Prior(0.5, 1.0, "linear", "around the paper's 0.8 (Algorithm 6)"),
     clipping_threshold=Prior(0.5, 2.0, "log", "around the paper's 1.0 (Algorithm 6)"),
@@ -58,27 +58,27 @@ def adafactor(
         m <- momentum m + (1 - momentum) s        with momentum; else m = s
         w <- w - m - weight_decay_rate w
 
-    The paper's learning rate is the schedule min(1e-2, 1 / sqrt(t)). PyTorch's: that minimum with the learning rate
-    in place of 1e-2, eps a floor under v instead of a part of it, decay times the learning rate.
+    The paper's learning rate is the schedule min(1e-2, 1 / sqrt(t)). PyTorch replaces 1e-2 by the learning rate, uses
+    eps as a floor under v instead of a part of it, and multiplies decay by the learning rate.
 
     Args:
         learning_rate: Step size, > 0, as a share of the root mean square of w (or, without
             `multiply_by_parameter_scale`, in units of w); scalar, traced or a schedule `step -> value`. None: 1.
         decay_rate: Exponent of the weight of the newest g^2, > 0: the larger, the longer the memory.
-        decay_offset: Step from which the memory counts, where training goes on from another's; < t.
+        decay_offset: Step at which the memory starts, for training that continues an earlier run; < t.
         clipping_threshold: Largest root mean square of u, >= 1; None does not clip.
         momentum: Decay of the mean of steps, in [0, 1); None (the default) keeps none.
-        weight_decay_rate: Share of w taken off each step, >= 0, not times the learning rate; scalar, traced or a
-            schedule; None (the default) does not decay.
+        weight_decay_rate: Share of w taken off each step, >= 0, not multiplied by the learning rate; scalar, traced or
+            a schedule; None (the default) does not decay.
         eps: Added to g^2, > 0, in units of g^2.
-        min_scale: Least root mean square of w that is reckoned with, > 0, in units of w.
-        min_dim_size_to_factor: How long the second longest axis must be for v to be factored.
+        min_scale: Floor under the root mean square of w, > 0, in units of w.
+        min_dim_size_to_factor: Smallest length of the second longest axis at which v is factored.
         multiply_by_parameter_scale: Whether the learning rate is a share of the root mean square of w.
-        factored: Whether any v is.
+        factored: Whether v is factored at all.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
-        moment_dtype: Of `v` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `v` and `m`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair.
@@ -90,7 +90,7 @@ def adafactor(
     least = static_count("min_dim_size_to_factor", min_dim_size_to_factor)
 
     def axes(w):
-        """The second longest axis and the longest, where v is factored, else none."""
+        """Return the second longest and the longest axis if v is factored, else None."""
         by_size = sorted(range(w.ndim), key=lambda axis: w.shape[axis])[-2:]
         return by_size if factored and len(by_size) == 2 and w.shape[by_size[0]] >= least else []
 

@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, reals_like, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, reals_like, step_count, value_at
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class AdagradState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     s: Params  # sum of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"),
     eps=Prior(1e-10, 1e-2, "log", "the default, some decades either way"),
 )
@@ -40,8 +40,8 @@ def adagrad(
         initial_accumulator_value: Where s starts, >= 0, in units of g^2.
         eps: Added under the root, >= 0, in units of g^2; or to the root, in units of g.
         eps_in_sqrt: Whether eps is under the root.
-        moment_dtype: Of `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `s`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `s` has the shapes of the parameters.

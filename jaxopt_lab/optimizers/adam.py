@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    descent,
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -25,7 +26,33 @@ class AdamState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-@searched(
+def adam_direction(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    *,
+    rate: ScalarOrSchedule = 1.0,
+    moment_dtype: Any = None,
+) -> Optimizer:
+    """Give `rate` times the direction of Adam's step, uphill: AdamW, LAMB and GaLore build on it."""
+
+    def init(params: Params) -> AdamState:
+        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
+
+    def update(grads, state, params=None):
+        t = next_step(state.t)
+        now = value_at(rate, state.t)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
+        m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
+        direction = lambda m, v: now * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
+        return jax.tree.map(direction, m, v), AdamState(t, m, v)
+
+    return optimizer(init, update)
+
+
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "the usual values and decades either way; our choice"),
     b1=Prior(0.5, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
     b2=Prior(0.8, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
@@ -57,24 +84,11 @@ def adam(
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
 
     """
-
-    def init(params: Params) -> AdamState:
-        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
-
-    def update(grads, state, params=None):
-        t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
-        m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
-        step = lambda m, v: -rate * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
-        return jax.tree.map(step, m, v), AdamState(t, m, v)
-
-    return optimizer(init, update)
+    return descent(adam_direction(b1, b2, eps, eps_root, rate=learning_rate, moment_dtype=moment_dtype))

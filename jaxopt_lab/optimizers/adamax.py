@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    descent,
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -24,7 +25,26 @@ class AdaMaxState(NamedTuple):
     u: Params  # largest |g|, those of the past decayed
 
 
-@searched(
+def adamax_direction(
+    b1: Scalar, b2: Scalar, eps: Scalar, *, rate: ScalarOrSchedule = 1.0, moment_dtype: Any = None
+) -> Optimizer:
+    """Give `rate` times the direction of AdaMax's step, uphill."""
+
+    def init(params: Params) -> AdaMaxState:
+        return AdaMaxState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
+
+    def update(grads, state, params=None):
+        t = next_step(state.t)
+        now = value_at(rate, state.t)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        u = jax.tree.map(lambda u, g: jnp.maximum(b2 * u, jnp.abs(g) + eps), state.u, grads)
+        m_scale = 1 / one_minus_power(b1, t)  # the mean starts at 0; a maximum needs no correction
+        return jax.tree.map(lambda m, u: now * m_scale * (m / u), m, u), AdaMaxState(t, m, u)
+
+    return optimizer(init, update)
+
+
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -52,23 +72,11 @@ def adamax(
         b1: Decay of the mean of g, in [0, 1).
         b2: Decay of the largest |g|, in [0, 1).
         eps: Added to |g|, > 0, in units of g: u is never less.
-        moment_dtype: Of `m` and `u`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `u`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `u` have the shapes of the parameters.
 
     """
-
-    def init(params: Params) -> AdaMaxState:
-        return AdaMaxState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
-
-    def update(grads, state, params=None):
-        t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        u = jax.tree.map(lambda u, g: jnp.maximum(b2 * u, jnp.abs(g) + eps), state.u, grads)
-        m_scale = 1 / one_minus_power(b1, t)  # the mean starts at 0; a maximum needs no correction
-        return jax.tree.map(lambda m, u: -rate * m_scale * (m / u), m, u), AdaMaxState(t, m, u)
-
-    return optimizer(init, update)
+    return descent(adamax_direction(b1, b2, eps, rate=learning_rate, moment_dtype=moment_dtype))

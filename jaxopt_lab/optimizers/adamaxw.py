@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from jaxopt_lab.optimizers._base import searched
+from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.adamax import adamax
+from jaxopt_lab.optimizers.adamax import adamax_direction
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -39,8 +39,8 @@ def adamaxw(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `u`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `u`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; the state is AdaMax's.
@@ -49,5 +49,5 @@ def adamaxw(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = adamax(-1.0, b1, b2, eps, moment_dtype=moment_dtype)  # a itself
-    return decoupled(ascent, "adamaxw", learning_rate, weight_decay, mask)
+    direction = adamax_direction(b1, b2, eps, moment_dtype=moment_dtype)
+    return decoupled(direction, "adamaxw", learning_rate, weight_decay, mask)

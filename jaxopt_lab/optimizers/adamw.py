@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from jaxopt_lab.optimizers._base import searched
+from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -31,8 +31,8 @@ def adamw(
         a <- m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps)      m, v: Adam's
         w <- w - learning_rate * (a + weight_decay * w)
 
-    The default weight decay is Optax's; PyTorch's is 1e-2. The paper's decay is not multiplied by the learning
-    rate, both libraries' is.
+    The default weight decay is Optax's; PyTorch's is 1e-2. In both libraries decay is multiplied by the learning rate;
+    in the paper it is not.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -43,8 +43,8 @@ def adamw(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; the state is Adam's.
@@ -53,5 +53,5 @@ def adamw(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = adam(-1.0, b1, b2, eps, eps_root, moment_dtype=moment_dtype)  # a itself
-    return decoupled(ascent, "adamw", learning_rate, weight_decay, mask)
+    direction = adam_direction(b1, b2, eps, eps_root, moment_dtype=moment_dtype)
+    return decoupled(direction, "adamw", learning_rate, weight_decay, mask)

@@ -1,4 +1,4 @@
-"""Adan: Adam with Nesterov's look-ahead made of the gradient's own differences."""
+"""Adan: Adam with Nesterov's look-ahead expressed by differences of gradients."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -29,7 +29,7 @@ class AdanState(NamedTuple):
     n: Params  # running mean of (g + b2 * difference)**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "ten times Adam's, as the authors advise, https://github.com/sail-sg/Adan"),
     b1=Prior(0.8, 0.998, "one_minus", "the default, a decade either way"),
     b2=Prior(0.2, 0.992, "one_minus", "the default, a decade either way"),
@@ -50,7 +50,7 @@ def adan(
     proximal: bool = True,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """Adan (Xie et al. 2022, Algorithm 1, https://arxiv.org/abs/2208.06677); its betas are one less ours.
+    """Adan (Xie et al. 2022, Algorithm 1, https://arxiv.org/abs/2208.06677); whose betas are 1 minus ours.
 
         z <- g - the g before                0 in the first step
         m <- b1 m + (1 - b1) g
@@ -59,8 +59,8 @@ def adan(
         a <- (m / (1 - b1^t) + b2 d / (1 - b2^t)) / (sqrt(n / (1 - b3^t) + eps_root) + eps)
         w <- (w - learning_rate * a) / (1 + learning_rate * weight_decay)
 
-    The corrections by 1 - b^t are those of the authors' code. Optax has 1 - b2 for the factor b2 of z and d, a decay
-    that is not proximal, and eps_root 1e-8.
+    The corrections by 1 - b^t are those of the authors' code. Optax multiplies z and d by 1 - b2 instead of b2, its
+    decay is not proximal, and its eps_root is 1e-8.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -74,8 +74,8 @@ def adan(
             function from the parameters to one; None decays all.
         proximal: Whether w is divided by 1 + learning_rate * weight_decay after the step; if not, its share
             learning_rate * weight_decay is taken off before it.
-        moment_dtype: Of `g`, `m`, `d` and `n`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `g`, `m`, `d` and `n`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `g`, `m`, `d` and `n` have the shapes of the parameters.
@@ -95,15 +95,14 @@ def adan(
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         z = jax.tree.map(lambda g, before: jnp.where(t == 1, 0, g - before), grads, state.g)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        # z first: so XLA's kernels of all leaves are equal, and compiled once.
-        d = jax.tree.map(lambda d, z: (1 - b2) * z + b2 * d, state.d, z)
+        d = jax.tree.map(lambda d, z: b2 * d + (1 - b2) * z, state.d, z)
         n = jax.tree.map(lambda n, g, z: b3 * n + (1 - b3) * squared(g + b2 * z), state.n, grads, z)
         m_scale, d_scale, n_scale = (1 / one_minus_power(b, t) for b in (b1, b2, b3))
         a = jax.tree.map(
             lambda m, d, n: (m_scale * m + b2 * (d_scale * d)) / (jnp.sqrt(n_scale * n + eps_root) + eps), m, d, n
         )
         point, chosen = params, mask(params) if callable(mask) else mask
-        if proximal:  # w' / (1 + rate * decay) is w' less a share of itself, and w' = w - rate * a
+        if proximal:  # w' / (1 + rate * decay), where w' = w - rate * a, is w' less a share of itself
             point, decay = jax.tree.map(lambda w, a: w - rate * a, params, a), decay / (1 + rate * decay)
         updates = jax.tree.map(lambda a: -rate * a, decayed(a, point, decay, chosen))
         return updates, AdanState(t, grads, m, d, n)

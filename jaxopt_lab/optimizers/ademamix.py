@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -27,7 +27,7 @@ class AdEMAMixState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -58,23 +58,24 @@ def ademamix(
         a <- (m / (1 - b1^t) + alpha * slow) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
         w <- w - learning_rate * (a + weight_decay * w)
 
-    With `warmup_steps`, over these, alpha rises linearly from 0 and 1 / log(b3) linearly from 1 / log(b1), so that the
-    slow mean's half-life grows linearly. The paper always warms up; Optax's default, and so the default here, does not.
+    With `warmup_steps`, over these steps, alpha rises linearly from 0 and 1 / log(b3) linearly from 1 / log(b1), so
+    that the slow mean's half-life grows linearly. The paper always warms up; by default, Optax and this implementation
+    do not.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         b1: Decay of the fast mean of g, in [0, 1).
         b2: Decay of the mean of g^2, in [0, 1).
         b3: Decay of the slow mean of g, in [b1, 1); scalar, traced or a schedule. 1 / (1 - b3) steps are remembered.
-        alpha: Weight of the slow mean beside the fast one, >= 0; scalar, traced or a schedule.
+        alpha: Weight of the slow mean relative to the fast one, >= 0; scalar, traced or a schedule.
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2.
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
-        warmup_steps: Steps until alpha and b3 have their values, >= 0; None has them from the start.
+        warmup_steps: Steps until alpha and b3 reach their values, >= 0; None: no warm-up.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m`, `slow` and `v`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, `slow` and `v`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `slow` and `v` have the shapes of the parameters.
@@ -98,7 +99,7 @@ def ademamix(
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         slow = jax.tree.map(lambda m, g: b3_now * m + (1 - b3_now) * g, state.slow, grads)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
-        # The slow mean starts at 0 too, and is left to fill.
+        # The slow mean also starts at 0, but is not corrected.
         m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)
         mixed = lambda m, slow, v: (m_scale * m + alpha_now * slow) / (jnp.sqrt(v_scale * v + eps_root) + eps)
         return jax.tree.map(mixed, m, slow, v), AdEMAMixState(t, m, slow, v)
@@ -107,6 +108,6 @@ def ademamix(
 
 
 def _between(b1: Scalar, b3: Scalar, share: Array) -> Array:
-    """The decay whose half-life is `share` of the way from b1's to b3's."""
+    """Return the decay whose half-life is `share` of the way from b1's to b3's."""
     life = lambda b: 1 / jnp.log1p(b - 1 + 1e-8)  # negative; 1e-8 is the authors', so that b1 may be 0
     return jnp.exp(1 / ((1 - share) * life(b1) + share * life(b3)))

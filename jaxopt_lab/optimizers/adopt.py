@@ -1,4 +1,4 @@
-"""ADOPT: momentum of gradients scaled by what was known before them."""
+"""ADOPT: momentum of gradients that are scaled by earlier gradients only."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -19,11 +19,11 @@ class ADOPTState(NamedTuple):
 
 
 def fourth_root(t: Array) -> Array:
-    """The authors' bound on a scaled gradient after `t` steps."""
+    """Return the authors' bound on a scaled gradient after `t` steps."""
     return t**0.25
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.9999, "one_minus", "as Adam's, and up to the default"),
@@ -49,7 +49,7 @@ def adopt(
         then:          n <- g / max(sqrt(v), eps)               clipped to +-clip_value_fn(t), t = 1, 2, ...
                        m <- b1 m + (1 - b1) n
                        w <- w - learning_rate * m               nesterov: b1 m + (1 - b1) n instead of m
-                       v <- b2 v + (1 - b2) g^2                 after its use: n is scaled by the past alone
+                       v <- b2 v + (1 - b2) g^2                 after its use: n is scaled by earlier gradients only
         with decay:    w <- w - learning_rate * (m + weight_decay * w), not in the first step
 
     Args:
@@ -58,14 +58,14 @@ def adopt(
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Least root, >= 0, in units of g: a floor, not added.
         weight_decay: Share of w taken off each step but the first, times the learning rate; >= 0; scalar, traced or a
-            schedule; None never asks for the parameters. (Optax has none.)
+            schedule; with None the parameters are not needed. Optax has no decay.
         nesterov: Whether the step looks one decay ahead.
-        use_clipping: Whether n is clipped; without, it is the first version of the paper.
+        use_clipping: Whether n is clipped; the first version of the paper did not clip.
         clip_value_fn: Steps taken so far -> largest n; None: their fourth root.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.
@@ -86,11 +86,10 @@ def adopt(
             if use_clipping:
                 bound = (clip_value_fn or fourth_root)(state.t)
                 n = jnp.clip(n, -bound, bound)
-            return jnp.where(first, 0, n)  # v knows nothing yet
+            return jnp.where(first, 0, n)  # v is still 0
 
         n = jax.tree.map(scaled, grads, state.v)
-        # n first: so XLA's kernels of all leaves are equal, and compiled once.
-        average = lambda m, n: (1 - b1) * n + b1 * m
+        average = lambda m, n: b1 * m + (1 - b1) * n
         m = jax.tree.map(average, state.m, n)
         b2_now = jnp.where(first, 0, b2)
         v = jax.tree.map(lambda v, g: b2_now * v + (1 - b2_now) * g**2, state.v, grads)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -26,7 +26,7 @@ class AMSGradState(NamedTuple):
     v_max: Params  # the largest v so far, each corrected unless the maximum comes first
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -51,8 +51,8 @@ def amsgrad(
         v_max <- max(v_max, v / (1 - b2^t))
         w <- w - learning_rate * m / (1 - b1^t) / (sqrt(v_max + eps_root) + eps)
 
-    The paper corrects neither mean: switch both corrections off. PyTorch takes the maximum of v and divides that by
-    1 - b2^t, so that its divisor does fall while 1 - b2^t rises: `max_before_correction`. The default is Optax's.
+    The paper corrects neither mean: switch both corrections off. PyTorch takes the maximum of v and divides it by 1 -
+    b2^t, so its divisor can fall while 1 - b2^t rises: `max_before_correction`. The default is Optax's.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -62,9 +62,9 @@ def amsgrad(
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         bias_correction_mu: Whether m is divided by 1 - b1^t.
         bias_correction_nu: Whether v is divided by 1 - b2^t.
-        max_before_correction: Whether the maximum is of v as it is, and v_max is corrected instead.
-        moment_dtype: Of `m`, `v` and `v_max`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        max_before_correction: Whether the maximum is taken of the uncorrected v, and v_max is corrected instead.
+        moment_dtype: Dtype of `m`, `v` and `v_max`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and `v_max` have the shapes of the parameters.

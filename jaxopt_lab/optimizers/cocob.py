@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
     reals_like,
-    searched,
     step_count,
     value_at,
     zeros_like,
@@ -21,7 +21,7 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class COCOBState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     start: Params  # w at step 0
     theta: Params  # sum of -g
     scale: Params  # largest |g| so far: L in the paper
@@ -29,7 +29,7 @@ class COCOBState(NamedTuple):
     reward: Params  # what the bets have won, at least 0
 
 
-@searched(
+@method(
     alpha=Prior(10.0, 1000.0, "log", "our judgement: the default, a decade either way"),
 )
 def cocob(
@@ -50,8 +50,8 @@ def cocob(
         theta <- theta - g
         w <- start + theta / (L max(G + L, alpha L)) * (L + reward)
 
-    The walk does not depend on the scale of g, so a constant learning rate plays no part but beside eps; a schedule
-    weighs gradients against each other. Conventions are Optax's; the paper has no eps and no decay.
+    The steps do not depend on the scale of g, so a constant learning rate matters only relative to eps; a schedule
+    weights gradients against each other. Conventions are Optax's; the paper has no eps and no decay.
 
     Args:
         learning_rate: Factor of the gradient, > 0, without unit; scalar, traced or a schedule `step -> value`.
@@ -60,8 +60,9 @@ def cocob(
         weight_decay: Factor of w added to g, >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of the four sums and maxima, for example "float32" beside bfloat16 parameters, in which a sum
-            stops growing after some hundred steps; None keeps the parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of the four sums and maxima, for example "float32" for bfloat16 parameters, in which a sum
+            stops growing after some hundred steps. None keeps the parameters' dtype, but float32 for float16
+            parameters.
 
     Returns:
         The (init, update) pair; all buffers have the shapes of the parameters.
@@ -72,7 +73,7 @@ def cocob(
     """
 
     def init(params: Params) -> COCOBState:
-        start = jax.tree.map(jnp.copy, params)  # so that either may be donated
+        start = jax.tree.map(jnp.copy, params)  # a copy, so that either may be donated
         theta, total, reward = (zeros_like(params, moment_dtype) for _ in range(3))
         scale = reals_like(params, moment_dtype, eps)
         return COCOBState(step_count(learning_rate, weight_decay), start, theta, scale, total, reward)

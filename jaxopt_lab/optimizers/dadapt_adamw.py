@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     value_at,
     zeros_like,
 )
@@ -29,7 +29,7 @@ class DAdaptAdamWState(NamedTuple):
     numerator: Float[Array, ""]  # of the next estimate
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -59,8 +59,8 @@ def dadapt_adamw(
         w <- w - rate * weight_decay * w - m / (sqrt(v) + eps)
         d <- max(d, min(numerator / ((1 - q) ||s||_1), growth_rate * d))      from the next step on
 
-    Conventions are Optax's, which takes b1 and b2 as one pair and corrects the bias always; the paper never does, nor
-    do the authors by default. Their coupled decay is `optax.add_decayed_weights` before the method.
+    Conventions are Optax's, which takes b1 and b2 as one pair and always corrects the bias. The paper never does, and
+    the authors do not by default. Their coupled decay is `optax.add_decayed_weights` before the method.
 
     Args:
         learning_rate: Factor of the rate, > 0, without unit; scalar, traced or a schedule `step -> value`.
@@ -70,9 +70,9 @@ def dadapt_adamw(
         estim_lr0: Where d starts, > 0 and far below the distance to the minimum, in units of w.
         weight_decay: Share of w taken off each step, times the rate; >= 0; scalar, traced or a schedule.
         growth_rate: Largest factor by which d grows in a step, > 1; None (the default) sets no limit.
-        bias_correction: Whether the rate is corrected for m and v having started at 0.
-        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters',
-            but for float32 beside float16 ones.
+        bias_correction: Whether the rate is corrected for m and v starting at 0.
+        moment_dtype: Dtype of `m`, `v` and `s`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and `s` have the shapes of the parameters.

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import copied, method, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._numerics import widened
 from jaxopt_lab.optimizers._sums import inner, product
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -23,14 +23,14 @@ class DoGState(NamedTuple):
 
 class AveragedDoGState(NamedTuple):
     dog: DoGState
-    average: Params  # of w over the steps, the later the heavier
+    average: Params  # of w over the steps; later steps count more
 
     def evaluation_params(self, params: Params) -> Params:
-        """The average, which is the method's answer."""
+        """Return the average, which is the method's answer."""
         return jax.tree.map(lambda average, w: average.astype(jnp.result_type(w)), self.average, params)
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     init_step=Prior(
         1e-8, 1e-2, "log", "our judgement: Ivgi et al. advise 1e-6 or 1e-4, https://arxiv.org/abs/2302.12022"
@@ -57,15 +57,15 @@ def dog(
         average <- average + (1 + averaging) / (t + averaging) * (w - average)      t from 1
 
     Optax gives `init_step_kind` and `init_step` as one pair, and has neither `layerwise` nor `averaging`. The authors
-    advise to average always: their averager's default is 8.
+    recommend averaging; their default is 8.
 
     Args:
         learning_rate: Factor of every step, > 0, without unit; scalar, traced or a schedule `step -> value`.
-        init_step: What the first step is made from, > 0; see `init_step_kind`. Of the heuristic the authors take 1e-6,
-            with batch normalisation 1e-4.
+        init_step: Sets the first step, > 0; see `init_step_kind`. For the heuristic the authors use 1e-6, with batch
+            normalisation 1e-4.
         eps: Added under the root, > 0, in units of g^2.
         weight_decay: Factor of w added to g, >= 0; scalar, traced or a schedule; None (the default) adds none.
-        averaging: How much heavier late steps weigh in the average, > -1: 0 weighs all the same; None (the default)
+        averaging: How much more late steps count in the average, > -1; at 0 all count the same. None (the default)
             keeps no average.
         init_step_kind: "heuristic" (as above), "distance" (r starts at init_step, in units of w) or "learning_rate"
             (r starts at 0, and the first step's r / sqrt(s + eps) is init_step).
@@ -99,7 +99,7 @@ def dog(
         wide = lambda w: jnp.asarray(w, jnp.promote_types(widened(w).dtype, jnp.result_type(float)))
         squares = squared_norm(jax.tree.map(wide, params))
         r = jax.tree.map(lambda square: jnp.asarray(first_r[init_step_kind](jnp.sqrt(square)), float), squares)
-        start = jax.tree.map(jnp.copy, params)  # so that either may be donated
+        start = jax.tree.map(jnp.copy, params)  # a copy, so that either may be donated
         return DoGState(jnp.zeros([], jnp.int32), start, r, jax.tree.map(jnp.zeros_like, r))
 
     def update(grads, state, params=None):

@@ -1,4 +1,4 @@
-"""DoWG: as DoG, but that gradients weigh the more the farther from the start they were taken."""
+"""DoWG: DoG with gradients weighted by the distance from the start at which they were taken."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -19,7 +19,7 @@ class DoWGState(NamedTuple):
     v: Float[Array, ""]  # sum of r2 ||g||**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     eps=Prior(1e-8, 1e-1, "log", "our judgement: it is the first squared distance too, as dog's init_step is"),
 )
@@ -38,7 +38,7 @@ def dowg(
         v  <- v + r2 ||g||^2
         w  <- w - learning_rate * r2 / (sqrt(v) + eps) * g
 
-    The paper has no eps in the step; Optax and other code have.
+    The paper has no eps in the step; Optax and other implementations do.
 
     Args:
         learning_rate: Factor of every step, > 0, without unit; scalar, traced or a schedule `step -> value`.
@@ -58,7 +58,7 @@ def dowg(
 
     def init(params: Params) -> DoWGState:
         r2: Any = jnp.asarray(eps if init_estim_sq_dist is None else init_estim_sq_dist, float)
-        start = jax.tree.map(jnp.copy, params)  # so that either may be donated
+        start = jax.tree.map(jnp.copy, params)  # a copy, so that either may be donated
         return DoWGState(jnp.zeros([], jnp.int32), start, r2, jnp.zeros_like(r2))
 
     def update(grads, state, params=None):

@@ -1,4 +1,4 @@
-"""Fromage: every tensor turns by the same angle, whatever its size and its gradient's."""
+"""Fromage: every tensor turns by the same angle, independent of its norm and its gradient's norm."""
 
 from typing import NamedTuple
 
@@ -6,29 +6,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, step_count, value_at
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class FromageState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
 
 
-@searched(learning_rate=Prior(1e-3, 1e-1, "log", "the paper's 1e-2, a decade either way"))
+@method(learning_rate=Prior(1e-3, 1e-1, "log", "the paper's 1e-2, a decade either way"))
 def fromage(learning_rate: ScalarOrSchedule, min_norm: Scalar = 1e-6) -> Optimizer:
-    """Fromage (Bernstein et al. 2020, Algorithm 1, https://arxiv.org/abs/2002.03432), for every tensor w apart:
+    """Fromage (Bernstein et al. 2020, Algorithm 1, https://arxiv.org/abs/2002.03432), for every tensor w by itself:
 
         w <- (w - learning_rate * max(|w|, min_norm) / max(|g|, min_norm) * g) / sqrt(1 + learning_rate^2)
 
     |.| is the Euclidean (Frobenius) norm; where either is 0 (after the maximum), the ratio of norms is 1. The root
-    keeps norms from growing: steps are often orthogonal to w. The paper and the authors' code have no `min_norm`, which
-    is Optax's: at 0 a tensor of zeros moves by learning_rate * g, at 1e-6 it hardly moves at first.
+    keeps norms from growing: steps are often orthogonal to w. `min_norm` is Optax's; the paper and the authors' code
+    have none. At 0 a tensor of zeros moves by learning_rate * g, at 1e-6 it hardly moves at first.
 
     Args:
         learning_rate: Relative size of a step, > 0, without a unit; scalar, traced or a schedule `step -> value`.
-        min_norm: Least norm that is divided by or multiplied with, >= 0, in units of w and of g.
+        min_norm: Floor under both norms, >= 0, in units of w and of g.
 
     Returns:
         The (init, update) pair; the state is the number of steps taken, under a schedule.

@@ -1,4 +1,4 @@
-"""GaLore: another optimizer's step, of every matrix in a subspace that its gradient spans."""
+"""GaLore: another optimizer's step, for every matrix in a subspace spanned by its gradient."""
 
 from typing import Any, NamedTuple
 
@@ -7,18 +7,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     optimizer,
-    searched,
     static_count,
     value_at,
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers.adam import adam
+from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.optimizers.extras import accepted
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, OptimizerFactory, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -28,7 +28,7 @@ class GaLoreState(NamedTuple):
     base: Any  # the other optimizer's state, of the projected parameters
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     scale=Prior(0.1, 1.0, "log", "around the authors' 0.25, up to the default"),
     weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),
@@ -51,25 +51,25 @@ def galore(
         r <- p' g                                                the gradient that the base optimizer sees
         w <- w - learning_rate * (scale * p a + weight_decay * w)     a: the base optimizer's ascent from r
 
-    for matrices with at most as many rows as columns; of others the right vectors and g p; and r = g where w is not a
-    matrix. Optax projects the longer side instead (`project_longer`): a square p loses nothing, while its tall one
-    forgets, at any rank, what of g is outside the span it had at the last renewal. The authors' scale is 0.25.
+    for matrices with at most as many rows as columns. Other matrices use the right vectors and g p; r = g where w is
+    not a matrix. Optax projects the longer side instead (`project_longer`): a square p loses nothing, but a tall one
+    drops, at any rank, the part of g outside the span at the last renewal. The authors' scale is 0.25.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         update_proj_gap: Steps from one subspace to the next, >= 1, a whole number; the base optimizer's state stays.
-            Under `vmap` singular vectors are found every step, and mostly thrown away.
+            Under `vmap` singular vectors are computed in every step and mostly discarded.
         scale: Share of the projected step, > 0, of matrices alone.
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         rank: How many directions are kept, at most the shorter side.
-        base: The factory of the other optimizer, called with a learning rate alone; None: `adam`. One that does not ask
-            for the parameters or the loss as a function of them; of the other extra arguments it gets those it accepts.
-            Of another's hyperparameters, `functools.partial`.
+        base: The factory of the other optimizer, called with a learning rate alone; None: `adam`. It must not need the
+            parameters or the loss as a function of them; it gets the other extra arguments that it accepts. Set its
+            other hyperparameters with `functools.partial`.
         project_longer: Whether a matrix's longer side is projected instead of its shorter.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `p` and of what the base optimizer sees, for example "float32" beside bfloat16 parameters; None
-            keeps the parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `p` and of what the base optimizer sees, for example "float32" for bfloat16 parameters.
+            None keeps the parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair.
@@ -79,7 +79,7 @@ def galore(
 
     """
     rank = static_count("rank", rank)
-    ascent = (adam if base is None else base)(-1.0)
+    ascent = adam_direction() if base is None else base(-1.0)  # uphill: a rate of -1 reverses the step
 
     def is_left(g):
         rows, columns = g.shape

@@ -5,22 +5,22 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
 class GradientDescentState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
 
 
-@searched(learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"))
+@method(learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"))
 def gradient_descent(learning_rate: ScalarOrSchedule) -> Optimizer:
     """Gradient descent (Cauchy 1847; Nocedal & Wright 2006, Numerical Optimization, chapter 3).
 
         w <- w - learning_rate * g
 
-    On a quadratic of largest curvature L it converges for learning_rate < 2/L. Given the gradient of a random
-    batch instead of the whole objective's, the same step is stochastic gradient descent: see `sgd`.
+    On a quadratic with largest curvature L it converges for learning_rate < 2/L. With the gradient of a random batch
+    instead of the whole objective, it is stochastic gradient descent: see `sgd`.
 
     Args:
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.

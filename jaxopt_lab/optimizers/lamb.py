@@ -1,18 +1,18 @@
-"""LAMB: Adam's steps with decay, scaled tensor by tensor to the size of what they move."""
+"""LAMB: AdamW with each tensor's step scaled to the norm of the tensor."""
 
 from typing import Any
 
 import jax
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import method, needs_params, optimizer, value_at
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
-from jaxopt_lab.optimizers.adam import adam
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.adam import adam_direction
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -30,7 +30,7 @@ def lamb(
     mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """LAMB (You et al. 2020, Algorithm 2, https://arxiv.org/abs/1904.00962), for every tensor w apart:
+    """LAMB (You et al. 2020, Algorithm 2, https://arxiv.org/abs/1904.00962), for every tensor w by itself:
 
         a <- m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps) + weight_decay * w      m, v: Adam's
         w <- w - learning_rate * |w| / |a| * a
@@ -47,8 +47,8 @@ def lamb(
         weight_decay: Added to Adam's direction per unit of w, >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; the state is Adam's.
@@ -57,16 +57,16 @@ def lamb(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = adam(-1.0, b1, b2, eps, eps_root, moment_dtype=moment_dtype)  # a itself, without the decay
+    adam = adam_direction(b1, b2, eps, eps_root, moment_dtype=moment_dtype)
 
     def init(params: Params) -> Any:
         needs_leaves(params, "lamb")
-        return ascent.init(params)
+        return adam.init(params)
 
     def update(grads, state, params=None):
         needs_params(params, "lamb", "scales its steps by")
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
-        a, new_state = ascent.update(grads, state, params)
+        a, new_state = adam.update(grads, state, params)
         a = decayed(a, params, decay, mask)
         return jax.tree.map(lambda a, w: -rate * trust_ratio(norm(w), norm(a)) * a, a, params), new_state
 

@@ -1,4 +1,4 @@
-"""LARS: momentum along gradients scaled, tensor by tensor, to the size of what they move."""
+"""LARS: momentum with each tensor's gradient scaled to the norm of the tensor."""
 
 from typing import Any, NamedTuple
 
@@ -6,19 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decayed
 from jaxopt_lab.optimizers._trust import norm, trust_ratio
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class LARSState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     m: Params  # decaying sum of steps
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 1e2, "log", "our judgement: the trust coefficient takes three decades off"),
     weight_decay=Prior(1e-5, 1e-2, "log", "the paper's 5e-4, about a decade either way"),
     momentum=Prior(0.5, 0.99, "one_minus", "the default, about a decade either way"),
@@ -36,10 +36,10 @@ def lars(
     joint_norm: bool = True,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """LARS (You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888), for every tensor w apart:
+    """LARS (You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888), for every tensor w by itself:
 
         a <- g + weight_decay * w
-        r <- trust_coefficient * |w| / (|a| + eps)      1 where a norm is 0, or `trust_ratio_mask` says no
+        r <- trust_coefficient * |w| / (|a| + eps)      1 where a norm is 0 or `trust_ratio_mask` is False
         s <- learning_rate * r * a
         m <- momentum * m + s
         w <- w - m, or w - (momentum * m + s) with nesterov
@@ -55,11 +55,11 @@ def lars(
         momentum: Decay of the sum of steps, in [0, 1).
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
             or a function from the parameters to one; None or True: all.
-        trust_ratio_mask: Which parameters' steps are scaled, said in the same way; biases are often left out.
+        trust_ratio_mask: Which parameters' steps are scaled, given in the same way; biases are often left out.
         nesterov: Whether a step looks one decay ahead.
         joint_norm: Whether the norm of the sum of gradient and decay is taken, as in Optax, not the sum of their norms.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

@@ -1,4 +1,4 @@
-"""L-BFGS: gradients divided by a curvature remembered from the last few steps."""
+"""L-BFGS: gradients divided by a curvature estimated from the last few steps."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, static_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, static_count, value_at, zeros_like
 from jaxopt_lab.optimizers._linesearch import backtracking, wolfe
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
@@ -20,10 +20,10 @@ class LBFGSState(NamedTuple):
     g: Params  # its gradient
     s: Params  # differences of parameters, one row a step, the row of step i at i modulo memory_size
     y: Params  # differences of gradients, likewise
-    rho: Array  # of each pair, 1 / s'y; 0 where the place is empty
+    rho: Array  # 1 / s'y of each pair; 0 where the place is empty
 
 
-@searched(learning_rate=Prior(1e-3, 1.0, "log", "the method's own 1, and less where gradients are noisy"))
+@method(learning_rate=Prior(1e-3, 1.0, "log", "the method's own 1, and less where gradients are noisy"))
 def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     *,
@@ -40,22 +40,22 @@ def lbfgs(
         oldest to newest:     q <- q + s_i (a_i - rho_i y_i'q)
         w <- w - length * learning_rate * q
 
-    A pair with s'y <= 0 would make of q an ascent direction, so it is passed over (its place in the memory stays
-    empty); Optax uses it. The first q, and one after such a pair, is scaled to min(1, 1 / |g|).
+    A pair with s'y <= 0 could turn q into an ascent direction, so it is skipped (its place in the memory stays empty);
+    Optax uses it. The first q, and one after such a pair, is scaled to min(1, 1 / |g|).
 
     Args:
         learning_rate: Step size, > 0, 1 being Newton's own; with a line search, its first try; scalar, traced or a
             schedule `step -> value`. None: 1.
         memory_size: How many pairs are kept, >= 1.
         scale_init_precond: Whether q is scaled between the two loops.
-        linesearch: How the length is found: "backtracking" (enough decrease), "wolfe" (and flat enough at its end, so
-            that s'y > 0), or None: it is 1.
-        moment_dtype: Of the differences, their products, and the last `w` and `g`, for example "float32" beside
-            bfloat16 parameters; None keeps the parameters', but for float32 beside float16 ones.
+        linesearch: How the length is found: "backtracking" (sufficient decrease), "wolfe" (also a flatter slope at the
+            end, so that s'y > 0), or None: it is 1.
+        moment_dtype: Dtype of the differences, their products, and the last `w` and `g`, for example "float32" for
+            bfloat16 parameters. None keeps the parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `s` and `y` are memory_size times the parameters each. With a line search `update`
-        needs `value_fn`, and under `vmap` all wait for the longest search.
+        needs `value_fn`, and under `vmap` all searches take as long as the longest.
 
     Raises:
         ValueError: memory_size < 1, an unknown line search, or `update` was called without what it needs.
@@ -106,7 +106,7 @@ def lbfgs(
     def update_with_search(grads, state, params=None, *, value_fn):
         direction, state = update(grads, state, params)
         along = lambda a: value_fn(_add(params, a, direction))
-        # The loss at hand may be of a narrower dtype than those that it would be compared with: here, all are of one.
+        # Evaluated again: the loss passed in may have a narrower dtype than those that it is compared with.
         length = search(along, value_fn(params), inner(grads, direction))
         return jax.tree.map(lambda d: length * d, direction), state
 
@@ -118,5 +118,5 @@ def _add(a: Params, scale: Array, b: Params) -> Params:
 
 
 def _inverse(x: Array) -> Array:
-    """1 / x where x > 0, else 0."""
+    """Return 1 / x where x > 0, else 0."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)

@@ -1,4 +1,4 @@
-"""Lion: steps of one size, along the sign of a mean of the gradient."""
+"""Lion: steps of equal size along the sign of a mean of the gradient."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -16,7 +16,7 @@ class LionState(NamedTuple):
     m: Params  # running mean of g
 
 
-@searched(
+@method(
     learning_rate=Prior(
         1e-6,
         1e-2,
@@ -51,8 +51,8 @@ def lion(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

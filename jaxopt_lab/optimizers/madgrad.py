@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, reals_like, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, reals_like, value_at, zeros_like
+from jaxopt_lab.optimizers._compiler import cube_root
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -19,7 +20,7 @@ class MadgradState(NamedTuple):
     start: Params  # w before the first step
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's: the authors' default is 1e-2"),
     momentum=Prior(0.5, 0.99, "one_minus", "around the default 0.9"),
     weight_decay=Prior(1e-6, 1e-2, "log", "AdamW's, a decade lower: the authors ask for less than with SGD"),
@@ -42,16 +43,17 @@ def madgrad(
         z <- start - s / (cbrt(v) + eps)
         w <- momentum w + (1 - momentum) z            decoupled: - (learning_rate + eps) weight_decay w
 
-    The eps beside the learning rate is the authors' code's and Optax's; a learning rate of 0 moves Optax's.
+    Adding eps to the learning rate follows the authors' code and Optax; in Optax, parameters move even at a learning
+    rate of 0.
 
     Args:
         learning_rate: Step size, > 0; scalar, traced or a schedule `step -> value`. Good ones are not Adam's.
         momentum: Share of the last iterate in the next, in [0, 1).
         weight_decay: L2 regularisation, >= 0; decoupled, share of w taken off each step, times the learning rate.
         eps: Added to the cube root and to the learning rate, > 0.
-        decouple_decay: Whether decay is apart from the gradient, an option of the authors' code.
-        moment_dtype: Of `v` and `s`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        decouple_decay: Whether decay is decoupled from the gradient, an option of the authors' code.
+        moment_dtype: Dtype of `v` and `s`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; every part of the state but `t` has the shapes of the parameters.
@@ -78,29 +80,10 @@ def madgrad(
         v = jax.tree.map(lambda v, g: v + r * squared(g), state.v, grads)
 
         def step(w, start, s, v):
-            z = start - s / (_cube_root(v) + eps)
+            z = start - s / (cube_root(v) + eps)
             pull = (1 - momentum) * (z - w)
             return pull - rate * weight_decay * w if decouple_decay else pull
 
         return jax.tree.map(step, params, state.start, s, v), MadgradState(t, v, s, state.start)
 
     return optimizer(init, update)
-
-
-def _cube_root(v):
-    """Of numbers >= 0, to the last bit or two: a CPU calls its library for each `jnp.cbrt`, at six times the time.
-
-    A number's bits are nearly its logarithm: a third of them taken off a constant are its root's inverse to 8 %. Two or
-    three steps of Newton's are exact, and one of the root's own takes away what their rounding left. 0, infinity, nan
-    and what is under the least normal number stay as they are.
-    """
-    wide = v.astype(jnp.promote_types(v.dtype, jnp.float32))
-    kind, integer = jnp.finfo(wide.dtype), jnp.int64 if wide.dtype == jnp.float64 else jnp.int32
-    x = jnp.clip(wide, kind.tiny, kind.max)
-    third = jax.lax.bitcast_convert_type(x, integer).astype(x.dtype) / 3
-    of_1 = round((4 / 3 * (1 - kind.minexp) - 0.08) * 2**kind.nmant)
-    inverse = jax.lax.bitcast_convert_type(of_1 - third.astype(integer), x.dtype)
-    for _ in range(3 if integer == jnp.int64 else 2):
-        inverse *= 4 / 3 - x * inverse * inverse * inverse / 3
-    root = x * inverse**2
-    return jnp.where(x == wide, root - (root - x / root / root) / 3, wide).astype(v.dtype)

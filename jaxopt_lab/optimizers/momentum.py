@@ -5,16 +5,16 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class MomentumState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     m: Params  # decaying sum of g
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"),
     momentum=Prior(0.5, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
 )
@@ -34,8 +34,8 @@ def momentum(
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
         momentum: Decay of the sum of gradients, in [0, 1); a steady gradient is amplified by 1 / (1 - momentum).
         nesterov: Whether the step looks one decay ahead.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

@@ -1,4 +1,4 @@
-"""MoMo: momentum whose step ends where a model of the loss meets a lower bound of it."""
+"""MoMo: momentum with steps to where a model of the loss reaches its lower bound."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     value_at,
     zeros_like,
 )
@@ -25,19 +25,19 @@ class MomoState(NamedTuple):
     m: Params  # running mean of g
     f: Float[Array, ""]  # running mean of the loss
     dot: Float[Array, ""]  # running mean of <g, w>
-    bound: Float[Array, ""]  # of the loss, from below: as given, or as estimated last
+    bound: Float[Array, ""]  # lower bound of the loss, as given or as last estimated
 
 
 def truncated_step(rate, f, dot, here, norm2, shrink, weight, bound, lower_bound, adapt_lower_bound: bool):
-    """The step size tau of MoMo's model of the loss, and the bound for the next step.
+    """Return the step size tau of MoMo's model of the loss, and the bound for the next step.
 
         h     <- shrink * (f - dot) + here                     here: <m, w>
         bound <- max(h / (2 shrink weight), lower_bound)       adapting, where h < shrink * weight * bound
         tau   <- min(rate / weight, max(h - shrink * weight * bound, 0) / norm2)
         bound <- max((f + here - dot - tau norm2 / 2) / weight, lower_bound)      adapting
 
-    `weight` is what the running means' weights sum to, `shrink` the divisor of the decayed parameters. Without norm2
-    there is no direction either: tau is finite then, and plays no part.
+    `weight` is the sum of the running means' weights, `shrink` the divisor of the decayed parameters. If norm2 is 0, so
+    is the direction; tau is then finite and has no effect.
     """
     h = shrink * (f - dot) + here
     if adapt_lower_bound:
@@ -49,7 +49,7 @@ def truncated_step(rate, f, dot, here, norm2, shrink, weight, bound, lower_bound
     return tau, bound
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-2, 1e2, "log", "our judgement: the default, two decades either way"),
     beta=Prior(0.5, 0.999, "one_minus", "as Adam's b1"),
     weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),
@@ -73,18 +73,19 @@ def momo(
         tau <- min(learning_rate, max(L (f - bound - dot) + <m, w>, 0) / ||m||^2)
         w   <- (w - tau m) / L
 
-    `truncated_step` has tau in full. With weight decay Optax's w / L - tau m is neither the paper's nor the authors'
-    step: it leaves out a division by L. Below ||m|| = 1.5e-8 Optax stands still; the paper has no such rule.
+    `truncated_step` gives tau in full. With weight decay, Optax's step w / L - tau m differs from that of the paper and
+    the authors: a division by L is missing. Below ||m|| = 1.5e-8 Optax does not move; the paper has no such rule.
 
     Args:
         learning_rate: Largest step size, > 0, in units of w per unit of g; scalar, traced or a schedule.
         beta: Decay of the running means, in [0, 1).
-        lower_bound: A lower bound of the loss, in its units: the better known, the better the step.
+        lower_bound: A lower bound of the loss, in its units; the tighter, the better the step.
         weight_decay: Proximal decay, >= 0: of w, the share 1 - 1 / L is taken off; scalar, traced or a schedule.
-        adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` upwards.
-        bias_correction: Whether the means start at 0 and are corrected for it, instead of at their first values.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        adapt_lower_bound: Whether the bound is estimated during the run, from `lower_bound` upwards.
+        bias_correction: Whether the means start at 0 and are corrected for that, instead of starting at their first
+            values.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `update` needs `value`, the loss at params.

@@ -1,4 +1,4 @@
-"""MoMo-Adam: Adam whose step ends where a model of the loss meets a lower bound of it."""
+"""MoMo-Adam: Adam with steps to where a model of the loss reaches its lower bound."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -29,10 +29,10 @@ class MomoAdamState(NamedTuple):
     v: Params  # running mean of g**2
     f: Float[Array, ""]  # running mean of the loss
     dot: Float[Array, ""]  # running mean of <g, w>
-    bound: Float[Array, ""]  # of the loss, from below: as given, or as estimated last
+    bound: Float[Array, ""]  # lower bound of the loss, as given or as last estimated
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "our judgement: the default, two decades either way"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -60,21 +60,22 @@ def momo_adam(
         tau <- min(learning_rate / weight, max(L (f - weight * bound - dot) + <m, w>, 0) / <m, m / D>)
         w   <- (w - tau m / D) / L
 
-    `momo.truncated_step` has tau in full. With weight decay Optax's w / L - tau m / D is neither the paper's nor the
-    authors' step: it leaves out a division by L. Below <m, m / D> = 2.2e-16 Optax stands still; the paper has no such
-    rule.
+    `momo.truncated_step` gives tau in full. With weight decay, Optax's step w / L - tau m / D differs from that of the
+    paper and the authors: a division by L is missing. Below <m, m / D> = 2.2e-16 Optax does not move; the paper has no
+    such rule.
 
     Args:
         learning_rate: Largest step size, > 0, in units of w; scalar, traced or a schedule.
         b1: Decay of the means of g, the loss and <g, w>, in [0, 1).
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Added to the root, > 0, in units of g.
-        lower_bound: A lower bound of the loss, in its units: the better known, the better the step.
+        lower_bound: A lower bound of the loss, in its units; the tighter, the better the step.
         weight_decay: Proximal decay, >= 0: of w, the share 1 - 1 / L is taken off; scalar, traced or a schedule.
-        adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` upwards.
-        divide: Whether decay is proximal as above; else AdamW's: w (1 - learning_rate * weight_decay) - tau m / D.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        adapt_lower_bound: Whether the bound is estimated during the run, from `lower_bound` upwards.
+        divide: Whether decay is proximal as above; otherwise it is AdamW's: w (1 - learning_rate * weight_decay) - tau
+            m / D.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `update` needs `value`, the loss at params.
@@ -101,7 +102,7 @@ def momo_adam(
         step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v_scale * v) + eps), m, v)
 
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
-        shrink = 1 + rate * decay  # of the model also where the step is not divided by it, as in the authors' code
+        shrink = 1 + rate * decay  # the model divides even if the step does not, as in the authors' code
         tau, bound = truncated_step(
             rate, f, dot, inner(m, params), inner(m, step), shrink, weight, state.bound, lower_bound, adapt_lower_bound
         )

@@ -1,6 +1,5 @@
-"""Muon: momentum whose matrices are replaced by their nearest orthogonal ones; Adam for all else."""
+"""Muon: momentum with each matrix replaced by a nearly orthogonal one; Adam for all other parameters."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,34 +8,78 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
-    reals_like,
-    searched,
     static_count,
-    value_at,
     zeros_like,
 )
-from jaxopt_lab.optimizers._decay import Mask
-from jaxopt_lab.optimizers._numerics import adjoint, squared
-from jaxopt_lab.optimizers.flat import needs_leaves
-from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
+from jaxopt_lab.optimizers._decay import Mask, decoupled
+from jaxopt_lab.optimizers._layout import Layout, as_matrices, as_tensor, layouts_of
+from jaxopt_lab.optimizers._newton_schulz import orthogonalized
+from jaxopt_lab.optimizers.adam import adam_direction
+from jaxopt_lab.optimizers.nadam import nadam_direction
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
+from jaxopt_lab.types import MaskedNode, Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
-SEE = "see its argument `matrices`."
 
-Layout = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-"""Axes of a parameter: those over which it is a stack of matrices, those of their inputs, those of their outputs."""
+class OrthogonalState(NamedTuple):
+    t: Int[Array, ""]  # steps taken so far
+    m: Params  # running mean of g
 
 
 class MuonState(NamedTuple):
-    t: Int[Array, ""]  # steps taken so far
-    m: Params  # running mean of g
-    v: Params  # running mean of g**2 where Adam steps; None at the matrices
+    matrices: Any  # `OrthogonalState` of the parameters that are matrices
+    adam: Any  # Adam's or NAdam's state of the other parameters
 
 
-@searched(
+def orthogonal_direction(
+    layouts: Params,
+    beta: Scalar,
+    eps: Scalar,
+    triples: Sequence[Any],
+    *,
+    nesterov: bool,
+    bias_correction: bool,
+    consistent_rms: Scalar | None,
+    adaptive: bool,
+    moment_dtype: Any,
+) -> Optimizer:
+    """Give the direction of Muon's step, uphill, for a tree of parameters that are all matrices by their layouts."""
+
+    def init(params: Params) -> OrthogonalState:
+        return OrthogonalState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
+
+    def update(grads, state, params=None):
+        t = next_step(state.t)
+        m = jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.m, grads)
+        scale = lambda t: 1 / one_minus_power(beta, t) if bias_correction else 1
+
+        def ahead(m, g):
+            return beta * (scale(t + 1) * m) + (1 - beta) * (scale(t) * g) if nesterov else scale(t) * m
+
+        def direction(m, g, layout: Layout):
+            u = ahead(m, g)
+            if u.size == 0:
+                return u  # nothing to orthogonalise
+            x = as_matrices(u, layout)
+            o = orthogonalized(x, triples, eps)
+            inputs, outputs = x.shape[-2:]
+            factor = max(1, outputs / inputs) ** 0.5
+            if consistent_rms is not None:
+                factor = consistent_rms * max(inputs, outputs) ** 0.5
+            if adaptive:
+                o = jnp.sum(jnp.real(jnp.conj(x) * o), (-2, -1), keepdims=True) * o
+            return as_tensor(factor * o, u.shape, layout)
+
+        return jax.tree.map(direction, m, grads, layouts), OrthogonalState(t, m)
+
+    return optimizer(init, update)
+
+
+@method(
     learning_rate=Prior(1e-3, 1e-1, "log", "the author's default 0.02, about a decade either way"),
     beta=Prior(0.8, 0.99, "one_minus", "the author's default 0.95, about a factor of 5 either way"),
     weight_decay=Prior(1e-3, 1.0, "log", "Moonlight's default 0.1 (Liu et al. 2025), a decade and two"),
@@ -72,8 +115,8 @@ def muon(
         w <- w - learning_rate * (sqrt(max(1, outputs / inputs)) o + weight_decay * w)
 
     for matrices w of shape (inputs, outputs), |u| the Frobenius norm and (a, b, c) `ns_coeffs`: the singular values of
-    o lie between about 0.7 and 1.2. AdamW steps elsewhere. Bias correction, and Adam's look-ahead with Muon's,
-    are Optax's conventions; the author has neither, and nor has PyTorch. Those write matrices as (outputs, inputs).
+    o lie between about 0.7 and 1.2. All other parameters are trained by AdamW. Bias correction, and Adam's look-ahead
+    with Muon's, are Optax's conventions; the author and PyTorch have neither, and write matrices as (outputs, inputs).
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -84,29 +127,29 @@ def muon(
         adam_b1: Decay of Adam's mean of g, in [0, 1).
         adam_b2: Decay of Adam's mean of g^2, in [0, 1).
         adam_eps_root: Added under Adam's root, >= 0, in units of g^2.
-        adam_weight_decay: As weight_decay, where Adam steps.
-        consistent_rms: Root mean square of an element of the step, whatever its shape: the factor before o is
-            consistent_rms * sqrt(max(inputs, outputs)), with 0.2 as Adam's (Liu et al. 2025, Section 2.2,
+        adam_weight_decay: As weight_decay, for the parameters that Adam trains.
+        consistent_rms: Root mean square of the elements of the step, independent of its shape: the factor before o is
+            consistent_rms * sqrt(max(inputs, outputs)); 0.2 matches Adam (Liu et al. 2025, Section 2.2,
             https://arxiv.org/abs/2502.16982). None: the factor above.
-        ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, which then says how many.
-        ns_steps: How many Newton-Schulz steps.
+        ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, in place of `ns_steps`.
+        ns_steps: Number of Newton-Schulz steps.
         nesterov: Whether u looks one decay ahead.
-        adam_nesterov: The same of Adam; None: as `nesterov`.
-        bias_correction: Whether means are divided by 1 - beta^t (of Adam they always are).
-        adaptive: Whether o is multiplied by its inner product with u, so that the step shrinks with g
-            (Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325). Each matrix of a stack has its own, while
-            Optax takes one of the whole stack.
+        adam_nesterov: The same for Adam; None: as `nesterov`.
+        bias_correction: Whether the mean is divided by 1 - beta^t (Adam's always are).
+        adaptive: Whether o is multiplied by its inner product with u, so that the step shrinks with g (Bernstein &
+            Newhouse 2024, https://arxiv.org/abs/2409.20325). Each matrix of a stack has its own; Optax takes one for
+            the whole stack.
         matrices: Which parameters are orthogonalised, and how they are matrices: a tree (or a prefix), or a function
             from the parameters to one. At a leaf, False or None leaves it to Adam; True takes the last axis as outputs
             and all others as inputs; `optax.contrib.MuonDimensionNumbers(reduction_axis, output_axis)` says which axes
             are inputs and outputs, and over the remaining ones it is a stack of matrices, each orthogonalised by
             itself: (1, 2) for the (layers, inputs, outputs) of a scanned network. None: True where there are two axes.
         weight_decay_mask: Which parameters decay, likewise; None: all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
-        The (init, update) pair; `m` and `v` have the shapes of the parameters.
+        The (init, update) pair; the means of g and g^2 have the shapes of the parameters.
 
     Raises:
         ValueError: `update` was called without the parameters, or one of `matrices` has fewer than two axes, or does
@@ -116,111 +159,49 @@ def muon(
     ns_steps = static_count("ns_steps", ns_steps)
     triples = ns_coeffs if isinstance(ns_coeffs[0], Sequence) else (ns_coeffs,) * ns_steps
     adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
-    adam_nesterov = nesterov if adam_nesterov is None else adam_nesterov
+    if nesterov if adam_nesterov is None else adam_nesterov:
+        adam = nadam_direction(adam_b1, adam_b2, eps, adam_eps_root, None, moment_dtype=moment_dtype)
+    else:
+        adam = adam_direction(adam_b1, adam_b2, eps, adam_eps_root, moment_dtype=moment_dtype)
+
+    def parts(params):
+        """Which parameters are matrices, the method that trains them, and the one that trains the others."""
+        layouts = layouts_of(matrices, params)
+        mask = weight_decay_mask(params) if callable(weight_decay_mask) else weight_decay_mask
+        orthogonal = orthogonal_direction(
+            jax.tree.map(lambda _, layout: layout or MaskedNode(), params, layouts),
+            beta,
+            eps,
+            triples,
+            nesterov=nesterov,
+            bias_correction=bias_correction,
+            consistent_rms=consistent_rms,
+            adaptive=adaptive,
+            moment_dtype=moment_dtype,
+        )
+        of_matrices = decoupled(orthogonal, "muon", learning_rate, weight_decay, mask)
+        return layouts, of_matrices, decoupled(adam, "muon", adam_rate, adam_weight_decay, mask)
 
     def init(params: Params) -> MuonState:
         needs_leaves(params, "muon")
-        m, v = zeros_like(params, moment_dtype), reals_like(params, moment_dtype)
-        v = jax.tree.map(lambda v, layout: None if layout else v, v, _layouts(matrices, params))
-        return MuonState(jnp.zeros([], jnp.int32), m, v)
+        layouts, of_matrices, of_others = parts(params)
+        inside, outside = _split(params, layouts)
+        return MuonState(of_matrices.init(inside), of_others.init(outside))
 
     def update(grads, state, params=None):
         needs_params(params, "muon", "decays")
-        t = next_step(state.t)
-        layouts, decays = _layouts(matrices, params), _decays(weight_decay_mask, params)
-        v_scale = 1 / one_minus_power(adam_b2, t)
-        rate, adam_now = value_at(learning_rate, state.t), value_at(adam_rate, state.t)
-        decay, adam_decay = value_at(weight_decay, state.t), value_at(adam_weight_decay, state.t)
-
-        def mean(m, g, layout):
-            b = beta if layout else adam_b1
-            return b * m + (1 - b) * g
-
-        def direction(m, g, layout):
-            b, ahead = (beta, nesterov) if layout else (adam_b1, adam_nesterov)
-            scale = lambda t: 1 / one_minus_power(b, t) if bias_correction or not layout else 1
-            return b * (scale(t + 1) * m) + (1 - b) * (scale(t) * g) if ahead else scale(t) * m
-
-        def step(u, layout, v, w, decays):
-            if layout:
-                a = ascent(u, layout)
-                return -rate * (a + decay * w if decays else a)
-            a = u / (jnp.sqrt(v_scale * v + adam_eps_root) + eps)
-            return -adam_now * (a + adam_decay * w if decays else a)
-
-        def ascent(u, layout):
-            if u.size == 0:
-                return u  # nothing to orthogonalise
-            x = as_matrices(u, layout)
-            inputs, outputs = x.shape[-2:]
-            o = orthogonalized(x, triples, eps)
-            factor = max(1, outputs / inputs) ** 0.5
-            if consistent_rms is not None:
-                factor = consistent_rms * max(inputs, outputs) ** 0.5
-            if adaptive:
-                o = jnp.sum(jnp.real(jnp.conj(x) * o), (-2, -1), keepdims=True) * o
-            return as_tensor(factor * o, u.shape, layout)
-
-        m = jax.tree.map(mean, state.m, grads, layouts)
-        second_moment = lambda g, v: None if v is None else adam_b2 * v + (1 - adam_b2) * squared(g)
-        v = jax.tree.map(second_moment, grads, state.v)
-        u = jax.tree.map(direction, m, grads, layouts)
-        return jax.tree.map(step, u, layouts, v, params, decays), MuonState(t, m, v)
+        layouts, of_matrices, of_others = parts(params)
+        (g, other_g), (w, other_w) = _split(grads, layouts), _split(params, layouts)
+        steps, matrices_state = of_matrices.update(g, state.matrices, w)
+        other_steps, adam_state = of_others.update(other_g, state.adam, other_w)
+        join = lambda _, layout, step, other: step if layout else other
+        return jax.tree.map(join, grads, layouts, steps, other_steps), MuonState(matrices_state, adam_state)
 
     return optimizer(init, update)
 
 
-def as_matrices(u: Array, layout: Layout) -> Array:
-    """The matrix, or stack of matrices, that u is by its layout: inputs and outputs its last two axes."""
-    stack, inputs, outputs = layout
-    u = u.transpose(stack + inputs + outputs)
-    rows = math.prod(u.shape[len(stack) : len(stack) + len(inputs)])
-    return u.reshape(*u.shape[: len(stack)], rows, math.prod(u.shape[len(stack) + len(inputs) :]))
-
-
-def as_tensor(x: Array, shape: tuple[int, ...], layout: Layout) -> Array:
-    """What `as_matrices` made x of, which had this shape."""
-    stack, inputs, outputs = layout
-    axes = stack + inputs + outputs
-    back = sorted(range(len(axes)), key=axes.__getitem__)
-    return x.reshape(tuple(shape[axis] for axis in axes)).transpose(back)
-
-
-def orthogonalized(u: Array, triples: Sequence[Sequence[float]], eps: Scalar) -> Array:
-    """The matrix u, or each of a stack, with its singular values brought near 1, by one odd quintic for each triple."""
-    x = adjoint(u) if u.shape[-2] > u.shape[-1] else u  # the smaller of X X' and X' X
-    x = x / (jnp.sqrt(jnp.sum(squared(x), (-2, -1), keepdims=True)) + eps)
-    for a, b, c in triples:
-        square = x @ adjoint(x)
-        x = a * x + (b * square + c * square @ square) @ x
-    return adjoint(x) if u.shape[-2] > u.shape[-1] else x
-
-
-def _layouts(matrices: Any, params: Params) -> Params:
-    """Of every parameter its layout, or None where Adam steps."""
-    said = matrices(params) if callable(matrices) else matrices
-    if said is None:
-        said = jax.tree.map(lambda w: w.ndim == 2, params)
-    is_leaf = lambda x: x is None or hasattr(x, "reduction_axis")
-    return jax.tree.map(_layout, params, jax.tree.broadcast(said, params, is_leaf))
-
-
-def _layout(w: Array, said: Any) -> Layout | None:
-    numbered = hasattr(said, "reduction_axis")
-    if not numbered and not said:
-        return None
-    if w.ndim < 2:
-        raise ValueError(f"muon was told to orthogonalise a parameter of shape {w.shape}, fewer than two axes: {SEE}")
-    if not numbered:
-        return (), tuple(range(w.ndim - 1)), (w.ndim - 1,)
-    given = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in (said.reduction_axis, said.output_axis)]
-    if not all(-w.ndim <= axis < w.ndim for axes in given for axis in axes):
-        raise ValueError(f"{said} names axes that a parameter of shape {w.shape} does not have: {SEE}")
-    inputs, outputs = (tuple(axis % w.ndim for axis in axes) for axes in given)
-    if not inputs or not outputs or len({*inputs, *outputs}) < len(inputs + outputs):
-        raise ValueError(f"{said} must give a parameter of shape {w.shape} inputs and outputs, each axis once: {SEE}")
-    return tuple(axis for axis in range(w.ndim) if axis not in inputs + outputs), inputs, outputs
-
-
-def _decays(mask: Mask, params: Params) -> Params:
-    return jax.tree.broadcast(True if mask is None else mask(params) if callable(mask) else mask, params)
+def _split(tree: Params, layouts: Params) -> tuple[Params, Params]:
+    """Split a tree into its matrices and its other leaves, each with holes in place of what the other has."""
+    hole = MaskedNode()
+    matrices = jax.tree.map(lambda x, layout: x if layout else hole, tree, layouts)
+    return matrices, jax.tree.map(lambda x, layout: hole if layout else x, tree, layouts)

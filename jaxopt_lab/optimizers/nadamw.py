@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from jaxopt_lab.optimizers._base import searched
+from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.nadam import nadam
+from jaxopt_lab.optimizers.nadam import nadam_direction
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -43,8 +43,8 @@ def nadamw(
         momentum_decay: How fast NAdam's mu rises to b1, per step, > 0; None (the default, Optax's): it is b1.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; the state is NAdam's.
@@ -53,5 +53,5 @@ def nadamw(
         ValueError: `update` was called without the parameters.
 
     """
-    ascent = nadam(-1.0, b1, b2, eps, eps_root, momentum_decay, moment_dtype=moment_dtype)  # a itself
-    return decoupled(ascent, "nadamw", learning_rate, weight_decay, mask)
+    direction = nadam_direction(b1, b2, eps, eps_root, momentum_decay, moment_dtype=moment_dtype)
+    return decoupled(direction, "nadamw", learning_rate, weight_decay, mask)

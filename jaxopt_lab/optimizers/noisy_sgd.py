@@ -1,4 +1,4 @@
-"""Gradient descent with Gaussian noise that fades, added to the gradient."""
+"""Gradient descent with Gaussian noise of decreasing variance added to the gradient."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt
 
-from jaxopt_lab.optimizers._base import first_key, next_key, next_step, optimizer, searched, value_at
+from jaxopt_lab.optimizers._base import first_key, method, next_key, next_step, optimizer, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class NoisySGDState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
-    key: UInt[Array, " words"]  # of the next step that is given none
+    key: UInt[Array, " words"]  # for the next step without a key
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1e0, "log", "as gradient descent's"),
     eta=Prior(1e-2, 1e0, "log", "Neelakantan et al. 2015: 0.01, 0.3 and 1, https://arxiv.org/abs/1511.06807"),
 )
@@ -24,14 +24,14 @@ def noisy_sgd(learning_rate: ScalarOrSchedule, eta: Scalar = 0.01, gamma: Scalar
 
         w <- w - learning_rate * (g + sqrt(eta / (1 + t)^gamma) * n)      n: standard normal; t: steps taken before
 
-    A loop that passes `key`, a fresh random key every step, makes the trajectory a pure function of its own seed, as a
-    sweep does. Elsewhere the method draws by a key in its state, as Optax's does, with the same numbers.
+    If the loop passes `key`, a fresh random key for every step, as a sweep does, the trajectory is a pure function of
+    the loop's seed. Otherwise the method draws with a key in its state, and gets the same numbers as Optax's.
 
     Args:
         learning_rate: Step size, > 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
         eta: Variance of the noise at the first step, >= 0, in units of g^2.
-        gamma: Power at which the variance fades, >= 0.
-        seed: Of the key in the state, used where `update` is given none.
+        gamma: Power at which the variance decreases, >= 0.
+        seed: Seed of the key in the state, which is used if `update` is not given a key.
 
     Returns:
         The (init, update) pair; `update` takes `key`, a random key of this step.

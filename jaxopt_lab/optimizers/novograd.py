@@ -1,4 +1,4 @@
-"""NovoGrad: momentum along gradients divided, tensor by tensor, by a running root mean square of their norm."""
+"""NovoGrad: momentum along gradients that are divided by a running root mean square of each tensor's norm."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import needs_params, next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, needs_params, next_step, optimizer, value_at, zeros_like
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._numerics import real_dtype, wide_dtype
 from jaxopt_lab.optimizers._sums import product
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -20,7 +20,7 @@ class NovoGradState(NamedTuple):
     v: Params  # running mean of |g|**2, a scalar for every tensor
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1e0, "log", "1e-2, two decades either way; our choice"),
     b1=Prior(0.5, 0.99, "one_minus", "a memory of a few steps to a hundred; our choice"),
     b2=Prior(0.2, 0.999, "one_minus", "from Optax's default to a memory of a thousand steps; our choice"),
@@ -36,14 +36,14 @@ def novograd(
     *,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """NovoGrad (Ginsburg et al. 2019, Algorithm 1, https://arxiv.org/abs/1905.11286), for every tensor w apart:
+    """NovoGrad (Ginsburg et al. 2019, Algorithm 1, https://arxiv.org/abs/1905.11286), for every tensor w by itself:
 
         v <- b2 v + (1 - b2) |g|^2; at the first step |g|^2
         m <- b1 m + g / (sqrt(v + eps_root) + eps) + weight_decay * w
         w <- w - learning_rate * m
 
-    |.| is the Euclidean (Frobenius) norm. Defaults are Optax's; the paper's experiments mostly have b1 = 0.95 and
-    b2 = 0.98.
+    |.| is the Euclidean (Frobenius) norm. Defaults are Optax's; the paper's experiments mostly use b1 = 0.95 and b2 =
+    0.98.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -52,8 +52,8 @@ def novograd(
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         weight_decay: Added to the normalised gradient per unit of w, >= 0; scalar, traced or a schedule.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters, `v` holds scalars in float32 at the least.
@@ -71,7 +71,7 @@ def novograd(
     def update(grads, state, params=None):
         needs_params(params, "novograd", "decays")
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
-        kept = jnp.where(state.t == 0, 0, b2)  # the first square is taken whole
+        kept = jnp.where(state.t == 0, 0, b2)  # v starts at the first square
         v = jax.tree.map(lambda v, g: kept * v + (1 - kept) * product(g, g), state.v, grads)
         a = jax.tree.map(lambda g, v: g / (jnp.sqrt(v + eps_root) + eps), grads, v)
         m = jax.tree.map(lambda m, a: b1 * m + a, state.m, decayed(a, params, decay))

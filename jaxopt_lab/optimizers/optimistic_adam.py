@@ -1,4 +1,4 @@
-"""Optimistic Adam: Adam's direction foreseen from this one and the one before."""
+"""Optimistic Adam: Adam along an extrapolation of its last two directions."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -26,7 +26,7 @@ class OptimisticAdamState(NamedTuple):
     previous: Params  # a of the step before
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -56,15 +56,15 @@ def optimistic_adam(
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
-        optimism: Weight of the change of `a`, >= 0, in units of w; scalar, traced or a schedule. None is the paper's:
+        optimism: Weight of the change of `a`, >= 0, in units of w; scalar, traced or a schedule. None, as in the paper:
             the learning rate, schedule or not.
         b1: Decay of the mean of g, in [0, 1).
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2; > 0 where the update itself is differentiated.
         nesterov: Whether the mean of g looks one decay ahead.
-        moment_dtype: Of the state, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of the state, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and `previous` have the shapes of the parameters.

@@ -1,4 +1,4 @@
-"""Gradient descent with Polyak's step size: as long as the loss is above its least."""
+"""Gradient descent with Polyak's step size, proportional to the loss above its minimum."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -14,10 +14,10 @@ VARIANTS = ("sps", "sps+")
 
 
 class PolyakSGDState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
 
 
-@searched(max_learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"))
+@method(max_learning_rate=Prior(1e-1, 1e1, "log", "the default, a decade either way"))
 def polyak_sgd(
     max_learning_rate: Scalar = 1.0,
     scaling: ScalarOrSchedule = 1.0,
@@ -32,15 +32,15 @@ def polyak_sgd(
         gap <- f - f_min, or max(f - f_min, 0) in the variant "sps+"      f: the loss at w
         w <- w - scaling * min(gap / (|g|^2 + eps), max_learning_rate) * g      no step where |g|^2 + eps = 0
 
-    |g| is the norm over all parameters; the paper's c is 1 / scaling, but that here the maximum is scaled too. This is
-    the formula that Optax documents. Its code divides the first argument of the minimum by the scaling, not
-    multiplies by it (0.2.8: a scaling of 2 halves the step), and makes no step where |g|^2 + eps is under 2.2e-16.
+    |g| is the norm over all parameters; the paper's c is 1 / scaling, except that here the maximum is scaled as well.
+    This is the formula that Optax documents. Its code divides the first argument of the minimum by the scaling instead
+    of multiplying by it (0.2.8: a scaling of 2 halves the step), and makes no step where |g|^2 + eps is under 2.2e-16.
 
     Args:
         max_learning_rate: Largest step size before scaling, > 0, in units of w per unit of g.
         scaling: Factor of the step size, > 0; scalar, traced or a schedule `step -> value`.
-        f_min: The least value of the loss, or a guess below it, in units of f. Where the loss falls below, "sps" steps
-            uphill and "sps+" not at all.
+        f_min: The minimum of the loss, or a lower bound, in units of f. If the loss falls below it, "sps" steps uphill
+            and "sps+" does not move.
         eps: Added to the squared norm, >= 0, in units of g^2.
         variant: "sps" or "sps+".
 

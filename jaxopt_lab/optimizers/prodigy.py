@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     needs_params,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     static_count,
     value_at,
     zeros_like,
@@ -28,11 +28,11 @@ class ProdigyState(NamedTuple):
     v: Params  # running mean of (d g)**2
     s: Params  # decaying sum of g, each times its rate: every `slice_p`-th element of it
     d: Float[Array, ""]  # estimate of the distance to the minimum
-    largest: Float[Array, ""]  # of all estimates; d itself but for a limit on its growth
+    largest: Float[Array, ""]  # largest estimate so far; d itself unless its growth is limited
     numerator: Float[Array, ""]  # of the next estimate
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-1, 10.0, "log", "our judgement: the default, a decade either way"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -68,27 +68,27 @@ def prodigy(
         d' <- max(d, estimate)
         w <- w - rate * weight_decay * w - rate * m / (sqrt(v) + d' eps)
 
-    With `growth_rate`, d' is the largest estimate so far, but no more than growth_rate * d; as long as d is estim_lr0
-    still, no more than growth_rate * max(d, estimate).
+    With `growth_rate`, d' is the largest estimate so far, but at most growth_rate * d; while d is still estim_lr0, at
+    most growth_rate * max(d, estimate).
 
-    Conventions are Optax's, which takes b1 and b2 as one pair and corrects the bias always; the paper never does, nor
-    do the authors by default. Their coupled decay is `optax.add_decayed_weights` before the method.
+    Conventions are Optax's, which takes b1 and b2 as one pair and always corrects the bias. The paper never does, and
+    the authors do not by default. Their coupled decay is `optax.add_decayed_weights` before the method.
 
     Args:
         learning_rate: Factor of the rate, > 0, without unit; scalar, traced or a schedule `step -> value`.
         b1: Decay of the mean of d g, in [0, 1).
         b2: Decay of the mean of (d g)^2, in (0, 1).
-        beta3: Decay of the sums of which d is estimated, in (0, 1); None (the default) takes sqrt(b2).
+        beta3: Decay of the sums from which d is estimated, in (0, 1); None (the default) takes sqrt(b2).
         eps: Added to the root, > 0, in units of g.
         estim_lr0: Where d starts, > 0 and far below the distance to the minimum, in units of w.
         estim_lr_coef: Factor of every estimate, > 0.
         weight_decay: Share of w taken off each step, times the rate; >= 0; scalar, traced or a schedule.
         growth_rate: Largest factor by which d grows in a step, > 1; None (the default) sets no limit.
         safeguard_warmup: Whether the learning rate is left out of s, so that a warm-up does not inflate estimates.
-        bias_correction: Whether the rate is corrected for m and v having started at 0.
-        slice_p: Every which element is looked at for the estimate, >= 1: more take less memory.
-        moment_dtype: Of `m`, `v` and `s`, for example "float32" beside bfloat16 parameters (float16 cannot hold a first
-            v, 1e-12 of g^2); None keeps the parameters', but for float32 beside float16 ones.
+        bias_correction: Whether the rate is corrected for m and v starting at 0.
+        slice_p: Stride of the elements that enter the estimate, >= 1; a larger one takes less memory.
+        moment_dtype: Dtype of `m`, `v` and `s`, for example "float32" for bfloat16 parameters (float16 cannot represent
+            the first v, 1e-12 of g^2). None keeps the parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m`, `v` and, unless sliced, `s` have the shapes of the parameters.
@@ -102,7 +102,7 @@ def prodigy(
     sliced = lambda tree: jax.tree.map(lambda x: x.ravel()[::slice_p] if slice_p > 1 else x, tree)
 
     def init(params: Params) -> ProdigyState:
-        start = sliced(jax.tree.map(jnp.copy, params))  # so that either may be donated
+        start = sliced(jax.tree.map(jnp.copy, params))  # a copy, so that either may be donated
         m, v, s = (zeros_like(like, moment_dtype) for like in (params, params, start))
         d = jnp.asarray(estim_lr0, float)
         return ProdigyState(jnp.zeros([], jnp.int32), start, m, v, s, d, jnp.copy(d), jnp.zeros_like(d))

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     step_count,
     value_at,
     zeros_like,
@@ -21,13 +21,13 @@ from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class RMSPropState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks, nor the bias correction
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule or bias correction
     v: Params  # running mean of g**2
     m: Params | None  # running mean of g; None unless centred
     trace: Params | None  # decaying sum of steps; None without momentum
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "the usual values and decades either way; our choice"),
     decay=Prior(0.8, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
     eps=Prior(
@@ -58,7 +58,7 @@ def rmsprop(
         s <- learning_rate * g / sqrt(v - m^2 + eps)          s: the step
         w <- w - s, or with momentum: trace <- momentum * trace + s;  w <- w - trace
 
-    Conventions are Optax's. PyTorch's: decay 0.99, eps outside the root, and the learning rate applied after the
+    Conventions are Optax's. In PyTorch: decay 0.99, eps outside the root, and the learning rate applied after the
     momentum's sum instead of before it (which differs only under a schedule).
 
     Args:
@@ -71,8 +71,8 @@ def rmsprop(
         centered: Whether the variance of g is estimated instead of its second moment.
         nesterov: Whether a step with momentum looks one decay ahead.
         bias_correction: Whether the running means are divided by 1 - decay^t.
-        moment_dtype: Of `v`, `m` and `trace`, for example "float32"; None keeps the parameters', but for float32 beside
-            float16 ones.
+        moment_dtype: Dtype of `v`, `m` and `trace`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `v`, `m` and `trace` have the shapes of the parameters.
@@ -91,10 +91,10 @@ def rmsprop(
         scale = 1 / one_minus_power(decay, t) if bias_correction else 1
 
         def step(g, v, m=None):
-            # A variance is never negative; its difference of rounded means can be.
+            # A variance is never negative, but a difference of rounded means can be.
             variance = scale * v if m is None else jnp.maximum(scale * v - squared(scale * m), 0)
             root = jnp.sqrt(variance + eps) if eps_in_sqrt else jnp.sqrt(variance) + eps
-            return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, without eps too
+            return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, even if eps is 0
 
         v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * squared(g), state.v, grads)
         if centered:

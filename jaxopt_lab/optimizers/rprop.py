@@ -1,11 +1,11 @@
-"""Rprop: a step size of its own for every parameter, grown while its gradient keeps its sign, cut when it turns."""
+"""Rprop: one step size per element, grown while its gradient keeps its sign and cut when the sign changes."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.optimizers._base import optimizer, reals_like, searched, zeros_like
+from jaxopt_lab.optimizers._base import method, optimizer, reals_like, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar
 
 
@@ -14,7 +14,7 @@ class RpropState(NamedTuple):
     sign: Params  # of the gradient of the step before: -1, 0 or 1; 0 where no step was made
 
 
-@searched(
+@method(
     learning_rate=Prior(
         1e-4, 1e-1, "log", "PyTorch's default 1e-2 and further down: sizes grow fast, and are cut fast"
     ),
@@ -32,13 +32,13 @@ def rprop(
     improved form iRprop- (Igel & Huesken 2003, https://doi.org/10.1016/S0925-2312(01)00700-7).
 
         size <- eta_plus * size          where g keeps the sign of the step before
-        size <- eta_minus * size         where it turns; there no step is made, and none counts as made before
+        size <- eta_minus * size         where it changes; there no step is made, and the next one counts as the first
         size <- clip(size, min_step_size, max_step_size)      where either
         w <- w - size * sign(g)
 
-    As in PyTorch, but that it also clips a size that neither grew nor shrank, which is seen only where `learning_rate`
-    is outside the limits. Optax 0.2.8 makes every step one step late. For full batches: a random gradient's sign turns
-    by chance, and every turn halves the step.
+    As in PyTorch, except for one thing: PyTorch also clips a size that neither grew nor shrank, which matters only if
+    `learning_rate` is outside the limits. Optax 0.2.8 makes every step one step late. Meant for full batches: the sign
+    of a random gradient changes by chance, and every change halves the step.
 
     Args:
         learning_rate: First step size of every parameter, > 0, in units of w; scalar or traced.
@@ -46,8 +46,8 @@ def rprop(
         eta_plus: Factor of a step size whose gradient kept its sign, > 1.
         min_step_size: Least step size, > 0, in units of w.
         max_step_size: Largest step size, in units of w.
-        moment_dtype: Of `size` and `sign`, for example "float32" beside bfloat16 parameters; None keeps the
-            parameters', but for float32 beside float16 ones.
+        moment_dtype: Dtype of `size` and `sign`, for example "float32" for bfloat16 parameters. None keeps the
+            parameters' dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `size` and `sign` have the shapes of the parameters.
@@ -66,7 +66,6 @@ def rprop(
 
         size = jax.tree.map(resize, state.size, kept)
         sign = jax.tree.map(lambda g, kept: jnp.where(kept < 0, 0, jnp.sign(g)), grads, kept)
-        # Times -1, not -size: XLA on a CPU compiles a kernel faster where a constant is in it.
-        return jax.tree.map(lambda size, sign: -1.0 * size * sign, size, sign), RpropState(size, sign)
+        return jax.tree.map(lambda size, sign: -size * sign, size, sign), RpropState(size, sign)
 
     return optimizer(init, update, real_only="rprop")

@@ -1,11 +1,11 @@
-"""SAM: another optimizer's step, with the gradient taken where the loss near by is highest."""
+"""SAM: another optimizer's step, with the gradient taken at the nearby point of highest loss."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.optimizers._base import needs_params, optimizer, searched
+from jaxopt_lab.optimizers._base import method, needs_params, optimizer
 from jaxopt_lab.optimizers._sums import inner
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.optimizers.momentum import momentum
@@ -16,7 +16,7 @@ class SAMState(NamedTuple):
     base: Any  # the other optimizer's state
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-4, 1.0, "log", "as SGD's with momentum"),
     rho=Prior(0.01, 0.5, "log", "Foret et al. 2021, Section 3.1, https://arxiv.org/abs/2010.01412"),
 )
@@ -33,10 +33,10 @@ def sam(
 
     Args:
         learning_rate: Given to `base`; scalar, traced or a schedule `step -> value`.
-        rho: How far away the second gradient is taken, >= 0, in units of w (adaptive: as a share of w).
+        rho: Distance at which the second gradient is taken, >= 0, in units of w (adaptive: as a share of w).
         base: The factory of the other optimizer, called with the learning rate alone; None: `momentum`, heavy ball with
-            0.9. Of another's hyperparameters, `functools.partial`. Of the extra arguments it gets those it accepts,
-            `value` and `grad` of where the second gradient is taken.
+            0.9. Set its other hyperparameters with `functools.partial`. It gets the extra arguments that it accepts;
+            `value` and `grad` are those at the point of the second gradient.
         adaptive: Whether the neighbourhood is scaled by |w|, element by element.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Schedule-free AdamW: gradients are taken between Adam's own way and its average, which is the answer."""
+"""Schedule-free AdamW: gradients are taken between Adam's iterate and its average, which is the answer."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
 )
 from jaxopt_lab.optimizers._numerics import squared
@@ -24,7 +24,7 @@ class ScaleState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(2e-4, 2e-1, "log", "around Defazio et al. 2024, Appendix G, https://arxiv.org/abs/2405.15682"),
     b1=Prior(0.9, 0.98, "one_minus", "the values of the same"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -54,24 +54,24 @@ def schedule_free_adamw(
         c = weight_t / (weight_1 + ... + weight_t)             weight_t = t^weight_step_power * rate^weight_lr_power
         x <- (1 - c) x + c z
 
-    Evaluate at x: `state.evaluation_params(params)`, as the training loop does. (A rate that has been larger counts as
-    much in the weight.) The paper needs a warm-up; Optax's default has none. Optax 0.2.8 has z one step behind in the
-    warm-up, so that its first step is 0; the authors' code and this have not.
+    Evaluate at x: `state.evaluation_params(params)`, as the training loop does. (The weight uses the largest rate so
+    far.) The paper needs a warm-up; Optax's default has none. In Optax 0.2.8 z is one step behind during the warm-up,
+    so its first step is 0; the authors' code does not do this.
 
     Args:
         learning_rate: Step size of z, >= 0, in units of w; scalar, traced or a schedule `step -> value`.
-        warmup_steps: Steps of linear warm-up, >= 0; None has none.
+        warmup_steps: Steps of linear warm-up, >= 0; None: no warm-up.
         b1: Share of the average in the point where gradients are taken, in (0, 1]; it replaces Adam's mean of g.
         b2: Decay of the mean of g^2, in [0, 1).
         eps: Added to the root, >= 0, in units of g.
         weight_decay: Share of y taken off z each step, times the learning rate; >= 0; scalar, traced or a schedule.
         weight_lr_power: Power of the learning rate in the weights of the average.
-        weight_step_power: Power of the step number in the weights of the average, the authors' r; > 0 forgets sooner.
+        weight_step_power: Power of the step number in the weights of the average, the authors' r; > 0 forgets faster.
         correction_in_rate: Whether the root of 1 - b2^t multiplies the rate, and with it decay and weights, instead of
-            correcting v: so the paper; the authors' code (from 1.4 on at the latest) and Optax correct v.
-        state_dtype: Of `z`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
-        moment_dtype: Of `v`, likewise.
+            correcting v. The paper does so; the authors' code (1.4 and later) and Optax correct v.
+        state_dtype: Dtype of `z`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
+        moment_dtype: Dtype of `v`, likewise.
 
     Returns:
         The (init, update) pair; `z` and `v` have the shapes of the parameters.

@@ -1,13 +1,13 @@
-"""Schedule-free SGD: gradients are taken between SGD's own way and its average, which is the answer."""
+"""Schedule-free SGD: gradients are taken between SGD's iterate and its average, which is the answer."""
 
 from typing import Any
 
-from jaxopt_lab.optimizers._base import optimizer, searched
+from jaxopt_lab.optimizers._base import method, optimizer
 from jaxopt_lab.optimizers._schedule_free import schedule_free
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-2, 1e1, "log", "up to Defazio et al. 2024, Appendix G, https://arxiv.org/abs/2405.15682"),
     b1=Prior(0.9, 0.98, "one_minus", "the values of the same"),
     weight_decay=Prior(1e-5, 1e-2, "log", "those of the same, 5e-5 and 2e-4, and about a decade around"),
@@ -30,20 +30,20 @@ def schedule_free_sgd(
         c = weight_t / (weight_1 + ... + weight_t)             weight_t = t^weight_step_power * rate^weight_lr_power
         x <- (1 - c) x + c z
 
-    Evaluate at x: `state.evaluation_params(params)`, as the training loop does. (A rate that has been larger counts as
-    much in the weight.) The averaging replaces a learning rate's decay and b1 replaces momentum; learning rates are 10
-    to 50 times SGD's with momentum. The paper needs a warm-up; Optax's default has none. Optax 0.2.8 has z one step
-    behind in the warm-up, so that its first step is 0; the authors' code and this have not.
+    Evaluate at x: `state.evaluation_params(params)`, as the training loop does. (The weight uses the largest rate so
+    far.) The averaging replaces a learning rate's decay and b1 replaces momentum; learning rates are 10 to 50 times
+    SGD's with momentum. The paper needs a warm-up; Optax's default has none. In Optax 0.2.8 z is one step behind during
+    the warm-up, so its first step is 0; the authors' code does not do this.
 
     Args:
         learning_rate: Step size of z, >= 0, in units of w per unit of g; scalar, traced or a schedule `step -> value`.
-        warmup_steps: Steps of linear warm-up, >= 0; None has none.
+        warmup_steps: Steps of linear warm-up, >= 0; None: no warm-up.
         b1: Share of the average in the point where gradients are taken, in (0, 1].
         weight_decay: Share of y added to g; >= 0; scalar, traced or a schedule; None is off.
         weight_lr_power: Power of the learning rate in the weights of the average.
-        weight_step_power: Power of the step number in the weights of the average, the authors' r; > 0 forgets sooner.
-        state_dtype: Of `z`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        weight_step_power: Power of the step number in the weights of the average, the authors' r; > 0 forgets faster.
+        state_dtype: Dtype of `z`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `z` has the shapes of the parameters.

@@ -6,22 +6,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at
 from jaxopt_lab.types import Optimizer, Params, Prior, ScalarOrSchedule
 
 
 class SignSGDState(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
 
 
-@searched(learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's, whose steps are no larger"))
+@method(learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's, whose steps are no larger"))
 def sign_sgd(learning_rate: ScalarOrSchedule) -> Optimizer:
     """SignSGD (Bernstein et al. 2018, Algorithm 1, https://arxiv.org/abs/1802.04434).
 
         w <- w - learning_rate * sign(g)      sign(0) = 0
 
-    Steps do not shrink with the gradient, so that it ends within learning_rate of a minimum, not at it, unless a
-    schedule shrinks them.
+    Steps do not shrink with the gradient: the iterates end within learning_rate of a minimum unless a schedule shrinks
+    the steps.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, value_at, zeros_like
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, value_at, zeros_like
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
@@ -15,7 +15,7 @@ class SignumState(NamedTuple):
     m: Params  # running mean of g
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     beta=Prior(0.5, 0.999, "one_minus", "as Adam's b1"),
 )
@@ -25,13 +25,13 @@ def signum(learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, *, moment_dtype:
         m <- beta m + (1 - beta) g
         w <- w - learning_rate * sign(m)      sign(0) = 0
 
-    That m starts at 0 needs no correction: only its sign is used.
+    The start of m at 0 needs no correction, since only the sign of m is used.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         beta: Decay of the mean of g, in [0, 1); at 0 it is `sign_sgd`.
-        moment_dtype: Of `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but for
-            float32 beside float16 ones.
+        moment_dtype: Dtype of `m`, for example "float32" for bfloat16 parameters. None keeps the parameters' dtype, but
+            float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` has the shapes of the parameters.

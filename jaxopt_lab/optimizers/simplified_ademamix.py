@@ -1,4 +1,4 @@
-"""Simplified AdEMAMix: one long decaying sum of gradients and the present one, scaled as Adam's."""
+"""Simplified AdEMAMix: a long decaying sum of gradients plus the current gradient, scaled as in Adam."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -26,7 +26,7 @@ class SimplifiedAdEMAMixState(NamedTuple):
     v: Params  # running mean of g**2
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-6, 1e-2, "log", "Adam's, times a step's share of the sum, 1 - b1, of a tenth"),
     b1=Prior(0.95, 0.999, "one_minus", "the authors' advice, https://github.com/DepenM/Simplified-AdEMAMix"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -60,15 +60,15 @@ def simplified_ademamix(
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         b1: Decay of the sum of g, in [0, 1).
         b2: Decay of the mean of g^2, in [0, 1).
-        alpha: Weight of the present gradient beside the sum, >= 0; the smaller the batch, the larger it should be;
+        alpha: Weight of the current gradient relative to the sum, >= 0; the smaller the batch, the larger it should be;
             scalar, traced or a schedule.
         eps: Added to the root, >= 0, in units of g.
         eps_root: Added under the root, >= 0, in units of g^2.
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
             function from the parameters to one; None decays all.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.

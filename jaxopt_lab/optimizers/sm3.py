@@ -1,4 +1,4 @@
-"""SM3: Adagrad that keeps, of each tensor's sums of squares, one maximum for every slice."""
+"""SM3: Adagrad that stores one maximum per slice instead of a tensor of sums of squares."""
 
 from typing import Any, NamedTuple
 
@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import next_step, optimizer, searched, step_count, value_at, zeros_like
-from jaxopt_lab.optimizers.flat import needs_leaves
+from jaxopt_lab.optimizers._base import method, next_step, optimizer, step_count, value_at, zeros_like
+from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class SM3State(NamedTuple):
-    t: Int[Array, ""] | None  # steps taken so far; None where no schedule asks
+    t: Int[Array, ""] | None  # steps taken so far; None without a schedule
     mu: Params  # for every axis of a parameter, the largest v of each slice across it
     m: Params  # running mean of scaled g
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-3, 1.0, "log", "around Adagrad's usual 0.1"),
     momentum=Prior(0.5, 0.99, "one_minus", "around the default 0.9"),
 )
@@ -27,7 +27,7 @@ def sm3(
     """SM3-II (Anil et al. 2019, https://arxiv.org/abs/1901.11150), with momentum.
 
         v <- min over axes(mu) + g^2
-        mu <- of each axis: max of v over the other axes
+        mu <- for each axis: max of v over the other axes
         m <- momentum m + (1 - momentum) g / sqrt(v + eps)      0 where v is 0
         w <- w - learning_rate * m
 
@@ -37,8 +37,8 @@ def sm3(
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
         momentum: Decay of the mean of scaled g, in [0, 1).
         eps: Added under the root, >= 0, in units of g^2.
-        moment_dtype: Of `mu` and `m`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `mu` and `m`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; a parameter of shape (a, b, ...) keeps a + b + ... numbers besides `m`.
@@ -52,7 +52,7 @@ def sm3(
     def init(params: Params) -> SM3State:
         needs_leaves(params, "sm3")
         zeros = zeros_like(params, moment_dtype)
-        # Of the shapes of `maxima`, whose value XLA would look for while it compiles: seconds for a million zeros.
+        # Of the shapes that `maxima` returns. Calling it here would make XLA evaluate maxima of constants.
         along = lambda m, i: jnp.zeros_like(m, shape=[n if j == i else 1 for j, n in enumerate(m.shape)])
         mu = jax.tree.map(lambda m: tuple(along(m, i) for i in range(max(m.ndim, 1))), zeros)
         return SM3State(step_count(learning_rate), mu, zeros)

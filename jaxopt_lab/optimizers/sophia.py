@@ -9,12 +9,12 @@ from jaxtyping import Array, Int, UInt
 
 from jaxopt_lab.optimizers._base import (
     first_key,
+    method,
     needs_params,
     next_key,
     next_step,
     one_minus_power,
     optimizer,
-    searched,
     value_at,
     zeros_like,
 )
@@ -26,7 +26,7 @@ class SophiaState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     m: Params  # running mean of g
     h: Params  # running mean of the estimated diagonals
-    key: UInt[Array, " words"]  # of the next estimate that is given none
+    key: UInt[Array, " words"]  # for the next estimate without a key
 
 
 def hutchinson(value_fn: Callable[[Params], Array], params: Params, grads: Params, key: Key) -> Params:
@@ -39,7 +39,7 @@ def hutchinson(value_fn: Callable[[Params], Array], params: Params, grads: Param
     return jax.tree.map(jnp.multiply, r, jax.jvp(jax.grad(value_fn), (params,), (r,))[1])
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.9, 0.999, "one_minus", "the default 0.99, a decade either way"),
@@ -70,7 +70,8 @@ def sophia(
         w <- w - learning_rate * (a + weight_decay * w)
         h <- b2 h + (1 - b2) estimate                        every update_interval steps
 
-    Conventions are Optax's. The paper's: no bias correction, and the estimate before the step that it serves.
+    Conventions are Optax's. In the paper there is no bias correction, and the estimate comes before the step that uses
+    it.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -81,16 +82,17 @@ def sophia(
         gamma: Share of the curvature that divides, > 0: the larger, the fewer elements are clipped.
         clip_threshold: Largest element of a, > 0; None does not clip.
         update_interval: Steps from one estimate to the next, >= 1, a whole number. Under `vmap` the estimate is
-            made every step, and mostly thrown away.
+            computed in every step and mostly discarded.
         bias_correction: Whether m is divided by 1 - b1^t.
         estimate_first: Whether h is renewed before the step instead of after it.
         hessian_diagonal_fn: The estimate: (value_fn, params, grads, key) -> a tree as the parameters; None:
-            Hutchinson's. The paper's Gauss-Newton-Bartlett needs labels drawn from the model, so your own function.
+            Hutchinson's. The paper's Gauss-Newton-Bartlett estimate needs labels drawn from the model: pass a function
+            of your own.
         weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix), or
             a function from the parameters to one; None decays all.
-        seed: Of the key in the state, used where `update` is given none.
-        moment_dtype: Of `m` and `h`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        seed: Seed of the key in the state, which is used if `update` is not given a key.
+        moment_dtype: Dtype of `m` and `h`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `h` have the shapes of the parameters; `update` needs `value_fn` (Optax's

@@ -1,4 +1,4 @@
-"""Yogi: Adam whose mean square moves by the square's size alone, not by how far away it is."""
+"""Yogi: Adam with a mean square that changes in proportion to g^2, not to its distance from g^2."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import (
+    method,
     next_step,
     one_minus_power,
     optimizer,
     reals_like,
-    searched,
     value_at,
     zeros_like,
 )
@@ -25,7 +25,7 @@ class YogiState(NamedTuple):
     v: Params  # follows g**2, by at most (1 - b2) g**2 a step
 
 
-@searched(
+@method(
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
@@ -47,9 +47,9 @@ def yogi(
         v <- v - (1 - b2) sign(v - g^2) g^2
         w <- w - learning_rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The paper corrects neither m nor v, and starts v at the square of a first gradient; Optax corrects both, and so do
-    we. Optax starts m at `initial_accumulator_value` too, so that a parameter which has no gradient moves; the paper
-    and TensorFlow Addons start m at 0, and so do we.
+    The paper corrects neither m nor v, and starts v at the square of a first gradient; Optax and this implementation
+    correct both. Optax also starts m at `initial_accumulator_value`, so a parameter without a gradient moves; here, as
+    in the paper and TensorFlow Addons, m starts at 0.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -58,8 +58,8 @@ def yogi(
         eps: Added to the root, >= 0, in units of g.
         initial_accumulator_value: Where v starts, >= 0, in units of g^2.
         bias_correction: Whether m is divided by 1 - b1^t, and v by 1 - b2^t.
-        moment_dtype: Of `m` and `v`, for example "float32" beside bfloat16 parameters; None keeps the parameters', but
-            for float32 beside float16 ones.
+        moment_dtype: Dtype of `m` and `v`, for example "float32" for bfloat16 parameters. None keeps the parameters'
+            dtype, but float32 for float16 parameters.
 
     Returns:
         The (init, update) pair; `m` and `v` have the shapes of the parameters.

@@ -10,20 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_lab.checking import printable
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import compared, default_metric
 from jaxopt_lab.tasks.task import QUARTILES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jaxopt_lab.results.results import Results
 
 TO = "\N{EN DASH}"
 ROOMY = 90  # columns of text from which on those of a table stand further apart
 WIDE = 110  # columns from which on quartiles stand beside their median, not below it
 
 
-def board(results: "Results", width: int) -> Group:
+def board(results: Results, width: int) -> Group:
     """The leaderboard of one task for so many columns of text."""
     frame, attrs, sizes = results.leaderboard(), results.dataset.attrs, results.dataset.sizes
     metric = default_metric(results.dataset)

@@ -6,12 +6,11 @@ import numpy as np
 
 from jaxopt_lab.labels import narrowed
 from jaxopt_lab.results.score import compared, default_metric, greater_is_better, metrics, score
+from jaxopt_lab.statistics.sensitivity import good_decades
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-GOOD = 0.95  # share of the best improvement that counts as good
 
 
 def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFrame":
@@ -52,31 +51,7 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
             row |= {shown: float(np.median(values)), f"{shown}_q25": low, f"{shown}_q75": high}
         row["diverged"] = float((own["status"] == "diverged").mean())
         if "learning_rate" in own.coords and (rates := narrowed(own["learning_rate"].values)).dtype.kind == "f":
-            row["good_decades"] = _good_decades(rates, sign * median[positions], sign * own[metric].values[..., 0])
+            row["good_decades"] = good_decades(rates, sign * median[positions], sign * own[metric].values[..., 0])
         rows.append(row)
     table = pd.DataFrame(rows)
     return table.sort_values(metric, ascending=sign > 0, kind="stable", ignore_index=True)
-
-
-def _good_decades(tried: np.ndarray, median: np.ndarray, starts: np.ndarray) -> float:
-    """Width of the good range around the best learning rate, over the best of the other hyperparameters.
-
-    `tried` has each configuration's learning rate, `median` its score and `starts` that of each seed at the start; less
-    is better.
-    """
-    rates, at = np.unique(tried, return_inverse=True)
-    by_rate = np.full(len(rates), np.inf)
-    np.minimum.at(by_rate, at, median)
-    best = int(np.argmin(by_rate))
-    if not np.isfinite(by_rate[best]) or rates[0] <= 0:
-        return 0.0
-    start = float(np.median(starts[np.isfinite(starts)]))
-    if by_rate[best] >= start:
-        return 0.0
-    good = by_rate <= by_rate[best] + (1 - GOOD) * (start - by_rate[best])
-    low, high = best, best
-    while low > 0 and good[low - 1]:
-        low -= 1
-    while high < len(rates) - 1 and good[high + 1]:
-        high += 1
-    return float(np.log10(rates[high] / rates[low]))

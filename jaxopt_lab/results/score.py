@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxopt_lab.checking import check_known
+from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.labels import distinct, narrowed
 from jaxopt_lab.tasks.direction import MAX, direction_of
+from jaxopt_lab.tasks.task import SPLITS
+from jaxopt_lab.trial import IN_FORCE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,8 +42,9 @@ class Compared(NamedTuple):
 
 
 def metrics(dataset: "xr.Dataset") -> list[str]:
-    """The names of all losses and metrics in a sweep's dataset."""
-    return [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in ("step", "eval_step")]
+    """The names of all losses and metrics in a sweep's dataset: of all curves but hyperparameters in force."""
+    curves = [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in ("step", "eval_step")]
+    return [name for name in curves if not name.endswith(IN_FORCE)]
 
 
 def default_metric(dataset: "xr.Dataset") -> str:
@@ -53,7 +57,8 @@ def default_metric(dataset: "xr.Dataset") -> str:
 def direction(dataset: "xr.Dataset", metric: str) -> str | None:
     """Which way a metric of the dataset is better, "max" or "min"; None where nothing says so."""
     known = json.loads(dataset.attrs.get("directions", "{}"))
-    return known.get(metric) or direction_of(metric.partition("_")[2])
+    split, _, name = metric.partition("_")
+    return known.get(metric) or direction_of(name if split in SPLITS else metric)
 
 
 def greater_is_better(dataset: "xr.Dataset", metric: str) -> bool:
@@ -71,7 +76,7 @@ def is_greater(metric: str, direction: str | None) -> bool:
     """Whether greater values of a metric are better. Raises ValueError where it has no direction."""
     if direction is None:
         name = metric.partition("_")[2]
-        raise ValueError(
+        raise ArgumentValueError(
             f"Nothing says whether more or less of {metric!r} is better, so nothing can be chosen by it. Give it to "
             f"the task as metrics={{{name!r}: jl.maximize(...)}} or jl.minimize(...)."
         )

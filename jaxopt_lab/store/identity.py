@@ -13,14 +13,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.structure import shapes, traced_step
+from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.errors import RunError
+from jaxopt_lab.labels import label
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Manifest, differences
-from jaxopt_lab.sweep.space import Configurations, label
-from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tasks.task import SPLITS, Task, shapes
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint, trace
 from jaxopt_lab.tracing.settings import described
@@ -31,7 +32,7 @@ LISTED = 32  # values that are written out; more are told apart by their digest
 TEXTUAL = ("mathematics of a step", "init(key)", "train(key)", "loss", "metrics")  # digests of how JAX writes functions
 
 
-def identity(plan: Plan, tables: Mapping[str, Configurations]) -> dict[str, Any]:
+def identity(plan: Plan) -> dict[str, Any]:
     """The problem, how it was asked for, space and options."""
     whole = problem(plan)
     arguments = [
@@ -39,7 +40,9 @@ def identity(plan: Plan, tables: Mapping[str, Configurations]) -> dict[str, Any]
     ]
     return {
         "task": [found | {"arguments": given} for found, given in zip(whole["task"], arguments, strict=True)],
-        "optimizers": {name: _space(table) | _columns(whole["optimizers"][name]) for name, table in tables.items()},
+        "optimizers": {
+            name: _space(table) | _columns(whole["optimizers"][name]) for name, table in plan.tables.items()
+        },
         "steps": plan.steps,
         "seeds": _values(plan.seeds),
         "target": None if plan.target == -np.inf else plan.target,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from jaxopt_lab.engine.ledger import WORKERS, Ledger, Record, Unit
+from jaxopt_lab.engine.ledger import ACTORS, Ledger, Record, Unit
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.engine.strategy import Strategy, stored_strategy
 from jaxopt_lab.errors import RunError
@@ -31,6 +31,9 @@ VIEW_SECONDS = 3.0  # between two writes of the partial results that `jl.load` r
 POLL_SECONDS = 0.05
 
 
+View = Callable[[Outcome, Folder, bool], None]
+
+
 class Run(Ledger):
     """A ledger on disk. Between `open` and `close` the folder is this process's.
 
@@ -39,7 +42,7 @@ class Run(Ledger):
 
     """
 
-    def __init__(self, folder: Folder, lock: Lock, manifest: Manifest, notes: list[str], every: float | None):
+    def __init__(self, folder: Folder, lock: Lock, manifest: Manifest, notes: list[str], every: Any, view: Any):
         self.folder, self.complete, self._notes = folder, manifest.complete, notes
         self._lock, self._manifest, self.every, self.where = lock, manifest, every, folder.url()
         self._found = frozenset(manifest.strategies)  # settled by an earlier process
@@ -49,8 +52,7 @@ class Run(Ledger):
         self._budgets = {"commit": Budget(SHARE["commit"], every), "view": Budget(SHARE["view"], pause=VIEW_SECONDS)}
         self._changed, self._committing = threading.Condition(), threading.Lock()
         self._closing, self._error = False, None
-        self.show: Callable[[bool], None] | None = None  # write what is known, anew or over what was written before
-        self.outcome: Outcome | None = None
+        self._view, self._outcome = view, None
         # What is shown is of the caller's precision, and of its other settings.
         settings = of_this_thread()
         self._writer = threading.Thread(target=self._write, args=(settings,), name="jaxopt-lab-saves", daemon=True)
@@ -63,6 +65,7 @@ class Run(Ledger):
         environment: dict[str, Any],
         allow_different_version: bool = False,
         every: float | None = None,
+        view: View | None = None,
     ) -> "Run":
         """Take a folder: a new one, or that of a run of the same.
 
@@ -73,6 +76,8 @@ class Run(Ledger):
             allow_different_version: Go on though the environment is another.
             every: Seconds between two saves; 0 saves every segment before the next one begins. By default as often as
                 saving and showing take at most 1.5 % of the time.
+            view: Writes what is known so far for who looks: given the outcome, the folder, and whether to write anew or
+                over what it wrote before. Called now and then from a thread of the run's.
 
         Raises:
             RunError: It is in use, damaged, of something else, or cannot be written.
@@ -95,7 +100,7 @@ class Run(Ledger):
                 manifest = Manifest(identity, environment)
             refuse_other(folder, manifest, identity, environment, allow_different_version)
             manifest.environment = environment
-            run = cls(folder, lock, manifest, notes, every)
+            run = cls(folder, lock, manifest, notes, every, view)
             if run.complete and (broken := run.damaged_files()):
                 notes.append(f"Damaged, and made again: {', '.join(broken)}.")
                 run.complete, manifest.complete, manifest.files = False, False, {}
@@ -117,7 +122,7 @@ class Run(Ledger):
 
     def begin(self, outcome: Outcome) -> None:
         outcome.notes.extend(self._notes)
-        self._notes, self.outcome = outcome.notes, outcome
+        self._notes, self._outcome = outcome.notes, outcome
 
     def knows(self, about: tuple[int, ...]) -> bool:
         return _key(about) in self._found
@@ -174,34 +179,29 @@ class Run(Ledger):
 
     # Ending
 
-    def finish(self, write: Callable[[], None]) -> None:
-        """All is done: `write` the results, and make the run complete."""
+    def stop(self) -> None:
+        """Stop saving on the way: keep everything that is known."""
         self._stop()
-        write()
         self._commit()
-        self.folder.sync(RESULTS)
-        for name in [name for name in self.folder.files(RESULTS) if name.endswith(PARTIAL)]:
-            self.folder.remove(name)
+
+    def complete_with(self, name: str) -> None:
+        """Make the stopped run complete: all is done, and the results are in the folder `name`."""
+        self.folder.sync(name)
+        for file in [file for file in self.folder.files(name) if file.endswith(PARTIAL)]:
+            self.folder.remove(file)
         manifest = self._manifest
         standing = [entry.state for entry in manifest.units.values() if entry.state]  # of no use any more
         manifest.units = {unit: entry._replace(state=None) for unit, entry in manifest.units.items()}
-        manifest.files = {name: digest(self.folder.read(name)) for name in self.folder.files(RESULTS)}
+        manifest.files = {file: digest(self.folder.read(file)) for file in self.folder.files(name)}
         manifest.complete = True
         manifest.commit(self.folder)
         self._packs.let_go(standing)
-        self.folder.remove(WORKERS)
-
-    def interrupt(self, write: Callable[[], None]) -> None:
-        """Told to stop: keep everything, and `write` what is there for who looks."""
-        self._stop()
-        self._commit()
-        write()
+        self.folder.remove(ACTORS)
 
     def close(self) -> None:
         """Keep what can be kept, and let go of the folder. Idempotent."""
         with contextlib.suppress(RunError):
-            self._stop()
-            self._commit()
+            self.stop()
         self._lock.release()
 
     def damaged_files(self) -> list[str]:
@@ -221,9 +221,9 @@ class Run(Ledger):
                 self._lock.beat()
                 if self._pending and self.every != 0 and commit.allows():
                     self._commit()
-                if self.show is not None and not self._closing and view.allows():
+                if self._view is not None and self._outcome is not None and not self._closing and view.allows():
                     with view.spending():
-                        self.show(anew)
+                        self._view(self._outcome, self.folder, anew)
                     anew = False
         except Exception as error:  # raised where the engine next asks
             self._error = error

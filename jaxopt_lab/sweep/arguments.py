@@ -7,8 +7,10 @@ from typing import Any, cast
 import optax
 
 from jaxopt_lab.checking import check_known, nearest, quoted
+from jaxopt_lab.engine.configurations import Configurations
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.optimizers import OPTIMIZERS
-from jaxopt_lab.sweep.space import Configurations, Space
+from jaxopt_lab.sweep.space import Space
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task, remake
 from jaxopt_lab.types import OptimizerFactory
@@ -23,23 +25,27 @@ def named_factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
     elif isinstance(optimizers, str) or callable(optimizers):
         named = {_name(optimizers): optimizers}
     elif isinstance(optimizers, optax.GradientTransformation):
-        raise TypeError(
+        raise ArgumentTypeError(
             "Got an optimizer that is already made. Pass the function that makes it: jl.adam, not jl.adam(1e-3)."
         )
     elif isinstance(optimizers, bytes | set | frozenset):
-        raise TypeError(f"optimizers must be in an order: pass a list or a dict, got {quoted(optimizers)}.")
+        raise ArgumentTypeError(f"optimizers must be in an order: pass a list or a dict, got {quoted(optimizers)}.")
     elif isinstance(optimizers, Iterable):
         listed = list(optimizers)
         named = {_name(o): o for o in listed}
         if len(named) < len(listed):
-            raise ValueError(f"Two optimizers share a name: {[_name(o) for o in listed]}. Pass a dict of names.")
+            raise ArgumentValueError(
+                f"Two optimizers share a name: {[_name(o) for o in listed]}. Pass a dict of names."
+            )
     else:
-        raise TypeError(f"optimizers must be a function, or a list or dict of functions, got {quoted(optimizers)}.")
+        raise ArgumentTypeError(
+            f"optimizers must be a function, or a list or dict of functions, got {quoted(optimizers)}."
+        )
     for name in named:
         if not isinstance(name, str) or not name:
-            raise TypeError(f"Optimizers are named by non-empty strings, got the name {quoted(name)}.")
+            raise ArgumentTypeError(f"Optimizers are named by non-empty strings, got the name {quoted(name)}.")
     if not named:
-        raise ValueError("No optimizer was given: pass one, for example jl.adam.")
+        raise ArgumentValueError("No optimizer was given: pass one, for example jl.adam.")
     factories = {}
     for name, factory in named.items():
         if isinstance(factory, str):
@@ -47,7 +53,7 @@ def named_factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
         if not callable(factory):
             made = isinstance(factory, optax.GradientTransformation)
             hint = "Pass the function that makes it: jl.adam, not jl.adam(1e-3)." if made else "Pass a function."
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"Optimizer {name!r} is not a function of hyperparameters but {type(factory).__name__}. {hint}"
             )
         factories[name] = factory
@@ -64,7 +70,7 @@ def addressed(address: str) -> OptimizerFactory:
         try:
             check_known("optimizer", address, OPTIMIZERS)
         except ValueError as error:
-            raise ValueError(f'{error} Others are "optax:NAME" or "package.module:function".') from None
+            raise ArgumentValueError(f'{error} Others are "optax:NAME" or "package.module:function".') from None
         return OPTIMIZERS[address]
     factory: Any = None
     try:
@@ -72,9 +78,9 @@ def addressed(address: str) -> OptimizerFactory:
             factory = factory or getattr(importlib.import_module(where), name, None)
     except Exception as error:  # whatever the module itself raises
         said = f"{type(error).__name__}: {error}"
-        raise ValueError(f"Optimizer {address!r}: {module!r} cannot be imported ({said}).") from error
+        raise ArgumentValueError(f"Optimizer {address!r}: {module!r} cannot be imported ({said}).") from error
     if not callable(factory):
-        raise ValueError(f"Optimizer {address!r}: {module} has no function {name!r}.")
+        raise ArgumentValueError(f"Optimizer {address!r}: {module} has no function {name!r}.")
     return cast(OptimizerFactory, factory)
 
 
@@ -90,7 +96,7 @@ def made_task(task: Task | str | Callable[..., Task]) -> Task:
     if callable(task) and not isinstance(task, Task):
         task = remake(task, {})
     if not isinstance(task, Task):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"task must be a jl.Task, a name in jl.TASKS or a function that makes a task, got {quoted(task)}."
         )
     return task
@@ -103,24 +109,28 @@ def spaces_by_optimizer(space: Any, factories: Mapping[str, OptimizerFactory]) -
         return dict.fromkeys(factories, space)
     for name, inner in space.items():
         if not isinstance(name, str):
-            raise TypeError(f"A space's keys are names of optimizers or of hyperparameters, got {quoted(name)}.")
+            raise ArgumentTypeError(
+                f"A space's keys are names of optimizers or of hyperparameters, got {quoted(name)}."
+            )
         if isinstance(inner, Mapping | Configurations):
             if name not in factories:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"Unknown optimizer in the space: {name!r}. {nearest(name, factories)} Only an optimizer's space "
                     "is a dict, or jl.zipped, jl.random or jl.sobol; a hyperparameter's values are numbers, a list, a "
                     "range or jl.static([...])."
                 )
         elif name in factories:
-            raise TypeError(f"The space of optimizer {name!r} must be a dict of hyperparameters, got {quoted(inner)}.")
+            raise ArgumentTypeError(
+                f"The space of optimizer {name!r} must be a dict of hyperparameters, got {quoted(inner)}."
+            )
         else:
             own = next(n for n, s in space.items() if isinstance(s, Mapping | Configurations))
-            raise ValueError(
+            raise ArgumentValueError(
                 f"The space has the hyperparameter {name!r} beside the space of {own!r}. Put it into the space of each "
                 f"optimizer: {{{own!r}: {{{name!r}: ...}}}}."
             )
     if missing := [name for name in factories if name not in space]:
-        raise ValueError(
+        raise ArgumentValueError(
             f"The space has no entry for {', '.join(missing)}. Give each optimizer one, or one space for all."
         )
     return {name: space[name] for name in factories}

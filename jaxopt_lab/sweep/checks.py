@@ -5,21 +5,23 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from jaxopt_lab.checking import check_known, check_number, quoted
+from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
 from jaxopt_lab.engine.plan import Group, Plan
-from jaxopt_lab.engine.strategy import STRATEGIES
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.engine.tuning.sizing import data_bytes, held_bytes, host_budget, results_bytes
+from jaxopt_lab.errors import ArgumentError, ArgumentTypeError, ArgumentValueError, Code, concerning
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.results import RESERVED
-from jaxopt_lab.sweep.space import Configurations
+from jaxopt_lab.sweep.values import TRUE_OR_FALSE, as_range, as_static
 from jaxopt_lab.tasks.checks import check_gradient, check_task
+from jaxopt_lab.tasks.measures import measured
 from jaxopt_lab.tracing.calling import explained, is_ours, place
 from jaxopt_lab.types import OptimizerFactory, Schedule
 
@@ -34,35 +36,24 @@ def check_untraced(what: str) -> None:
     with core.take_current_trace() as trace:
         outside = type(trace).__name__ == "EvalTrace"
     if not outside:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{what} compiles programs of its own: call it outside of jax.jit, jax.vmap, jax.grad and the like, "
             "with arrays that are not traced."
         )
 
 
-def check_flag(what: str, value: Any) -> bool:
-    """`value`, or TypeError: "no" would pass for True."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{what} must be True or False, got {quoted(value)}.")
-    return value
-
-
-def check_call(out: Any, progress: Any, allow_different_version: Any, cluster: Any) -> None:
-    """Raise where `sweep` is called from a wrong place, or with a wrong kind of what does not belong to the plan."""
-    check_untraced("jl.sweep")
+def check_out(out: Any) -> Any:
+    """Check that `out` is a path or URL or None, and return it."""
     if out is not None and (not isinstance(out, str | os.PathLike) or not str(out)):
-        raise TypeError(f"out must be the path or URL of a folder, got {quoted(out)}.")
-    if not callable(progress):
-        check_flag("progress", progress)
-    check_flag("allow_different_version", allow_different_version)
+        raise ArgumentTypeError(f"out must be the path or URL of a folder, got {quoted(out)}.")
+    return out
+
+
+def check_cluster(cluster: Any) -> str | None:
+    """Check that `cluster` is an address or None, and return it."""
     if cluster is not None and not isinstance(cluster, str):
-        raise TypeError(f'cluster must be "auto" or the address of a Ray cluster, got {quoted(cluster)}.')
-
-
-def check_takes(what: str, function: Callable[..., Any], options: Iterable[str]) -> None:
-    """Raise ValueError where the function, which is called as `what`, has no such arguments."""
-    for name in options:
-        check_known(f"argument of {what}:", name, inspect.signature(function).parameters)
+        raise ArgumentTypeError(f'cluster must be "auto" or the address of a Ray cluster, got {quoted(cluster)}.')
+    return cluster
 
 
 def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
@@ -70,7 +61,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
     try:
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):  # of what is written in C
-        raise TypeError(
+        raise ArgumentTypeError(
             f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a "
             "function that does."
         ) from None
@@ -81,38 +72,51 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
         static = column in table.static
         if column.startswith(TASK_PREFIX):
             if not static:
-                raise TypeError(f"{column} is structural: write {column!r}: jl.static([...]).")
+                raise ArgumentTypeError(f"{column} is structural: write ", as_static(column), ".", about=(column,))
             continue
         if not takes_any:
-            check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
+            with concerning(column):
+                check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
         if not column.isidentifier():  # results have files of that name
-            raise ValueError(f"{column!r} cannot be a hyperparameter's name: it is no name of Python's.")
+            raise ArgumentValueError(
+                f"{column!r} cannot be a hyperparameter's name: it is no name of Python's.", about=(column,)
+            )
         if column in RESERVED:
-            raise ValueError(f"A hyperparameter cannot be called {column!r}: results use that name.")
+            raise ArgumentValueError(
+                f"A hyperparameter cannot be called {column!r}: results use that name.", about=(column,)
+            )
         parameter = parameters.get(column)
         default = parameter.default if parameter else None
         structural = isinstance(default, bool | str) or (
             ours and parameter and parameter.kind is parameter.KEYWORD_ONLY
         )
         if structural and not static:
-            raise TypeError(f"{column} of {name} is structural, got {values[0]!r}: write {column}=jl.static([...]).")
+            raise ArgumentTypeError(
+                f"{column} of {name} is structural, got {values[0]!r}: write ", as_static(column), ".", about=(column,)
+            )
         if isinstance(default, bool) and (wrong := [v for v in values if not isinstance(v, bool)]):
-            raise TypeError(f"{column} of {name} must be True or False, got {wrong[0]!r}.")
+            raise ArgumentTypeError(
+                f"{column} of {name} must be ", TRUE_OR_FALSE, f", got {wrong[0]!r}.", about=(column,)
+            )
         if ours and static and not structural:  # only schedules are, and None: without momentum there is no buffer
             scheduled = parameter is not None and Schedule in typing.get_args(parameter.annotation)
             kinds = {"a number": _is_number}
             kinds |= {"a schedule": callable} if scheduled else {}
             kinds |= {"None": lambda v: v is None} if default is None else {}
             if wrong := [v for v in values if not any(fits(v) for fits in kinds.values())]:
-                raise TypeError(f"{column} of {name} must be {' or '.join(kinds)}, got {wrong[0]!r}.")
+                wanted = " or ".join(kinds)
+                code = Code(wanted, wanted.replace("None", '"none"'))
+                raise ArgumentTypeError(f"{column} of {name} must be ", code, f", got {wrong[0]!r}.", about=(column,))
             drawn = table.kind in ("random", "sobol")  # perhaps from [None, 0.9]
             if all(map(_is_number, values)) and not drawn:
                 numbers = list(values)
-                raise TypeError(f"{column} of {name} is numeric: write {column}={numbers!r} without jl.static.")
+                code = Code(f"{column}={numbers!r} without jl.static", f"{column} = {numbers!r} without static")
+                raise ArgumentTypeError(f"{column} of {name} is numeric: write ", code, ".", about=(column,))
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
     if missing := [n for n in required if n not in table.columns]:
-        raise ValueError(
-            f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example jl.log(1e-4, 1, 16)."
+        example = as_range("log", "1e-4, 1, 16")
+        raise ArgumentValueError(
+            f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example ", example, "."
         )
 
 
@@ -124,32 +128,57 @@ def check_names(tables: Mapping[str, Configurations], measured: Iterable[str]) -
     """Raise where a hyperparameter is called as one of the losses and metrics that are evaluated."""
     for name in dict.fromkeys(measured):
         if any(name in table.columns for table in tables.values()):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"A hyperparameter cannot be called {name!r}: results call a loss or metric so. Rename it."
             )
 
 
-def check_traceable(group: Group) -> None:
+def check_curves(tables: Mapping[str, Configurations], groups: Sequence[Group]) -> None:
+    """Raise where a further scalar of a loss is called as something else in the results."""
+    taken = {name for table in tables.values() for name in table.columns}
+    taken |= RESERVED | {name for group in groups for name in measured(group.structure.task)}
+    for task in dict.fromkeys(group.structure.task for group in groups):
+        if wrong := [name for name in task.aux if name in taken]:
+            raise ArgumentValueError(
+                f"Task {task.name!r}: the loss returns a further scalar called {wrong[0]!r}: results use that name "
+                "already. Rename it.",
+                about=("task",),
+            )
+
+
+def check_traceable(group: Group, made_by: Sequence[str]) -> None:
     """Trace one step of a trial without running it: raise where the task or the optimizer cannot be trained.
 
-    Nothing is traced again of what was.
+    Nothing is traced again that was traced before. Errors of the task are about `made_by`.
     """
-    check_task(group.structure.task)
+    with concerning(*made_by):
+        check_task(group.structure.task)
     try:
         traced_step(group.structure, group.optimizer)
     except Exception as error:
-        if is_ours(error):
-            raise
-        check_gradient(group.structure.task)
-        if isinstance(error, BRANCHES):
-            raise _branching(group, error) from error
-        counts = ""
-        if isinstance(error, TypeError) and group.values:
-            counts = f"In it {', '.join(group.values)} are traced numbers: give a count or flag as jl.static([...])."
-        raise explained(f"Optimizer {group.optimizer!r}", error, counts) from error
+        if not is_ours(error):
+            with concerning(*made_by):
+                check_gradient(group.structure.task)
+        with concerning("optimizers", group.optimizer):
+            raise _untraceable(group, error) from error
 
 
-def _branching(group: Group, error: Exception) -> TypeError:
+def _untraceable(group: Group, error: Exception) -> ArgumentError:
+    """What to raise where a step of the group cannot be traced, which is its optimizer's fault."""
+    if isinstance(error, ArgumentError):
+        return error
+    if is_ours(error):
+        return (ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError)(str(error))
+    if isinstance(error, BRANCHES):
+        return _branching(group, error)
+    hint = ()
+    if isinstance(error, TypeError) and group.values:
+        static = Code("jl.static([...])", "{ static = [...] }")
+        hint = (f"In it {', '.join(group.values)} are traced numbers: give a count or flag as ", static, ".")
+    return explained(f"Optimizer {group.optimizer!r}", error, hint)
+
+
+def _branching(group: Group, error: Exception) -> ArgumentTypeError:
     """What to raise where the optimizer does in Python what depends on a traced value, which is found by trying."""
     structure, name = group.structure, group.optimizer
     values = {n: float(v[0]) for n, v in group.values.items()}
@@ -163,46 +192,51 @@ def _branching(group: Group, error: Exception) -> TypeError:
         return False
 
     if fails():
-        return TypeError(
+        return ArgumentTypeError(
             f"Optimizer {name!r} branches in Python on a value that changes while it trains: the step that a schedule "
-            f"is given, a gradient, or its state{place(error)}. Use jnp.where or jax.lax.cond instead."
+            f"is given, a gradient, or its state{place(error)}.",
+            advice="Use jnp.where or jax.lax.cond instead.",
         )
     culprits = [n for n in values if fails(n)] or list(values)
-    static = f"{culprits[0]}=jl.static([...])"
-    return TypeError(
+    return ArgumentTypeError(
         f"Optimizer {name!r} branches in Python on {' or '.join(culprits)}, so that no program can serve all values"
-        f"{place(error)}. Use jnp.where or jax.lax.cond instead of if. Where a schedule of Optax's branches, make one "
-        "whose peak is 1 and scale it: lambda step: learning_rate * schedule(step). Only what decides a shape or a "
-        f"count of steps or layers is structural: {static} compiles a program for each value."
+        f"{place(error)}.",
+        advice=(
+            "Use jnp.where or jax.lax.cond instead of if. Where a schedule of Optax's branches, make one whose peak is "
+            "1 and scale it: lambda step: learning_rate * schedule(step). Only what decides a shape or a count of "
+            "steps or layers is structural: ",
+            as_static(culprits[0]),
+            " compiles a program for each value.",
+        ),
     )
 
 
 def check_diverged_above(bound: float | str | None) -> float | str | None:
-    """The bound as a number, "auto" or None; TypeError or ValueError where it is none of them."""
+    """Check that the bound is a number, "auto" or None, and return it."""
     if bound is None or (isinstance(bound, str) and bound == "auto"):
         return bound
     if isinstance(bound, str):
-        raise ValueError(f'diverged_above must be a number, "auto" or None, got {bound!r}.')
+        raise ArgumentValueError(f'diverged_above must be a number, "auto" or None, got {bound!r}.')
     return check_number("diverged_above", bound)
 
 
-def check_strategy(strategy: str) -> str:
-    """The strategy, or ValueError."""
-    check_known("strategy", strategy, STRATEGIES)
-    return strategy
+def check_memory(memory: int | float | None) -> float | None:
+    """Check that `memory` is a count of bytes, a share of what is free, or None, and return it."""
+    if memory is None:
+        return None
+    memory = check_number("memory", memory, least=0.0)
+    if memory_budget(memory) < 2**20:
+        raise ArgumentValueError(
+            f"memory must be at least 1 MiB (2**20 bytes), or a share of what is free below 1, got {memory:g}."
+        )
+    return memory
 
 
-def check_memory(memory: int | float | None) -> int:
+def memory_budget(memory: float | None) -> int:
     """The memory budget in bytes: what was given, a share of what is free, or the default share of it."""
     if memory is None:
         return default_budget(devices())
-    memory = check_number("memory", memory, least=0.0)
-    budget = int(memory * free_bytes(devices())) if memory < 1 else int(memory)
-    if budget < 2**20:
-        raise ValueError(
-            f"memory must be at least 1 MiB (2**20 bytes), or a share of what is free below 1, got {memory:g}."
-        )
-    return budget
+    return int(memory * free_bytes(devices())) if memory < 1 else int(memory)
 
 
 def check_budget(plan: Plan) -> None:
@@ -212,7 +246,7 @@ def check_budget(plan: Plan) -> None:
     if data > plan.memory:
         copies = len(devices())
         where = f" on {copies} devices, each of which has a copy," if copies > 1 else ""
-        raise ValueError(
+        raise ArgumentValueError(
             f"The tasks' data (training, validation and test) take {size(data)}{where} and do not fit into "
             f"{size(plan.memory)} of memory. Give more memory, or tasks with fewer examples or of a smaller dtype."
         )
@@ -222,7 +256,7 @@ def check_budget(plan: Plan) -> None:
         parts = [f"data {size(on_host)}"] if on_host else []
         parts += [f"curves and statuses {size(results)}"]
         parts += [f"states between rungs {size(held)}"] if held else []
-        raise ValueError(
+        raise ArgumentValueError(
             f"{plan.trials} trials do not fit into {size(budget)} of memory: {', '.join(parts)}. "
             "Record and evaluate less often, sweep in parts, or give more memory."
         )

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxopt_lab.engine.plan import Group
-from jaxopt_lab.engine.structure import shapes, traced_step
-from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.errors import ArgumentValueError
+from jaxopt_lab.tasks.task import Task, shapes
 from jaxopt_lab.tracing.caching import remembered
+from jaxopt_lab.tracing.calling import callers_level
 from jaxopt_lab.tracing.fingerprint import fingerprint, trace, uses
 from jaxopt_lab.types import random_key
 
@@ -35,7 +37,7 @@ def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
             f"Nothing depends on the seed in {', '.join(map(repr, alike))}: init(key) gives one result for all keys, "
             f"and neither batches nor the optimizer are random. All {len(seeds)} seeds give the same trial: pass "
             "seeds=1, or draw the initial parameters with jax.random from init's key.",
-            stacklevel=4,  # who called `sweep`
+            stacklevel=callers_level(),
         )
 
 
@@ -43,7 +45,7 @@ def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
 def _check_task(task: Task) -> None:
     key = random_key(0)
     if callable(task.train) and not uses(trace(task.train, key), 0):
-        raise ValueError(
+        raise ArgumentValueError(
             f"Task {task.name!r}: train(key) gives the same batch for every key, so every step would train on it. "
             f"{INSTEAD} from train's key, or pass data as arrays and a batch_size."
         )
@@ -53,7 +55,7 @@ def _check_task(task: Task) -> None:
         ("loss is another function each time it is traced", task.loss, shapes(task), "in train(key), for example."),
     ):
         if callable(function) and _differs(function, arguments):
-            raise ValueError(f"Task {task.name!r}: {what}. {INSTEAD} {instead}")
+            raise ArgumentValueError(f"Task {task.name!r}: {what}. {INSTEAD} {instead}")
 
 
 @remembered(maxsize=64)

@@ -8,31 +8,33 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.identity import problem, versions
-from jaxopt_lab.sweep.space import Configurations
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.measures import measures
-from jaxopt_lab.trial import DIVERGED, STATUSES
+from jaxopt_lab.trial import LOSS_CURVE, STATUSES, Status
 
 
-def collect(plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations]) -> Results:
+def collect(plan: Plan, outcome: Outcome) -> Results:
     """Label what the engine returned."""
     import xarray as xr
+
+    tables = plan.tables
 
     owners = [name for name, table in tables.items() for _ in range(len(table))]
     columns = _columns(tables)
     trials = ("config", "seed")
     dataset = xr.Dataset(
         data_vars={
-            "train_loss": ((*trials, "step"), outcome.train_loss),
+            **{name: ((*trials, "step"), values) for name, values in outcome.curves.items()},
             **{name: ((*trials, "eval_step"), values) for name, values in outcome.evaluations.items()},
             "status": (trials, np.asarray(STATUSES)[outcome.status]),
-            "first_bad_step": (trials, np.where(outcome.status == DIVERGED, outcome.steps, -1).astype(np.int32)),
+            "first_bad_step": (trials, np.where(outcome.status == Status.DIVERGED, outcome.steps, -1).astype(np.int32)),
             "steps_taken": (trials, outcome.steps),
             **({"skipped_steps": (trials, outcome.skipped)} if plan.nonfinite else {}),
             **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
@@ -80,7 +82,7 @@ def _attributes(
         **({} if plan.tolerance is None else {"tolerance": plan.tolerance}),
         "diverged_above": "none" if plan.diverged_above is None else plan.diverged_above,
         **({"nonfinite": plan.nonfinite} if plan.nonfinite else {}),
-        "dtype": str(outcome.train_loss.dtype),
+        "dtype": str(outcome.curves[LOSS_CURVE].dtype),
         "device": device_name(devices()),
         "platform": platform.platform(),
         "python": platform.python_version(),

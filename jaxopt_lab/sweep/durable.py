@@ -1,24 +1,25 @@
 """A sweep with a run folder: whatever ends it, the same call goes on from there."""
 
 import contextlib
+import functools
 import io
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.recorder import Progress
-from jaxopt_lab.engine.run.execute import execute
-from jaxopt_lab.engine.run.execution import Execution
+from jaxopt_lab.engine.recorder import Outcome, Progress
+from jaxopt_lab.engine.run.backend import Backend
+from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.results.files import load
 from jaxopt_lab.results.results import Results, written_table
+from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.run import Run
 from jaxopt_lab.store.zarr import RESULTS, write, write_dataset, write_values
 from jaxopt_lab.sweep.collect import collect
-from jaxopt_lab.sweep.space import Configurations
+from jaxopt_lab.sweep.request import SweepRequest
 from jaxopt_lab.tasks.measures import measures
 
 TABLE = "table.parquet"
@@ -34,58 +35,62 @@ class Terminated(SystemExit):
 
 def run_durably(
     plan: Plan,
-    tables: Mapping[str, Configurations],
-    out: str | Path,
+    request: SweepRequest,
     report: Callable[[Progress], None],
-    checkpoint: float | None,
-    allow_different_version: bool,
-    make: Callable[[Plan, Ledger], Execution] = Execution,
+    backend: Callable[[Ledger], Backend],
 ) -> Results:
-    """Run the plan in its folder, or what is left of it to be run.
+    """Run the plan in its folder, or the part of it that is not done yet.
 
     Args:
         plan: What to run.
-        tables: Its configurations, by optimizer.
-        out: The folder: see `sweep`, as for the others.
+        request: Which folder, and how it is used.
         report: See `execute`.
-        checkpoint: See `sweep`.
-        allow_different_version: See `sweep`.
-        make: See `execute`.
+        backend: Makes what runs the chunks, for the ledger of the run.
 
     Raises:
         RunError: The folder is in use, damaged, of another sweep, or cannot be written.
         Terminated: SIGTERM came, and all is saved.
 
     """
+    assert request.out is not None
     measured = measures([group.structure.task for group in plan.groups])
     chosen_by = {"main metric": measured.main, "directions of metrics": dict(measured.directions)}
-    run = Run.open(out, identity(plan, tables) | chosen_by, environment(), allow_different_version, checkpoint)
+    view = functools.partial(_write_partial, plan)
+    run = Run.open(
+        request.out,
+        identity(plan) | chosen_by,
+        environment(),
+        request.allow_different_version,
+        request.checkpoint,
+        view,
+    )
     with contextlib.closing(run):
         if run.complete:
-            return load(out, plan.groups[0].structure.task)
-
-        def show(anew: bool) -> None:
-            if run.outcome is not None:
-                dataset = collect(plan, run.outcome, tables).dataset
-                (write_dataset if anew else write_values)(dataset, run.folder, RESULTS)
-
-        def write_all() -> None:
-            with run.folder.errors("write results to"):
-                write(results.dataset, results.final_params, run.folder, RESULTS)
-            table = io.BytesIO()
-            written_table(results).to_parquet(table, index=False)
-            run.folder.write(TABLE, table.getvalue())
-
-        run.show = show
+            return load(request.out, plan.groups[0].structure.task)
         with terminable() as came:
-            results = collect(plan, execute(plan, report, run, make), tables)
-            if results.dataset.attrs["interrupted"]:
-                run.interrupt(write_all)
-            else:
-                run.finish(write_all)
+            results = collect(plan, execute(plan, report, run, backend(run)))
+            run.stop()
+            _write(results, run.folder)
+            if not results.dataset.attrs["interrupted"]:
+                run.complete_with(RESULTS)
         if came:
             raise Terminated(str(run.folder))
         return results
+
+
+def _write(results: Results, folder: Folder) -> None:
+    """Write final results, and a table of them for other programs."""
+    with folder.errors("write results to"):
+        write(results.dataset, results.final_params, folder, RESULTS)
+    table = io.BytesIO()
+    written_table(results).to_parquet(table, index=False)
+    folder.write(TABLE, table.getvalue())
+
+
+def _write_partial(plan: Plan, outcome: Outcome, folder: Folder, anew: bool) -> None:
+    """Write partial results, anew or over those that were written before."""
+    dataset = collect(plan, outcome).dataset
+    (write_dataset if anew else write_values)(dataset, folder, RESULTS)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import numpy as np
 
 from jaxopt_lab.checking import check_count, quoted
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.structure import shapes
 from jaxopt_lab.labels import present, same
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.files import load
@@ -24,7 +23,7 @@ from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.sweep.space import Static, static
 from jaxopt_lab.sweep.sweep import sweep
-from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.tasks.task import Task, shapes
 from jaxopt_lab.types import OptimizerFactory
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def rerun(
         },
     )
     with jax.enable_x64(number == "float64"):
-        plan, _ = plan_sweep(*what, **options)
+        plan = plan_sweep(*what, **options)
         _refuse_another(dataset, _with_static(plan, numbers))
         again = sweep(*what, **options)
         tolerance = _tolerance(plan.groups[0].structure.task)

@@ -16,8 +16,10 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxopt_lab.checking import MOST, check_count, quoted
+from jaxopt_lab.engine.configurations import Configurations
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code, concerning
 from jaxopt_lab.labels import label, python_value, same
-from jaxopt_lab.sweep.values import as_float, check_mapping, instead, is_key, is_number, structural
+from jaxopt_lab.sweep.values import DRAWN, as_float, as_range, check_mapping, instead, is_key, is_number, structural
 from jaxopt_lab.types import Key, random_key
 
 
@@ -33,9 +35,10 @@ class Range:
     def points(self) -> list[float]:
         """The grid, both ends included."""
         if self.count is None:
-            raise ValueError(
-                f"{self} has no count, so it is not a grid: give jl.{self.spacing} a third argument, or draw from it "
-                "with jl.random or jl.sobol."
+            raise ArgumentValueError(
+                self.code,
+                " has no count, so it is not a grid.",
+                advice=("Give ", self.spacing, " a third argument, or draw from it with ", DRAWN, "."),
             )
         space = np.geomspace if self.spacing == "log" else np.linspace
         return space(self.low, self.high, self.count).tolist()
@@ -47,8 +50,13 @@ class Range:
         return (self.low + unit * (self.high - self.low)).tolist()
 
     def __str__(self):
+        return self.code.python
+
+    @property
+    def code(self) -> Code:
+        """As one writes it."""
         count = "" if self.count is None else f", {self.count}"
-        return f"jl.{self.spacing}({self.low:g}, {self.high:g}{count})"
+        return as_range(self.spacing, f"{self.low:g}, {self.high:g}{count}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,27 +67,6 @@ class Static:
 
     def __str__(self):
         return f"jl.static([{', '.join(map(label, self.values))}])"
-
-
-@dataclasses.dataclass(frozen=True)
-class Configurations:
-    """A table of configurations: one column a hyperparameter, one row a configuration.
-
-    Attributes:
-        columns: Values by name, all of one length. Numbers are floats, which programs take as arguments.
-        static: The names whose values are structural, which programs are compiled for.
-        kind: How the table came about: product, zipped, random or sobol.
-        described: The space in words.
-
-    """
-
-    columns: Mapping[str, Sequence[Any]]
-    static: frozenset[str]
-    kind: str
-    described: Mapping[str, str]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values()))) if self.columns else 1
 
 
 Space = Mapping[str, Any] | Configurations
@@ -121,9 +108,9 @@ def static(values: Iterable[Any]) -> Static:
     wrong = isinstance(values, str | bytes | Mapping | set | frozenset | Tracer) or not isinstance(values, Iterable)
     if wrong or not getattr(values, "ndim", 1):
         said = quoted(values)
-        raise TypeError(f"jl.static takes a list of values, got {said}: write jl.static([{said}]).")
+        raise ArgumentTypeError(f"jl.static takes a list of values, got {said}: write jl.static([{said}]).")
     if not (values := tuple(map(python_value, values))):
-        raise ValueError("jl.static([]) is empty: give at least one value.")
+        raise ArgumentValueError("jl.static([]) is empty: give at least one value.")
     return Static(values)
 
 
@@ -138,7 +125,7 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
     lists = {name: _values(name, value) for name, value in space.items()}
     lengths = {name: len(values) for name, values in lists.items() if len(values) > 1}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"jl.zipped needs lists of one length, got {lengths}.")
+        raise ArgumentValueError(Code("jl.zipped", "zipped"), f" needs lists of one length, got {lengths}.")
     count = max(lengths.values(), default=1)
     columns = {name: values * count if len(values) == 1 else values for name, values in lists.items()}
     return _table(space, columns, "zipped")
@@ -191,12 +178,12 @@ def configurations(space: Space) -> Configurations:
     if isinstance(space, Configurations):
         return space
     if not isinstance(space, Mapping):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"A space is a dict of hyperparameters, or jl.zipped, jl.random or jl.sobol; got {quoted(space)}."
         )
     lists = {name: _once(name, value) for name, value in space.items()}
     if (count := math.prod(map(len, lists.values()))) > MOST:
-        raise ValueError(
+        raise ArgumentValueError(
             f"The space has {count:,} configurations, more than {MOST:,}. Sample it, or sweep it in parts."
         )
     rows = list(itertools.product(*lists.values()))
@@ -241,53 +228,66 @@ def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurati
             choices = _values(name, value)
             columns[name] = [choices[i] for i in (u * len(choices)).astype(int)]
     if not columns:
-        raise ValueError(f"jl.{kind} has nothing to draw from: the space is empty.")
+        raise ArgumentValueError(Code(f"jl.{kind}", kind), " has nothing to draw from: the space is empty.")
     return _table(space, columns, kind)
 
 
 def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
     ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
-    what = f"jl.{spacing}({ends}{'' if count is None else f', {quoted(count, 60)}'})"
+    what = as_range(spacing, f"{ends}{'' if count is None else f', {quoted(count, 60)}'}")
     if count is not None:
-        count = check_count(f"The count of {what}", count, most=MOST)
+        count = check_count("The count of ", count, most=MOST, of=what)
     for end in (low, high):
         if not is_number(end):
-            raise TypeError(f"{what}: both ends must be numbers, got {quoted(end)}.")
+            raise ArgumentTypeError(what, f": both ends must be numbers, got {quoted(end)}.")
     low, high = as_float(low), as_float(high)
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{what}: both ends must be finite.")
+        raise ArgumentValueError(what, ": both ends must be finite.")
     if spacing == "log" and low <= 0:
-        raise ValueError(f"{what}: a log range must start above 0. Use jl.linear, or a list, to include 0 or less.")
+        linear = Code("jl.linear", "linear")
+        raise ArgumentValueError(
+            what, ": a log range must start above 0.", advice=("Use ", linear, ", or a list, to include 0 or less.")
+        )
     if not math.isfinite(high - low):
-        raise ValueError(f"{what}: the range is wider than any number.")
+        raise ArgumentValueError(what, ": the range is wider than any number.")
     if low > high:
-        raise ValueError(f"{what}: the range is empty, its low end is above its high end. Swap them.")
+        raise ArgumentValueError(what, ": the range is empty, its low end is above its high end.", advice="Swap them.")
     return Range(low, high, count, spacing)
 
 
 def _values(name: str, value: Any) -> list[Any]:
     """The values of one hyperparameter: structural ones as they are, numbers as floats."""
     if not isinstance(name, str):
-        raise TypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
+        raise ArgumentTypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
+    with concerning(name):
+        return _checked_values(name, value)
+
+
+def _checked_values(name: str, value: Any) -> list[Any]:
     if isinstance(value, Static):
         return [structural(name, v) for v in value.values]
     if isinstance(value, Range):
         return value.points()
     if getattr(value, "ndim", 0) > 1:
-        raise TypeError(f"{name} must be one flat list of numbers, got an array of {value.ndim} axes: {quoted(value)}.")
+        raise ArgumentTypeError(
+            f"{name} must be one flat list of numbers, got an array of {value.ndim} axes: {quoted(value)}."
+        )
     if (kind := next((kind for types, kind in NO_LISTS if isinstance(value, types)), None)) is not None:
-        raise TypeError(f"{name} must be numbers, a range or jl.static([...]), got {kind}: {quoted(value)}.")
+        got = f", got {kind}: {quoted(value)}."
+        raise ArgumentTypeError(f"{name} must be numbers, a range or ", Code("jl.static([...])", "static"), got)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
         value = value.astype(float).tolist()  # as large as anyone likes, and quickly looked through
     iterable = isinstance(value, Iterable) and not isinstance(value, str | bytes | Callable)
     values = list(value) if iterable and getattr(value, "ndim", 1) > 0 else [value]
     if not values:
-        raise ValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
+        raise ArgumentValueError(f"{name} is an empty list: give at least one value, or leave it out for its default.")
     for v in values:
         if type(v) is not float and not is_number(v):
-            raise TypeError(f"{name} = {quoted(v)} is not a number. {instead(name, v)}")
+            raise ArgumentTypeError(f"{name} = {quoted(v)} is not a number.", advice=instead(name, v))
         if not math.isfinite(as_float(v)):
-            raise ValueError(f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number.")
+            raise ArgumentValueError(
+                f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number."
+            )
     return [as_float(v) for v in values]
 
 

@@ -1,7 +1,7 @@
 """Single values of hyperparameters: which are numbers, which can be structural, and what to write instead of others."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +10,33 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxopt_lab.checking import quoted
+from jaxopt_lab.errors import ArgumentTypeError, Code, Part
+
+DRAWN = Code("jl.random or jl.sobol", "`sample`")
+TRUE_OR_FALSE = Code("True or False", "true or false")
 
 
-def instead(name: str, value: Any) -> str:
+def as_static(name: str, inside: str = "...") -> Code:
+    """Structural values of a hyperparameter, as one writes them."""
+    dotted = "." in name
+    python = f"{name!r}: jl.static([{inside}])" if dotted else f"{name}=jl.static([{inside}])"
+    key = f'"{name}"' if dotted else name
+    return Code(python, f"{key} = {{ static = [{inside}] }}")
+
+
+def as_range(spacing: str, inside: str) -> Code:
+    """A range of numbers, as one writes it; `spacing` is "log" or "linear"."""
+    return Code(f"jl.{spacing}({inside})", f"{{ {spacing} = [{inside}] }}")
+
+
+def instead(name: str, value: Any) -> Sequence[Part]:
     """What to write where a hyperparameter's value is not a number."""
     if type(value).__module__.startswith("jaxopt_lab."):
-        return f"Write {name}={value}, outside of a list."
+        return (f"Write {name}={value}, outside of a list.",)
+    return (_flat(value),) if _flat(value) else ("Structural values are given as ", as_static(name), ".")
+
+
+def _flat(value: Any) -> str:
     if isinstance(value, Mapping):
         return "Spaces are not nested: the values of a hyperparameter are one flat list."
     if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
@@ -24,7 +45,7 @@ def instead(name: str, value: Any) -> str:
         return "A program takes real numbers: give real and imaginary part as two hyperparameters."
     if isinstance(value, str) and _reads_as_number(value):
         return f"Write {value.strip()} without quotes."
-    return f"Structural values are given as {name}=jl.static([...])."
+    return ""
 
 
 def _reads_as_number(text: str) -> bool:
@@ -44,7 +65,8 @@ def structural(name: str, value: Any) -> Any:
     except Exception:  # of an array, a list, a traced value, each an error of its own
         pass
     hint = "write a tuple instead of a list" if isinstance(value, list) else "a number, a string, a tuple or a function"
-    raise TypeError(f"{name}: jl.static takes values that can be hashed and compared ({hint}), got {quoted(value)}.")
+    said = f" takes values that can be hashed and compared ({hint}), got {quoted(value)}."
+    raise ArgumentTypeError(f"{name}: ", Code("jl.static", "static"), said)
 
 
 def is_number(value: Any) -> bool:
@@ -79,4 +101,4 @@ def is_key(key: Any) -> bool:
 def check_mapping(what: str, space: Any) -> None:
     """Raise TypeError where a space is not a dict."""
     if not isinstance(space, Mapping):
-        raise TypeError(f"{what} takes a dict of hyperparameters, got {quoted(space)}.")
+        raise ArgumentTypeError(f"{what} takes a dict of hyperparameters, got {quoted(space)}.")

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxopt_lab.errors import ArgumentValueError
+
 AXIS = "must be arrays with a leading example axis"
 KINDS = {
     "O": "an array of Python objects: convert it to numbers, and pad lists of unequal length to one shape",
@@ -41,14 +43,16 @@ def check_examples(where: str, data: Any) -> int:
     leaves = jax.tree.leaves(data)
     shapes = [np.shape(x) for x in leaves]
     if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
-        raise ValueError(f"{where} {AXIS}, got {_shapes(shapes)}. {_stacking(data)}")
+        raise ArgumentValueError(f"{where} {AXIS}, got {_shapes(shapes)}. {_stacking(data)}")
     if len({shape[0] for shape in shapes}) > 1:
-        raise ValueError(f"{where} must have as many examples in every array, got {_shapes(shapes)}. {_stacking(data)}")
+        raise ArgumentValueError(
+            f"{where} must have as many examples in every array, got {_shapes(shapes)}. {_stacking(data)}"
+        )
     for x in leaves:
         x = np.asarray(x)
         if x.dtype.kind in "fc" and not np.isfinite(x).all():
             bad = np.argwhere(~np.isfinite(x))
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
                 f"of shape {x.shape}. Remove or fill them first."
             )
@@ -61,7 +65,9 @@ def check_arrays(where: str, data: Any, traced: bool = False) -> None:
     `where` names the data.
     """
     if isinstance(data, list) and data and all(isinstance(x, tuple | list | dict) for x in data):
-        raise ValueError(f"{where} {AXIS}, got a list of {len(data)} {type(data[0]).__name__}s. {_stacking(data)}")
+        raise ArgumentValueError(
+            f"{where} {AXIS}, got a list of {len(data)} {type(data[0]).__name__}s. {_stacking(data)}"
+        )
     for path, x in jax.tree_util.tree_leaves_with_path(data, is_leaf=_is_one):
         fault = _fault_of_type(x.dtype) if traced and isinstance(x, Tracer) else _fault(x)
         if fault is not None:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_arrays, check_examples
-from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tasks.task import SPLITS, Task, check_curve_name
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.calling import callers_level, calling, refuse_leaks
 from jaxopt_lab.types import Params, random_key
@@ -67,7 +68,8 @@ def check_task(task: Task) -> None:
             functions |= {f"metric {m} on {split} data": (f, examples) for m, f in task.metrics.items()}
     for what, (function, examples) in functions.items():
         _check_arguments(f"{named}: the {what} (params, batch)", function, "params", "batch")
-        _shapes(f"{named}: the {what}", _checked(f"{named}: the {what}", function), params, examples)
+        checked = _checked(f"{named}: the {what}", function, with_aux=what.startswith("loss"))
+        _shapes(f"{named}: the {what}", checked, params, examples)
     with calling(f"{named}: the gradient of the loss"):
         untrained = _without_gradient(task, params, batch)
     if untrained:
@@ -85,7 +87,7 @@ def check_gradient(task: Task) -> None:
     params = jax.eval_shape(task.init, key)
     batch = jax.eval_shape(lambda train: task.batch(train, key, jnp.int32(0)), task.data[0])
     with calling(f"Task {task.name!r}: the gradient of the loss"):
-        jax.eval_shape(jax.grad(task.loss), params, batch)
+        jax.eval_shape(jax.grad(task.loss_and_aux, has_aux=True), params, batch)
 
 
 def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -109,7 +111,7 @@ def _check_arguments(what: str, function: Callable[..., Any], *names: str) -> No
         advice = "Let it take these, and ignore what it does not need."
         if len(required) > len(names):
             advice = "Further arguments are not supported yet: close over what it needs beyond these, or give defaults."
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{what} is called with {len(names)} by position, but takes {signature}: {error}. {advice}"
         ) from None
 
@@ -118,15 +120,21 @@ def _check_parameters(named: str, params: Params) -> None:
     """Raise where what `init` returned is not a tree of floating-point arrays, before JAX converts its leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda x: isinstance(x, Iterator))
     if not leaves:
-        raise ValueError(f"{named}: init(key) gave no parameters, got {params!r:.80}. Return a pytree of arrays.")
+        raise ArgumentValueError(
+            f"{named}: init(key) gave no parameters, got {params!r:.80}. Return a pytree of arrays."
+        )
     for path, x in leaves:
         where = f"{named}: parameter {jax.tree_util.keystr(path) or 'w'}"
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             kind = f"the Python number {x!r:.40}" if isinstance(x, bool | int | float | complex) else _kind(x)
             trained = " Write jnp.asarray(x) to train it." if type(x) is float else ""
-            raise TypeError(f"{where} is {kind}; parameters must be floating-point arrays.{trained} {_remedy(params)}")
+            raise ArgumentTypeError(
+                f"{where} is {kind}; parameters must be floating-point arrays.{trained} {_remedy(params)}"
+            )
         if not jnp.issubdtype(x.dtype, jnp.inexact) or x.dtype in LONG:
-            raise TypeError(f"{where} is {x.dtype}; parameters must be floating-point or complex. {_remedy(params)}")
+            raise ArgumentTypeError(
+                f"{where} is {x.dtype}; parameters must be floating-point or complex. {_remedy(params)}"
+            )
 
 
 def _kind(x: Any) -> str:
@@ -147,22 +155,30 @@ def _remedy(params: Params) -> str:
     return next((remedy for framework, remedy in PARTITION.items() if framework in found), PLAIN)
 
 
-def _checked(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(what: str, function: Callable[..., Any], with_aux: bool) -> Callable[..., Any]:
     """The function, whose result is looked at before JAX makes an array of it."""
 
     def call(params, batch):
-        _check_scalar(what, value := function(params, batch))
-        return value
+        value = result = function(params, batch)
+        if with_aux and isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
+            value, aux = result
+            for name, further in aux.items():
+                check_curve_name(what, name)
+                _check_scalar(f"{what}: {name!r} beside it", further, integers=True)
+        _check_scalar(what, value)
+        return result
 
     return call
 
 
-def _check_scalar(what: str, value: Any) -> None:
-    if type(value) is float:
+def _check_scalar(what: str, value: Any, integers: bool = False) -> None:
+    if type(value) is float or (integers and type(value) in (int, bool)):
         return
     advice = "Take the mean over the batch's examples, for example."
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         if value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
+            return
+        if integers and value.shape == () and value.dtype.kind in "iub":
             return
         got = f"{value.dtype} of shape {value.shape}"
         if value.shape == ():
@@ -175,19 +191,17 @@ def _check_scalar(what: str, value: Any) -> None:
             advice = "Its return statement is missing."
         elif isinstance(value, tuple | list | dict):
             got += f" of {len(value)}"
-            advice = (
-                "(loss, aux) is not supported yet: return the loss alone, and give what else to evaluate as metrics."
-            )
+            advice = "Return the loss alone, or (loss, aux) with a dict of further scalars, each a curve of training."
         else:
             advice = "Convert it, for example by jnp.asarray(x, float)."
-    raise TypeError(f"{what} must be one floating-point number, got {got}. {advice}")
+    raise ArgumentTypeError(f"{what} must be one floating-point number, got {got}. {advice}")
 
 
 def _without_gradient(task: Task, params: Params, batch: Any) -> list[str]:
     """The paths of the parameters whose tangents do not reach the loss's."""
 
     def tangent(params, tangents, batch):
-        return jax.jvp(lambda p: jnp.asarray(task.loss(p, batch)), (params,), (tangents,))[1]
+        return jax.jvp(lambda p: jnp.asarray(task.loss_and_aux(p, batch)[0]), (params,), (tangents,))[1]
 
     traced = jax.make_jaxpr(tangent)(params, params, batch).jaxpr
     used = partial_eval.dce_jaxpr(traced, [True])[1]

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from jaxopt_lab.errors import ArgumentTypeError
+
 MAX, MIN = "max", "min"
 
 # By the last words of a name, whole ones; the longest entry that fits counts.
@@ -80,7 +82,9 @@ def _by_name(name: str) -> str | None:
 
 def _directed(metric: Any, way: str, called: str) -> Metric:
     if isinstance(metric, Metric):
-        raise TypeError(f"jl.{called} got a metric that has a direction already ({metric.direction}): give it one.")
+        raise ArgumentTypeError(
+            f"jl.{called} got a metric that has a direction already ({metric.direction}): give it one."
+        )
     if not callable(metric):
-        raise TypeError(f"jl.{called} takes a metric's function, (params, batch) -> scalar, got {metric!r}.")
+        raise ArgumentTypeError(f"jl.{called} takes a metric's function, (params, batch) -> scalar, got {metric!r}.")
     return Metric(metric, way)

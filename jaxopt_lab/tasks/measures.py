@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.tasks.direction import direction_of
 from jaxopt_lab.tasks.task import LOSS, Task
 
@@ -34,10 +35,14 @@ def measures(tasks: Iterable[Task]) -> Measures:
     for task in tasks:
         for name, direction in _directions(task).items():
             if directions.setdefault(name, direction) != direction:
-                raise ValueError(f"The tasks of a sweep differ in which way {name} is better. Sweep them apart.")
+                raise ArgumentValueError(
+                    f"The tasks of a sweep differ in which way {name} is better. Sweep them apart."
+                )
     mains = list(dict.fromkeys(task.main_metric for task in tasks))
     if len(mains) > 1:
-        raise ValueError(f"The tasks of a sweep differ in their main metric: {', '.join(mains)}. Sweep them apart.")
+        raise ArgumentValueError(
+            f"The tasks of a sweep differ in their main metric: {', '.join(mains)}. Sweep them apart."
+        )
     common = set.intersection(*({"train_loss", *measured(task)} for task in tasks))
     main = f"validation_{mains[0]}"
     return Measures(sorted(common), main if main in common else "train_loss", directions)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.checking import check_count, check_known, check_number, nearest, quoted
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_examples
 from jaxopt_lab.tasks.direction import direction_of
 from jaxopt_lab.tasks.sampling import batch_indices
@@ -31,7 +32,8 @@ class Task:
     Args:
         name: What results and pictures call it.
         init: Pure `init(key) -> params`, any pytree of floating-point arrays.
-        loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples.
+        loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples; or `-> (scalar, aux)`, where aux
+            is a dict of further scalars, each of which becomes a curve of training under its name.
         train: A pytree of arrays with a leading example axis; or None, a deterministic objective whose loss gets
             None; or a function `key -> batch` for endless synthetic data.
         validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
@@ -69,14 +71,16 @@ class Task:
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"A task's name must be a non-empty string, got {self.name!r}.")
+            raise ArgumentTypeError(f"A task's name must be a non-empty string, got {self.name!r}.")
         if not isinstance(self.metrics, Mapping):
-            raise TypeError(f"Task {self.name!r}: metrics must be a dict of functions, got {quoted(self.metrics)}.")
+            raise ArgumentTypeError(
+                f"Task {self.name!r}: metrics must be a dict of functions, got {quoted(self.metrics)}."
+            )
         for what, function in {"init": self.init, "loss": self.loss, **self.metrics}.items():
             if not callable(function):
-                raise TypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
+                raise ArgumentTypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
         if self.predict is not None and not callable(self.predict):
-            raise TypeError(f"Task {self.name!r}: predict must be a function, got {quoted(self.predict)}.")
+            raise ArgumentTypeError(f"Task {self.name!r}: predict must be a function, got {quoted(self.predict)}.")
         if self.minimum is not None:
             check_number(f"Task {self.name!r}: minimum", self.minimum)
         self._check_metrics()
@@ -85,9 +89,9 @@ class Task:
             return
         object.__setattr__(self, "batch_size", check_count(f"Task {self.name!r}: batch_size", self.batch_size))
         if examples["train"] is None:
-            raise ValueError(f"Task {self.name!r}: batch_size needs training data in arrays; leave it None.")
+            raise ArgumentValueError(f"Task {self.name!r}: batch_size needs training data in arrays; leave it None.")
         if self.batch_size > examples["train"]:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"Task {self.name!r}: batch_size {self.batch_size} is larger than the {examples['train']} training "
                 "examples. Choose a smaller one, or None for the full batch."
             )
@@ -96,29 +100,25 @@ class Task:
         where = f"Task {self.name!r}:"
         for name in self.metrics:
             if not isinstance(name, str):
-                raise TypeError(f"{where} the names of metrics must be strings, got {name!r}.")
+                raise ArgumentTypeError(f"{where} the names of metrics must be strings, got {name!r}.")
             if name == LOSS:
-                raise ValueError(f"{where} a metric cannot be called 'loss': that is the task's own. Rename it.")
-            if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
-                raise ValueError(
-                    f"{where} a metric cannot be called {name!r:.80}: results have a file of that name, so it must "
-                    f"have 1 to {LONGEST_NAME} bytes, all printable, and no slash."
+                raise ArgumentValueError(
+                    f"{where} a metric cannot be called 'loss': that is the task's own. Rename it."
                 )
-            if name.endswith(QUARTILES):
-                raise ValueError(f"{where} a metric cannot be called {name!r}: leaderboards call quartiles so.")
+            check_name(f"{where} a metric", name)
         if self.main_metric not in (known := [LOSS, *self.metrics]):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{where} unknown main_metric {self.main_metric!r}. {nearest(str(self.main_metric), known)}"
             )
         if self.main_metric == LOSS:
             return
         if self.validation is None:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{where} main_metric {self.main_metric!r} needs validation data to be evaluated on. Give validation=, "
                 "or leave main_metric out."
             )
         if direction_of(self.main_metric, self.metrics[self.main_metric]) is None:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{where} nothing says whether more or less of main_metric {self.main_metric!r} is better: write "
                 f"metrics={{{self.main_metric!r}: jl.maximize(...)}} or jl.minimize(...)."
             )
@@ -138,6 +138,16 @@ class Task:
     def _made(self) -> dict[Any, tuple[Any, Any]]:
         """Validation and test data by JAX's settings, of which what their functions make depends."""
         return {}
+
+    def loss_and_aux(self, params: Params, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
+        """The loss of a batch, and the further scalars that it returns, by name."""
+        result = self.loss(params, batch)
+        return result if isinstance(result, tuple) else (result, {})
+
+    @property
+    def aux(self) -> tuple[str, ...]:
+        """The names of the further scalars that the loss returns."""
+        return _aux_names(self)
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
@@ -168,11 +178,46 @@ class Task:
 
         """
         if self.factory is None:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"Task {self.name!r} was made directly, so it has no arguments to change ({', '.join(arguments)}). "
                 "Pass a function that makes the task instead of the task."
             )
         return remake(self.factory, {**self.arguments, **arguments})
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise where results cannot have `what`, a metric or a curve, under this name."""
+    if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
+        raise ArgumentValueError(
+            f"{what} cannot be called {name!r:.80}: results have a file of that name, so it must have 1 to "
+            f"{LONGEST_NAME} bytes, all printable, and no slash."
+        )
+    if name.endswith(QUARTILES):
+        raise ArgumentValueError(f"{what} cannot be called {name!r}: leaderboards call quartiles so.")
+
+
+def check_curve_name(what: str, name: Any) -> None:
+    """Raise where `name`, of a scalar that the loss returns, cannot be the name of a curve."""
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"{what}: the names of further scalars must be strings, got {name!r}.")
+    check_name(f"{what}: a further scalar", name)
+    if name == "train_loss" or name.startswith(("validation_", "test_")) or name.endswith("_in_force"):
+        raise ArgumentValueError(
+            f"{what}: a further scalar cannot be called {name!r}: results use that name. Rename it."
+        )
+
+
+@remembered(maxsize=256)
+def shapes(task: Task) -> tuple[Any, Any]:
+    """A trial's parameters and batch as shapes and types."""
+    key = random_key(0)
+    batch = lambda train: task.batch(train, key, jnp.int32(0))
+    return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
+
+
+@remembered(maxsize=256)
+def _aux_names(task: Task) -> tuple[str, ...]:
+    return tuple(jax.eval_shape(task.loss_and_aux, *shapes(task))[1])
 
 
 def count_examples(task: Task, split: str) -> int | None:
@@ -193,7 +238,7 @@ def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
     with calling(f"The task function {name!r}"):
         task = factory(**arguments)
     if not isinstance(task, Task):
-        raise TypeError(f"{name} must return a jl.Task, got {type(task).__name__}.")
+        raise ArgumentTypeError(f"{name} must return a jl.Task, got {type(task).__name__}.")
     if task.factory is None:
         task = dataclasses.replace(task, factory=factory, arguments=dict(arguments))
     return task
@@ -212,7 +257,7 @@ def task_function(make: Callable[..., Task]) -> Callable[..., Task]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"Task function {make.__name__!r} takes {signature}: {error}.") from None
+            raise ArgumentTypeError(f"Task function {make.__name__!r} takes {signature}: {error}.") from None
         bound.apply_defaults()
         return remembering(**bound.arguments)
 

@@ -6,14 +6,16 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.core import Tracer
 
-PACKAGE = str(Path(__file__).parent)
+from jaxopt_lab.errors import ArgumentError, ArgumentTypeError, ArgumentValueError, Part
+
+PACKAGE = str(Path(__file__).parents[1])
 LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 MOST_SAID = 300  # characters of another package's message
 MOST_SHOWN = 120  # characters of a line of code
@@ -62,21 +64,25 @@ def calling(what: str) -> Iterator[None]:
         raise explained(what, error) from error
 
 
-def explained(what: str, error: Exception, hint: str = "") -> Exception:
+def explained(what: str, error: Exception, hint: Sequence[Part] = ()) -> ArgumentError:
     """The error to raise in the place of one that `what`, a function of the user's, has raised; `hint` comes last."""
     said = str(error).strip().partition("\n")[0][:MOST_SAID].rstrip(".")
     advice = next((advice for kind, advice in ADVICE if isinstance(error, kind)), None)
-    kind = TypeError if isinstance(error, TypeError) else ValueError
+    kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
     return kind(
-        f"{what} raised {type(error).__name__}{f': {said}' if said else ''}{place(error)}. "
-        f"{advice or 'The error is in that function, not in the sweep: correct it there.'} {hint}".rstrip()
+        f"{what} raised {type(error).__name__}{f': {said}' if said else ''}{place(error)}.",
+        advice=(
+            advice or "The error is in that function, not in the sweep: correct it there.",
+            *[" "][: len(hint)],
+            *hint,
+        ),
     )
 
 
 def refuse_leaks(what: str, consts: Iterable[Any]) -> None:
     """Raise ValueError where a function of the user's, traced, has closed over a value of another trace."""
     if leaked := [x for x in consts if isinstance(x, Tracer)]:
-        raise ValueError(f"{what} closes over {leaked[0]!r:.80}. {LEAKED}")
+        raise ArgumentValueError(f"{what} closes over {leaked[0]!r:.80}. {LEAKED}")
 
 
 def is_ours(error: Exception) -> bool:

@@ -1,1 +1,1 @@
-"""What the numbers are held against."""
+"""Checks of the numbers against independent witnesses."""

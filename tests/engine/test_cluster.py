@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.cluster.backend import Cluster, ClusterExecution, connected
+from jaxopt_lab.cluster.backend import Cluster, RayBackend, connected
 from jaxopt_lab.cluster.worker import TOKEN, Settings, Work, Worker
+from jaxopt_lab.engine.chunk import OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import VARIABLE
 from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.engine.run.chunk import OutOfMemoryError
-from jaxopt_lab.engine.run.execute import execute
+from jaxopt_lab.engine.run.execution import execute
+from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.errors import ClusterError
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import versions
 from jaxopt_lab.sweep.planning import plan_sweep
 
-remote, elsewhere, crew = (
-    importlib.import_module(f"jaxopt_lab.engine.{name}") for name in ("remote", "cluster", "crew")
+remote, elsewhere, pool = (
+    importlib.import_module(f"jaxopt_lab.cluster.{name}") for name in ("worker", "backend", "pool")
 )
 SPACE = {"learning_rate": jl.log(1e-4, 1.0, 16)}
 OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray takes
@@ -32,8 +33,8 @@ OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray takes
 def planned(optimizers=(jl.adam, jl.sgd), **options):
     """Two optimizers, so two groups, halved twice; and as many workers as a plan for two has."""
     options = {"steps": 120, "seeds": 2, "chunk": 8, "stop": jl.halving(4, min_steps=25), "strategy": "scan", **options}
-    plan, _ = plan_sweep(optimizers, jl.tasks.digits_mlp(width=8), SPACE, **options)
-    return dataclasses.replace(plan, workers=2)
+    plan = plan_sweep(optimizers, jl.tasks.digits_mlp(width=8), SPACE, **options)
+    return dataclasses.replace(plan, actors=2)
 
 
 class Book(Ledger):
@@ -59,16 +60,17 @@ class Book(Ledger):
 
 def same(a, b):
     """All that trials have come to is equal, bit for bit; failed trials' included."""
-    for name in ("status", "steps", "rung", "train_loss", "last_loss"):
+    for name in ("status", "steps", "rung"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
-    assert a.evaluations.keys() == b.evaluations.keys()
-    for name in a.evaluations:
-        np.testing.assert_array_equal(a.evaluations[name], b.evaluations[name], err_msg=name)
+    for kind in ("curves", "last", "evaluations"):
+        assert getattr(a, kind).keys() == getattr(b, kind).keys()
+        for name, values in getattr(a, kind).items():
+            np.testing.assert_array_equal(values, getattr(b, kind)[name], err_msg=name)
     jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
 
 
 class Here:
-    """A crew of one worker in this process."""
+    """A pool of one actor in this process."""
 
     def __init__(self, plan, settings, room, threads, count, note, tidy):
         self.worker = Worker(settings._replace(environment={}, config={}))
@@ -90,9 +92,9 @@ def pickled(plan):
 
 @pytest.fixture
 def here(monkeypatch):
-    """Makes executions whose worker is in this process, so that a test can reach into it."""
-    monkeypatch.setattr(elsewhere, "Crew", Here)
-    return functools.partial(ClusterExecution, Cluster("CPU"), None)
+    """Makes backends whose worker is in this process, so that a test can reach into it."""
+    monkeypatch.setattr(elsewhere, "Pool", Here)
+    return functools.partial(RayBackend, Cluster("CPU"), None)
 
 
 def test_memory_runs_out_in_a_worker(here, monkeypatch, float64):
@@ -102,18 +104,21 @@ def test_memory_runs_out_in_a_worker(here, monkeypatch, float64):
         if shape[0] * shape[1] <= 4:
             return run_chunk(plan, program, shape, chunk, stage, *others)
         seen.append(chunk.first)
-        early = dataclasses.replace(stage, last=25, whole=True)  # some way, and then
+        early = stage._replace(last=25, final=False)  # some way, and then
         if chunk.first == 0 and len(seen) == 1:
             chunk = run_chunk(plan, program, shape, chunk, early, *others)
         raise OutOfMemoryError(chunk, MemoryError("out of memory"))
 
     expected = execute(plan)
     monkeypatch.setattr(remote, "run_chunk", running_out)
-    found = execute(plan, make=here)
+    ledger = Ledger()
+    found = execute(plan, ledger=ledger, backend=here(ledger))
     assert seen
     assert any("ran out of memory; going on with 4" in note for note in found.notes)
     np.testing.assert_array_equal(found.status, expected.status)
-    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-9)  # other chunks, other sums
+    np.testing.assert_allclose(
+        found.curves["train_loss"], expected.curves["train_loss"], rtol=1e-9
+    )  # other chunks, other sums
 
 
 class Killed(BaseException):
@@ -125,7 +130,7 @@ def test_a_lost_chunk_goes_on_from_its_last_segment(tmp_path, monkeypatch):
     folder = Folder(tmp_path)
     folder.write(TOKEN, b"ours")
     settings = Settings({}, {}, versions(), None, (str(tmp_path), b"ours"), 0.0)
-    strategy = plan.first_strategy(plan.groups[0])
+    strategy = first_strategy(plan, plan.groups[0])
     rows, columns = np.arange(strategy.configs), np.arange(strategy.seeds)
     work = Work("0-0-0-0", 0, rows, columns, 0, None, plan.steps, True, strategy)
 
@@ -208,8 +213,8 @@ def test_two_nodes(cluster):
     with connected(cluster.address) as there:
         assert there is not None
         assert there.slots() == 2
-        plan, make = there.planned(plan, given=False)
-        found = execute(plan, ledger=book, make=make)
+        plan = there.planned(plan)
+        found = execute(plan, ledger=book, backend=RayBackend(there, None, book))
     assert set(book.done.values()) == {1}
     assert len(book.done) >= 12
     same(found, execute(plan, ledger=Book(book.strategies)))
@@ -217,7 +222,7 @@ def test_two_nodes(cluster):
 
 @real
 def test_ctrl_c_keeps_what_there_is(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
 
     def interrupt(progress):
         if progress.trial_steps:
@@ -232,7 +237,7 @@ def test_ctrl_c_keeps_what_there_is(cluster, tmp_path, monkeypatch):
     whole = sweep(cluster=cluster.address, out=tmp_path / "run", progress=keep, **options)
     assert steps[-1] < 16 * 10_000 - reached.sum() + 1  # the rest alone
     equal(whole, sweep(**options))
-    assert not (tmp_path / "run" / "workers").exists()
+    assert not (tmp_path / "run" / "actors").exists()
 
 
 @real
@@ -265,7 +270,7 @@ def test_a_node_is_lost(cluster, tmp_path):
     found = sweep(cluster=cluster.address, progress=lose, **options)
     assert lost
     assert "failed" not in found.table()["status"].unique()
-    assert "A worker was lost" in str(found.dataset.attrs)
+    assert "An actor was lost" in str(found.dataset.attrs)
     equal(found, sweep(**options))
 
 
@@ -286,14 +291,14 @@ class Unreadable:
 def test_workers_that_cannot_begin_end_the_sweep_however_much_waits(cluster):
     digits = jl.tasks.digits_mlp(width=8)
     task = dataclasses.replace(digits, name="unreadable", loss=Unreadable(digits.loss), factory=None)
-    plan, _ = plan_sweep(jl.sgd, task, SPACE, steps=10, seeds=8, chunk=1)
-    book = Book({(0,): plan.first_strategy(plan.groups[0])})  # settled before, so that all chunks wait at once
+    plan = plan_sweep(jl.sgd, task, SPACE, steps=10, seeds=8, chunk=1)
+    book = Book({(0,): first_strategy(plan, plan.groups[0])})  # settled before, so that all chunks wait at once
     book.knows = lambda about: True
     with connected(cluster.address) as there:
         assert there is not None
-        plan, make = there.planned(plan, given=False)
+        plan = there.planned(plan)
         with pytest.raises(ClusterError, match=r"cannot load the sweep.*nothing to read"):
-            execute(plan, ledger=book, make=make)
+            execute(plan, ledger=book, backend=RayBackend(there, None, book))
 
 
 @real

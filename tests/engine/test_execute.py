@@ -11,8 +11,8 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine import plan as planning
-from jaxopt_lab.engine.plan import segment_length
 from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.sweep.planning import plan_sweep
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7), "b1": [0.5, 0.9]}
@@ -219,7 +219,7 @@ def test_low_precision_parameters_stay_so():
 
 def test_steps_and_segments_cover_every_step_once():
     for steps, stride in [(1, None), (10, 3), (500, None), (997, 997), (1000, 1), (256, 256), (257, 257)]:
-        plan, _ = plan_sweep(jl.adam, "quadratic", {"learning_rate": [0.1]}, steps=steps, evaluate=stride)
+        plan = plan_sweep(jl.adam, "quadratic", {"learning_rate": [0.1]}, steps=steps, evaluate=stride)
         points, length = plan.eval_steps, plan.segment_length
         assert points[0] == 0
         assert points[-1] == steps
@@ -232,7 +232,7 @@ def test_steps_and_segments_cover_every_step_once():
 
 def test_segments_of_long_steps_are_short():
     options = {"steps": 8192, "evaluate": 8192}
-    plan = lambda chunk: plan_sweep(jl.adam, "digits_mlp", {"learning_rate": [0.1]}, chunk=chunk, **options)[0]
+    plan = lambda chunk: plan_sweep(jl.adam, "digits_mlp", {"learning_rate": [0.1]}, chunk=chunk, **options)
     lengths = [segment_length(plan(chunk), "cpu") for chunk in (None, 100, 10**9)]
     assert planning.MOST_SEGMENT_STEPS == lengths[0] > lengths[1] > lengths[2] == planning.LEAST_SEGMENT_STEPS
     assert segment_length(plan(10**9), "gpu") == planning.MOST_SEGMENT_STEPS
@@ -240,7 +240,7 @@ def test_segments_of_long_steps_are_short():
 
 def test_what_comes_from_an_accelerator_is_not_copied_again(monkeypatch):
     """A copy for the host already; where some of its trials go on, theirs are written into one that can be."""
-    plan = plan_sweep(jl.adam, jl.tasks.quadratic(), {"learning_rate": [0.1, 0.2, 0.3]}, steps=2, seeds=2)[0]
+    plan = plan_sweep(jl.adam, jl.tasks.quadratic(), {"learning_rate": [0.1, 0.2, 0.3]}, steps=2, seeds=2)
     recorder, came = Recorder(plan), np.arange(6.0).reshape(3, 2)
     came.flags.writeable = False
     everyone = np.arange(3), np.arange(2)

@@ -15,12 +15,13 @@ import jaxopt_lab as jl
 from jaxopt_lab.engine.compile.evaluation import not_means
 from jaxopt_lab.engine.compile.program import compiled
 from jaxopt_lab.engine.devices import on_devices
+from jaxopt_lab.engine.run import backend
 from jaxopt_lab.engine.run.chunk import _Running
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.store.run import Run, _strategy
 from jaxopt_lab.sweep.planning import plan_sweep
-from jaxopt_lab.trial import DIVERGED
+from jaxopt_lab.trial import Status
 
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 8)}
 chunk = importlib.import_module("jaxopt_lab.engine.run.chunk")
@@ -155,8 +156,8 @@ def test_what_cannot_be_kept_is_refused_before_anything_compiles(on_a_cpu, memor
 
 
 def test_a_share_of_what_is_free(on_a_cpu):
-    plan, _ = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5, memory=0.25)
-    half, _ = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5)
+    plan = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5, memory=0.25)
+    half = plan_sweep(jl.adam, jl.tasks.quadratic(), SPACE, steps=5)
     assert plan.memory == pytest.approx(half.memory / 2, rel=0.2)  # what is free changes meanwhile
 
 
@@ -219,15 +220,16 @@ MEANS = ("mae", "accuracy", "half")
 def evaluated(task, shape, **changes):
     """What a chunk of this shape (seeds, configurations) is evaluated to, by a program with these changes."""
     space = {"learning_rate": jl.log(1e-3, 1.0, shape[1])}
-    plan, _ = plan_sweep(jl.adam, task, space, steps=4, seeds=shape[0])
+    plan = plan_sweep(jl.adam, task, space, steps=4, seeds=shape[0])
     strategy = Strategy("scan", *shape, **changes)
     program = compiled(plan, plan.groups[0], strategy, task.data)
     seeds = np.arange(shape[0], dtype=np.int32)
     values = {"learning_rate": plan.groups[0].values["learning_rate"].astype(jnp.result_type(float))}
     state = program.start(program.initial(seeds), values)
-    state = state._replace(status=state.status.at[0, 0].set(DIVERGED))
+    state = state._replace(status=state.status.at[0, 0].set(Status.DIVERGED))
     seen = program.evaluate(state, seeds, np.int32(0), plan.ending, on_devices(task.data))
-    return jax.tree.map(np.asarray, seen), program
+    seen = jax.tree.map(np.asarray, seen)
+    return {"status": seen.status} | seen.info | seen.held_out, program
 
 
 @pytest.mark.parametrize("trials", [1, 3, 4, 14])
@@ -300,7 +302,7 @@ def test_a_trial_that_does_not_fit_into_the_budget_is_refused(on_a_cpu):
 
 def test_chunks_wait_for_room(on_a_cpu, monkeypatch):
     """Where a metric must be evaluated at once, as many chunks run side by side as fit."""
-    running, most, real = set(), [], execution.run_chunk
+    running, most, real = set(), [], backend.run_chunk
 
     def run(plan, program, shape, chunk, *others):
         running.add(chunk)
@@ -310,9 +312,9 @@ def test_chunks_wait_for_room(on_a_cpu, monkeypatch):
         running.remove(chunk)
         return done
 
-    monkeypatch.setattr(execution, "run_chunk", run)
-    monkeypatch.setattr("jaxopt_lab.engine.tuning.sizing.worker_count", lambda used: 4)
-    monkeypatch.setattr(execution, "worker_count", lambda used: 4)
+    monkeypatch.setattr(backend, "run_chunk", run)
+    monkeypatch.setattr("jaxopt_lab.engine.tuning.sizing.thread_count", lambda used: 4)
+    monkeypatch.setattr(backend, "thread_count", lambda used: 4)
     task = regression(**BIG, metrics=["r2"])
     jl.sweep(jl.adam, task, SPACE, steps=2, strategy="scan_each")
     assert max(most) > 2
@@ -346,7 +348,7 @@ def test_a_compiled_loss_shows_what_it_works_on(float32):
     hidden = dataclasses.replace(hidden, loss=jax.jit(hidden.loss))
     largest = []
     for task in (plain, hidden):
-        plan, _ = plan_sweep(jl.adam, task, SPACE, steps=2)
+        plan = plan_sweep(jl.adam, task, SPACE, steps=2)
         largest.append(traced_step(plan.groups[0].structure, "adam").largest_bytes)
     assert largest == [64 * 512 * 4] * 2
 

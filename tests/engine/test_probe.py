@@ -16,6 +16,7 @@ from jaxopt_lab.engine.compile import cache
 from jaxopt_lab.engine.devices import on_devices
 from jaxopt_lab.engine.strategy import STRATEGIES, Strategy
 from jaxopt_lab.engine.tuning import probe
+from jaxopt_lab.engine.tuning.cutting import at_once, first_strategy, fitted, stage_sizes
 from jaxopt_lab.sweep.planning import plan_sweep
 
 execution = importlib.import_module("jaxopt_lab.engine.run.execution")
@@ -41,7 +42,7 @@ def convolution():
 
 def planned(task=None, **changes):
     task = jl.tasks.breast_cancer(holdout=True, batch_size=32) if task is None else task
-    return plan_sweep(jl.adam, task, SPACE, **({"steps": 30, "seeds": 3} | changes))[0]
+    return plan_sweep(jl.adam, task, SPACE, **({"steps": 30, "seeds": 3} | changes))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -65,7 +66,7 @@ def test_own_batches_train_the_same_trials(loop, monkeypatch, float64):
     task = jl.tasks.breast_cancer(holdout=True, batch_size=32)
     known, found = [], []
     for own, into in ((False, known), (True, found)):
-        monkeypatch.setattr("jaxopt_lab.engine.plan.owns", lambda group, trials, own=own: own)
+        monkeypatch.setattr("jaxopt_lab.engine.tuning.cutting.owns", lambda group, trials, own=own: own)
         dataset = jl.sweep(jl.adam, task, SPACE, steps=30, seeds=2, record=1, strategy=loop).dataset
         into += [json.loads(dataset.attrs["strategies"])[0]["own"], dataset.train_loss.values]
     assert (known[0], found[0]) == (False, True)
@@ -82,11 +83,11 @@ def test_few_trials_of_an_accelerator_own_their_batches(on_a_cpu, monkeypatch):
 
     def owning(rates):
         space = {"learning_rate": jl.log(1e-4, 1, rates)}
-        plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=30, seeds=4)[0]
-        return plan.first_strategy(plan.groups[0]).own
+        plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=30, seeds=4)
+        return first_strategy(plan, plan.groups[0]).own
 
     assert not owning(4)
-    monkeypatch.setattr("jaxopt_lab.engine.plan.on_cores", lambda used: False)
+    monkeypatch.setattr("jaxopt_lab.engine.tuning.cutting.on_cores", lambda used: False)
     assert [owning(rates) for rates in (4, 16, 64, 1024)] == [True, True, False, False]
 
 
@@ -98,7 +99,7 @@ def test_a_process_glances_once(timed):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(probe, "_candidate", lambda *a: looked.append(a[2]) or fake(*a))
             assert probe.choose(plan, plan.groups[0], None).rate == pytest.approx(1e9)
-    assert looked == [plan.first_strategy(plan.groups[0])]
+    assert looked == [first_strategy(plan, plan.groups[0])]
 
 
 def test_an_accelerator_is_not_asked_for_what_the_run_is_too_short_for(timed, monkeypatch):
@@ -124,7 +125,7 @@ def test_a_short_run_measures_nothing(on_a_cpu):
     choice = probe.choose(plan, plan.groups[0], on_devices(plan.groups[0].structure.task.data))
     assert choice.tried == {}
     assert choice.rate > 0  # roughly
-    assert choice.strategy == plan.first_strategy(plan.groups[0])
+    assert choice.strategy == first_strategy(plan, plan.groups[0])
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkey
     """Each sweep can pay for one more program; after as many sweeps as there are ways, nothing is left to look at."""
     plan = planned()
     everything = probe.candidates_for(plan, plan.groups[0])
-    compiled = timed(lambda s: 0.8 * plan.at_once / (7 * 3 * 30), compile_seconds=0.05)
+    compiled = timed(lambda s: 0.8 * at_once(plan) / (7 * 3 * 30), compile_seconds=0.05)
     fake = probe.fitting
     monkeypatch.setattr(probe, "fitting", lambda *a: time.sleep(0.05) or fake(*a))
     looked = []
@@ -203,7 +204,7 @@ def test_the_search_costs_at_most_its_share(timed, monkeypatch):
     """Of a run of two seconds, a fifth of one: enough for two more programs of .08 s, and not for a third."""
     plan = planned()
     trial_steps = 7 * 3 * 30
-    compiled = timed(lambda s: 2 * plan.at_once / trial_steps, compile_seconds=0.08)
+    compiled = timed(lambda s: 2 * at_once(plan) / trial_steps, compile_seconds=0.08)
     fake, taken = probe.fitting, []  # on a clock of its own: a machine's stands still at times, and then leaps
     monkeypatch.setattr(probe, "time", types.SimpleNamespace(perf_counter=lambda: 0.08 * len(taken)))
     monkeypatch.setattr(probe, "fitting", lambda *a: taken.append(a) or fake(*a))
@@ -227,26 +228,26 @@ def test_a_given_strategy_and_chunk_are_kept_to(timed):
 
 
 def test_chunks_waste_neither_padding_nor_cores(on_a_cpu, monkeypatch):
-    monkeypatch.setattr("jaxopt_lab.engine.plan.worker_count", lambda used: 2)
-    plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": jl.log(1e-4, 1, 32)}, steps=2, seeds=5)[0]
-    strategy = plan.fitted(plan.groups[0], Strategy("scan", 1, 1), 36)
+    monkeypatch.setattr("jaxopt_lab.engine.tuning.cutting.thread_count", lambda used: 2)
+    plan = plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": jl.log(1e-4, 1, 32)}, steps=2, seeds=5)
+    strategy = fitted(plan, plan.groups[0], Strategy("scan", 1, 1), 36)
     assert strategy.shape == (1, 16)  # ten chunks for two cores; five of 32 would leave one idle for a fifth
     assert strategy.one_core
-    all_at_once = plan.fitted(plan.groups[0], Strategy("scan", 1, 1), 160)
+    all_at_once = fitted(plan, plan.groups[0], Strategy("scan", 1, 1), 160)
     assert not all_at_once.one_core or all_at_once.trials < 160
 
 
 def test_a_race_takes_smaller_chunks(on_a_cpu, monkeypatch):
     """Its few survivors pay for places in a chunk that nobody fills any more; its first stage hardly minds."""
-    monkeypatch.setattr("jaxopt_lab.engine.plan.worker_count", lambda used: 2)
+    monkeypatch.setattr("jaxopt_lab.engine.tuning.cutting.thread_count", lambda used: 2)
     planned = lambda stop: plan_sweep(jl.adam, jl.tasks.digits_mlp(), {"learning_rate": rates}, steps=1600, stop=stop)
     rates = jl.log(1e-4, 1, 256)
-    plain, race = (planned(stop)[0] for stop in (None, jl.halving(4, min_steps=25)))
-    assert plain.stages(plain.groups[0]) == {256: 1600}
-    assert race.stages(race.groups[0]) == {256: 25, 64: 75, 16: 300, 4: 1200}
-    size = race.first_strategy(race.groups[0]).trials
-    assert plain.first_strategy(plain.groups[0]).trials > size >= 4
-    assert plain.first_strategy(plain.groups[0]).trials <= 8 * size
+    plain, race = (planned(stop) for stop in (None, jl.halving(4, min_steps=25)))
+    assert stage_sizes(plain, plain.groups[0]) == {256: 1600}
+    assert stage_sizes(race, race.groups[0]) == {256: 25, 64: 75, 16: 300, 4: 1200}
+    size = first_strategy(race, race.groups[0]).trials
+    assert first_strategy(plain, plain.groups[0]).trials > size >= 4
+    assert first_strategy(plain, plain.groups[0]).trials <= 8 * size
 
 
 def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder):

@@ -19,6 +19,12 @@ def sweep(stop=None, optimizers=jl.adam, rates=16, **changes):
     return jl.sweep(optimizers, task, {"learning_rate": jl.log(1e-4, 10.0, rates)}, stop=stop, **options).dataset
 
 
+def decided(rule, history, racing):
+    """Which trials the rule ends."""
+    rung = jl.Rung(len(history) - 1, 10 * len(history), history, racing, racing & np.isfinite(history[-1]), {})
+    return rule.decide(rung).ends
+
+
 def decisions(dataset):
     return json.loads(dataset.attrs["rungs"])
 
@@ -26,14 +32,14 @@ def decisions(dataset):
 def test_halving_keeps_the_best_by_the_median_over_seeds():
     rule = jl.halving(2, min_steps=1)
     losses = np.array([[1.0, 9.0, 2.0], [3.0, 3.0, 3.0], [INF, 0.0, 0.0], [4.0, 4.0, 0.0]])  # medians 2, 3, 0, 4
-    ends = rule.ends(losses[None], np.ones((4, 3), bool))
+    ends = decided(rule, losses[None], np.ones((4, 3), bool))
     assert ends.tolist() == [[False] * 3, [True] * 3, [False] * 3, [True] * 3]
     racing = np.array([[True] * 3, [True] * 3, [False] * 3, [False] * 3])
-    assert rule.ends(losses[None], racing).any(axis=1).tolist() == [False, True, False, False]
+    assert decided(rule, losses[None], racing).any(axis=1).tolist() == [False, True, False, False]
 
 
 def test_ties_go_to_the_lower_number():
-    ends = jl.halving(3, min_steps=1).ends(np.zeros((1, 7, 1)), np.ones((7, 1), bool))
+    ends = decided(jl.halving(3, min_steps=1), np.zeros((1, 7, 1)), np.ones((7, 1), bool))
     assert ends[:, 0].tolist() == [False, False, True, True, True, True, True]
 
 
@@ -62,15 +68,15 @@ def test_plateau_ends_what_does_not_improve_by_the_share():
     rule = jl.plateau(10, min_improvement=0.1)
     racing = np.ones((4, 1), bool)
     history = np.array([[[1.0], [1.0], [-1.0], [INF]], [[0.91], [0.89], [-1.2], [INF]]])
-    assert not rule.ends(history[:1], racing).any()
-    assert rule.ends(history, racing)[:, 0].tolist() == [True, False, False, True]
+    assert not decided(rule, history[:1], racing).any()
+    assert decided(rule, history, racing)[:, 0].tolist() == [True, False, False, True]
     worse_since = np.concatenate([history, [[[0.5], [0.85], [-1.25], [0.1]]]])
-    assert rule.ends(worse_since, racing)[:, 0].tolist() == [False, True, True, False]
+    assert decided(rule, worse_since, racing)[:, 0].tolist() == [False, True, True, False]
 
 
 def test_an_improvement_by_exactly_the_share_is_one():
-    ends = lambda share, last: jl.plateau(10, min_improvement=share).ends(
-        np.array([[[8.0]], [[last]]]), np.ones((1, 1), bool)
+    ends = lambda share, last: decided(
+        jl.plateau(10, min_improvement=share), np.array([[[8.0]], [[last]]]), np.ones((1, 1), bool)
     )
     assert not ends(0.25, 6.0).any()
     assert ends(0.25, 6.001).all()

@@ -1,6 +1,5 @@
 """What the methods of `cases_classic` promise beyond their twins."""
 
-import importlib
 from typing import Any
 
 import jax
@@ -10,8 +9,7 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-
-cube_root = importlib.import_module("jaxopt_lab.optimizers.madgrad")._cube_root  # the package's name is the method's
+from jaxopt_lab.optimizers._compiler import cube_root
 
 
 def walk(optimizer, gradients, w=0.0):

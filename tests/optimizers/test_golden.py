@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.verify.optimizers.golden import NOT_BUILT, NOT_HELD, ROWS
+from jaxopt_lab.verify.optimizers.golden import NOT_HELD, ROWS
 from jaxopt_lab.verify.optimizers.golden.problems import flat, loss, matrix_loss, matrix_start, start
 from jaxopt_lab.verify.optimizers.golden.replay import difference, recorded, sources
 
@@ -24,12 +24,16 @@ def test_golden_trajectory(name):
     assert difference(name, row.make()) <= row.bound, row.why
 
 
-def test_every_recorded_run_is_held_or_the_rows_say_why_not():
+def test_every_record_of_a_method_here_is_held_or_the_rows_say_why_not():
     runs = {name.removesuffix(" eval") for name in recorded()} - {"steps"}
     assert runs == {f"{source}/{run}" for source, facts in sources().items() for run in facts["settings"]}
-    elsewhere = {run for run in runs if run.split("/")[0] in NOT_BUILT}
-    assert runs == {*ROWS, *NOT_HELD, *elsewhere}
-    assert len(runs) == len(ROWS) + len(NOT_HELD) + len(elsewhere)
+    source = lambda run: run.split("/")[0]
+    held = set(map(source, ROWS))
+    assert {*ROWS, *NOT_HELD} == {run for run in runs if source(run) in held}
+    assert not set(ROWS) & set(NOT_HELD)
+    left_out = {source(run).removeprefix("torch_") for run in runs} - {name.removeprefix("torch_") for name in held}
+    assert not left_out & set(jl.OPTIMIZERS)
+    assert {row.method for row in ROWS.values()} <= set(jl.OPTIMIZERS)
     assert all(row.bound == 1e-10 or row.why for row in ROWS.values())
 
 

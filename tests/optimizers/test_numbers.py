@@ -9,15 +9,13 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import fused
+from jaxopt_lab.optimizers.wrappers import fused
 from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
 from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
 from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
 
-# By sign, by interval, by coordinate or by singular vectors: no one form for complex numbers is agreed on.
-REAL_ONLY = {
-    *("adopt", "cocob", "dadapt_adamw", "galore", "lion", "prodigy", "rprop", "sign_sgd", "signum", "sm3", "sophia")
-}
+# Steps by sign, by interval, by coordinate or by singular vectors: there is no agreed form for complex numbers.
+REAL_ONLY = {name for name, case in METHODS.items() if case.real_only}
 COMPLEX = [name for name in jl.OPTIMIZERS if name not in REAL_ONLY]
 each_method = pytest.mark.parametrize("name", jl.OPTIMIZERS)
 each_real_only = pytest.mark.parametrize("name", sorted(REAL_ONLY))
@@ -175,7 +173,8 @@ OPTAX_HAS_NO_SUCH_FORM = {
 AS_OPTAX = [
     name
     for name, case in CASES.items()
-    if (method := name.split(" ")[0]) in COMPLEX
+    if case.twin
+    and (method := name.split(" ")[0]) in COMPLEX
     and method not in OPTAX_HAS_NO_SUCH_FORM
     and not any(map(callable, case.numeric.values()))
 ]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_lab.optimizers import _sums
+from jaxopt_lab.optimizers import _compiler, _sums
 from jaxopt_lab.verify.optimizers.problems import wave
 
 TREES = {
@@ -13,8 +13,8 @@ TREES = {
     "one": lambda: {"a": wave(3, 4)},
     "alike": lambda: [wave(12, phase=phase) for phase in range(5)],
     "alike in length alone": lambda: [wave(3, 4), wave(12), wave(2, 6)],
-    "more than are added together": lambda: [wave(7, phase=phase) for phase in range(2 * _sums.TOGETHER + 1)],
-    "large ones apart": lambda: [wave(_sums.SMALL + 1), wave(_sums.SMALL + 1)],
+    "more than are added together": lambda: [wave(7, phase=phase) for phase in range(2 * _compiler.TOGETHER + 1)],
+    "large ones apart": lambda: [wave(_compiler.SMALL + 1), wave(_compiler.SMALL + 1)],
     "scalars": lambda: [wave(), wave()],
 }
 
@@ -31,9 +31,9 @@ def test_sums_are_those_of_all_elements(tree, float64):
 def test_small_leaves_of_one_length_are_one_sum():
     """And no more than so many, of which the kernel would become too large."""
     sums = lambda count, size: str(jax.make_jaxpr(_sums.l1_norm)([jnp.ones(size)] * count)).count("reduce_sum")
-    assert sums(_sums.TOGETHER, 64) == 1
-    assert sums(_sums.TOGETHER + 1, 64) == 2
-    assert sums(3, _sums.SMALL + 1) == 3
+    assert sums(_compiler.TOGETHER, 64) == 1
+    assert sums(_compiler.TOGETHER + 1, 64) == 2
+    assert sums(3, _compiler.SMALL + 1) == 3
 
 
 def test_leaves_of_other_dtypes_are_not_rounded_to_one():

@@ -14,7 +14,7 @@ from jaxopt_lab.engine.compile.options import foreseeable_options
 from jaxopt_lab.engine.devices import on_cores
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.trial import Trial, initial_params
+from jaxopt_lab.trial import Seen, Trial, initial_params
 from jaxopt_lab.types import random_key
 
 FEW = 64  # held-out examples that tell whether a function is a mean over them
@@ -25,11 +25,11 @@ ASIDE = (1, -1, 8, -8)  # of initial parameters: where that is looked at, too
 class Evaluation(NamedTuple):
     """Compiled for the trials of a chunk.
 
-    run(state, seeds, t, stop, data) -> status, losses and metrics by name
+    run(state, seeds, t, stop, data) -> what is `Seen`
     bytes: what it takes, the data apart
     """
 
-    run: Callable[..., dict[str, Any]]
+    run: Callable[..., Seen]
     bytes: int
 
 
@@ -105,14 +105,14 @@ def evaluation_in_parts(
     programs = {which: compiled(batch) for which, batch in programs.items()}
 
     def run(state, seeds, t, stop, data):
-        values = first.run(state, seeds, t, stop, (data[0], None, None))
+        seen = first.run(state, seeds, t, stop, (data[0], None, None))
         (found,) = over.place(({name: np.zeros(x.shape, x.dtype) for name, x in empty.items()},), "t")
         for corner, batch in itertools.product(over.corners(part), batches):
             program, _ = programs[batch.split, batch.size]
             start, share = np.int32(batch.start), number.type(batch.share)
-            found = program(found, state, values["status"], start, share, data[1 + batch.split], *corner)
+            found = program(found, state, seen.status, start, share, data[1 + batch.split], *corner)
             found = jax.block_until_ready(found)
-        return values | found
+        return seen._replace(held_out=found)
 
     return Evaluation(run, max(first.bytes, *(taken for _, taken in programs.values())))
 
@@ -146,7 +146,7 @@ def not_means(task: Task) -> list[str]:
             continue
         count = len(jax.tree.leaves(data)[0])
         few = jax.tree.map(lambda x, n=count: jnp.asarray(x)[np.unique(np.linspace(0, n - 1, FEW).astype(int))], data)
-        for name, function in {"loss": task.loss, **task.metrics}.items():
+        for name, function in {"loss": lambda *given: task.loss_and_aux(*given)[0], **task.metrics}.items():
             if not _is_mean(function, points, few):
                 found.append(f"{split}_{name}")
     return found

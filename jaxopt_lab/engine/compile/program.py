@@ -18,22 +18,22 @@ from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.trial import Trial, TrialState, answer, answers_elsewhere, draws, initial_params
+from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 from jaxopt_lab.types import random_key
 
 SHARED_BYTES = 2**18  # of initial parameters, and of a segment's draws: up to here some are kept
 
-Losses = jax.Array | list[jax.Array]  # by step along the last axis, or step by step
+Curves = Info | list[Info]  # by step along the last axis, or step by step
 
 
 class Program(NamedTuple):
     """Compiled for one structure and strategy; every array has leading axes (seeds, configurations).
 
     initial(seeds) -> parameters, with the leading axis (seeds,) alone
-    start(parameters, values) -> state
+    start(parameters, values) -> state; it holds the values
     draw(seeds, first) -> what a segment's batches are taken by, with the leading axis (seeds,) alone
-    advance(state, values, draws, first, last, stop, data) -> state, losses, status; the state is donated
-    evaluate(state, seeds, t, stop, data) -> status, losses and metrics by name
+    advance(state, draws, first, last, stop, data) -> state, curves, status; the state is donated
+    evaluate(state, seeds, t, stop, data) -> what is `trial.Seen`
     answer(state) -> the parameters that the trials have come to
     place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
     advance_bytes, evaluate_bytes: what a running chunk takes in either, the data apart
@@ -42,8 +42,8 @@ class Program(NamedTuple):
     initial: Callable[..., Any]
     start: Callable[..., TrialState]
     draw: Callable[..., Any]
-    advance: Callable[..., tuple[TrialState, Losses, jax.Array]]
-    evaluate: Callable[..., dict[str, jax.Array]]
+    advance: Callable[..., tuple[TrialState, Curves, jax.Array]]
+    evaluate: Callable[..., Seen]
     answer: Callable[[TrialState], Any]
     shapes: TrialState
     place: Callable[[Any, str], Any]
@@ -69,8 +69,8 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     length, used = plan.segment_length, devices()
     uneven = plan.uneven and not on_cores(used)
     step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
-    stop = Shapes(plan.ending)
-    training = _compiled(group.structure, way, length, uneven, stop, Shapes(data), used, step.largest_bytes)
+    stop, changes = Shapes(plan.ending), plan.changes
+    training = _compiled(group.structure, way, length, uneven, stop, changes, Shapes(data), used, step.largest_bytes)
     over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
     seen = Shapes(_seen(state))
     about = seen, stop, Shapes(data), step.convolves
@@ -86,23 +86,29 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
 
 @remembered(maxsize=64)
 def _compiled(
-    structure: Structure, strategy: Strategy, length, uneven, stop: Shapes, data: Shapes, used, largest_bytes
+    structure: Structure,
+    strategy: Strategy,
+    length: int,
+    uneven: bool,
+    stop: Shapes,
+    changes: tuple[str, ...],
+    data: Shapes,
+    used: tuple[Any, ...],
+    largest_bytes: int,
 ) -> dict[str, Any]:
     """The fields of a program, but for those of evaluation."""
     over = Trials(strategy.seeds, strategy.configs, used)
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
 
-    def trial(values, stop):
-        return Trial(structure.optimizer(values), structure.task, stop)
-
+    trial = functools.partial(structure.trial, changes=changes)
     initial = _compiled_initial(structure.task, over)
-    begin = lambda params, values: trial(values, stop.tree).start(params)
+    begin = lambda params, values: trial(values, stop.tree).start(params, values)
     start = over.compile(begin, "sv", (initial.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
-    shapes = (state, values, drawing.out_info, stop.tree, data.tree)
+    shapes = (state, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
-    advance_bytes = program_bytes(one, over, (state, values, drawing.out_info))
+    advance_bytes = program_bytes(one, over, (state, drawing.out_info))
     if on_cores(used):  # XLA's library for products copies a factor beside; measured
         advance_bytes += strategy.trials * largest_bytes
     answering = lambda state: state.params
@@ -122,6 +128,7 @@ def _compiled(
 
 def _seen(state: TrialState) -> TrialState:
     """What an evaluation looks at; not at the optimizer's state, unless for the answer, so that methods share it."""
+    state = state._replace(values={})
     return state if answers_elsewhere(state.optimizer) else state._replace(optimizer=None)
 
 
@@ -129,26 +136,26 @@ def _compile_advance(
     trial: Callable[..., Trial], strategy: Strategy, over: Trials, length: int, uneven: bool, shapes: tuple[Any, ...]
 ) -> tuple[Any, Callable]:
     """The compiled program of a segment, or of a step, and `Program.advance` by it."""
-    state, values, drawn, stop, data = shapes
+    state, drawn, stop, data = shapes
     integer, platform = jax.ShapeDtypeStruct((), jnp.int32), over.devices[0].platform
-    arguments = (state, values, drawn, integer, integer, stop, data)
+    arguments = (state, drawn, integer, integer, stop, data)
     loop = loop_on(platform, strategy.own)
 
-    def segment(state, values, draws, first, last, stop, data, seed=0, count=None):
-        run, count = trial(values, stop), last - first if count is None else count
-        state, losses = run.advance(state, draws, first, count, data, length, seed * length, loop)
-        return state, losses, state.status
+    def segment(state, draws, first, last, stop, data, seed=0, count=None):
+        run, count = trial(state.values, stop), last - first if count is None else count
+        state, curves = run.advance(state, draws, first, count, data, length, seed * length, loop)
+        return state, curves, state.status
 
-    def step(state, values, draws, t, first, stop, data, seed=0):
-        at, run = t - first + seed * length, trial(values, stop)
+    def step(state, draws, t, first, stop, data, seed=0):
+        at, run = t - first + seed * length, trial(state.values, stop)
         drawn, key = jax.tree.map(lambda x: x[at], draws)
-        state, loss = run.step(state, t, run.task.take(data[0], drawn), key)
-        return state, loss, state.status
+        state, info = run.step(state, t, run.task.take(data[0], drawn), key)
+        return state, info, state.status
 
     options = compiler_options(platform) | (one_core_options() if strategy.one_core else {})
 
     def compile_one(one):
-        return over.compile(one, "tvsaaaa", arguments, donate=True, flat=strategy.own, options=options)
+        return over.compile(one, "tsaaaa", arguments, donate=True, flat=strategy.own, options=options)
 
     if strategy.loop == "steps":
         one = compile_one(step)
@@ -158,8 +165,8 @@ def _compile_advance(
         return one, one
     one = compile_one(functools.partial(segment, count=length))
     rest = compile_one(segment) if uneven else one
-    return one, lambda state, values, draws, first, last, *others: (one if last - first == length else rest)(
-        state, values, draws, first, last, *others
+    return one, lambda state, draws, first, last, *others: (one if last - first == length else rest)(
+        state, draws, first, last, *others
     )
 
 
@@ -177,12 +184,12 @@ def loop_on(platform: str, own: bool) -> Callable[..., Any]:
 def _stepping(step: Callable) -> Callable:
     """A segment as calls of a compiled step."""
 
-    def advance(state, values, draws, first, last, stop, data):
-        losses, status = [], state.status
+    def advance(state, draws, first, last, stop, data):
+        curves, status = [], state.status
         for t in range(int(first), int(last)):
-            state, loss, status = step(state, values, draws, np.int32(t), first, stop, data)
-            losses.append(loss)
-        return state, losses, status
+            state, info, status = step(state, draws, np.int32(t), first, stop, data)
+            curves.append(info)
+        return state, curves, status
 
     return advance
 

@@ -1,4 +1,4 @@
-"""One chunk: trials that run together, segment by segment, while the host reads what the segment before has left."""
+"""Running a chunk, segment by segment, while the host reads what the segment before has left."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,97 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.program import Program
 from jaxopt_lab.engine.devices import on_host, sent_to_host
-from jaxopt_lab.engine.plan import Plan, Segment
+from jaxopt_lab.engine.plan import Plan, Segment, Stage
 from jaxopt_lab.engine.recorder import Recorder
-from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.trial import RUNNING, TrialState
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Chunk:
-    """Some configurations of a group by some seeds, at some step; padded to the program's shape where they run.
-
-    Attributes:
-        group: Its number.
-        rows: Positions in the group's configs.
-        columns: Positions in the seeds.
-        first: Steps that the trials have made.
-        state: Where they stand, on the host, with leading axes (configurations, seeds); None before the first step.
-        params: What they have come to: see `trial.answer`. None where it is not wanted.
-
-    """
-
-    group: int
-    rows: np.ndarray
-    columns: np.ndarray
-    first: int = 0
-    state: TrialState | None = None
-    params: Any = None
-
-    @property
-    def trials(self) -> int:
-        return len(self.rows) * len(self.columns)
-
-    def part(self, rows: slice, columns: slice) -> "Chunk":
-        """Some of its configurations by some of its seeds."""
-        state = jax.tree.map(lambda x: x[rows, columns], self.state)
-        return dataclasses.replace(self, rows=self.rows[rows], columns=self.columns[columns], state=state)
-
-    def parts(self, strategy: Strategy) -> list["Chunk"]:
-        """Pieces that fit the strategy's shape; the chunk itself where it fits."""
-        pieces = lambda n, size: [slice(i, i + size) for i in range(0, n, size)]
-        rows, columns = pieces(len(self.rows), strategy.configs), pieces(len(self.columns), strategy.seeds)
-        return [self] if len(rows) == len(columns) == 1 else [self.part(r, c) for c in columns for r in rows]
-
-    def halves(self) -> list["Chunk"]:
-        """Two pieces of it, one seed's configurations apart from another's before they are divided themselves."""
-        rows, columns = len(self.rows), len(self.columns)
-        whole = slice(None)
-        if columns > 1:
-            return [self.part(whole, half) for half in (slice(columns // 2), slice(columns // 2, None))]
-        return [self.part(half, whole) for half in (slice(rows // 2), slice(rows // 2, None))]
-
-    def standing(self, held: Any) -> "Chunk":
-        """The chunk where `held`, which has rows for all trials of the group, says that its trials stand."""
-        return dataclasses.replace(self, state=jax.tree.map(lambda x: x[np.ix_(self.rows, self.columns)], held))
-
-
-class OutOfMemoryError(Exception):
-    """A chunk did not fit; `chunk` is where its trials stood."""
-
-    def __init__(self, chunk: Chunk, cause: BaseException):
-        super().__init__(str(cause))
-        self.chunk = chunk
-
-
-def cut(group: int, alive: np.ndarray, first: int, strategy: Strategy) -> list[Chunk]:
-    """Chunks of the strategy's shape, or less, that hold all trials marked in `alive` (configurations, seeds)."""
-    chunks = []
-    for at in range(0, alive.shape[1], strategy.seeds):
-        columns = np.arange(at, min(at + strategy.seeds, alive.shape[1]))
-        rows = np.flatnonzero(alive[:, columns].any(axis=1))
-        count = -(-len(rows) // strategy.configs)
-        chunks += [Chunk(group, piece, columns, first) for piece in np.array_split(rows, count)] if count else []
-    return chunks
+from jaxopt_lab.trial import Seen, Status, TrialState
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
-    """How far a chunk runs, and who is asked and told on its way.
+class Control:
+    """Who is asked and told while a chunk runs.
 
     Attributes:
-        last: A step at which the plan evaluates.
-        whole: Whether the trials go on from there, so that all of their state is wanted.
         going_on: Told the trial-steps made since it was last told; says whether to go on.
         due: Asked between two segments whether to keep where the trials stand.
         keep: Given the chunk, with all of its state, where that is due.
 
     """
 
-    last: int
-    whole: bool
     going_on: Callable[[int], bool]
     due: Callable[[], bool] = lambda: False
     keep: Callable[[Chunk], None] = lambda _: None
@@ -110,6 +38,7 @@ def run_chunk(
     shape: tuple[int, int],
     chunk: Chunk,
     stage: Stage,
+    control: Control,
     data: Any,
     recorder: Recorder,
 ) -> Chunk:
@@ -121,6 +50,7 @@ def run_chunk(
         shape: The program's, (seeds, configurations).
         chunk: Whose trials.
         stage: How far.
+        control: Who is asked and told.
         data: `task.data` on the devices.
         recorder: Gets everything that the trials report.
 
@@ -132,7 +62,7 @@ def run_chunk(
         OutOfMemoryError: The device ran out of memory.
 
     """
-    return _Running(plan, program, shape, chunk, data, recorder).run(stage)
+    return _Running(plan, program, shape, chunk, data, recorder).run(stage, control)
 
 
 class _Running:
@@ -150,7 +80,7 @@ class _Running:
         named = _padded(plan.seeds[chunk.columns], seeds).astype(np.int32)
         self.values, self.seeds, self.stop = program.place((values, named, plan.ending), "vsa")
 
-    def run(self, stage: Stage) -> Chunk:
+    def run(self, stage: Stage, control: Control) -> Chunk:
         chunk, ended, state = self.chunk, False, None
         waiting: tuple[Segment, Any, Any, Any] | None = None  # what a segment leaves, not read yet
         at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
@@ -160,20 +90,20 @@ class _Running:
             nonlocal waiting, ended, reached
             assert waiting is not None
             ended, reached = self.absorb(*waiting), waiting[0].last
-            stage.going_on(chunk.trials * (reached - waiting[0].first))
+            control.going_on(chunk.trials * (reached - waiting[0].first))
             waiting = None
 
         try:
             state = self.begin()
             for segment in [*segments, None]:
-                if segment is not None and waiting is not None and stage.due():
+                if segment is not None and waiting is not None and control.due():
                     look()
                     if ended:
                         break
-                    stage.keep(dataclasses.replace(chunk, first=reached, state=self.copied(state)))
+                    control.keep(dataclasses.replace(chunk, first=reached, state=self.copied(state)))
                 ahead = None
-                if segment is not None and stage.going_on(0):
-                    state, *ahead = self.advance(state, segment)  # losses, status
+                if segment is not None and control.going_on(0):
+                    state, *ahead = self.advance(state, segment)  # curves, status
                     at = segment.last
                 if waiting is not None:  # what the segment before has left is read while this one runs
                     look()
@@ -188,8 +118,8 @@ class _Running:
                 raise
             raise OutOfMemoryError(self.salvaged(state, at, waiting), error) from None
         params = self.program.answer(state) if self.plan.keep_params else None
-        if not stage.whole and (ended or reached == stage.last):  # copying is not free
-            state = state._replace(optimizer=None, params=None)
+        if stage.final and (ended or reached == stage.last):  # copying is not free
+            state = state._replace(optimizer=None, params=None, values={})
         state, params = self.kept(on_host((state, params)))
         return dataclasses.replace(chunk, first=self.plan.steps if ended else reached, state=state, params=params)
 
@@ -208,23 +138,24 @@ class _Running:
         """Hand the segment to the device; what it leaves is not there yet."""
         first, last = np.int32(segment.first), np.int32(segment.last)
         draws = self.program.draw(self.seeds, first)
-        state, losses, status = self.program.advance(state, self.values, draws, first, last, self.stop, self.data)
-        return state, *sent_to_host((losses, status))
+        state, curves, status = self.program.advance(state, draws, first, last, self.stop, self.data)
+        return state, *sent_to_host((curves, status))
 
-    def absorb(self, segment: Segment, losses: Any, status: Any, seen: Any) -> bool:
+    def absorb(self, segment: Segment, curves: Any, status: Any, seen: Any) -> bool:
         """Record what a segment has left; have all its trials ended?"""
-        taken = losses if not isinstance(losses, list) else np.stack([np.asarray(x) for x in losses], axis=-1)
-        self.recorder.losses(self.trials, segment.first, segment.last, self.kept(taken))
+        if isinstance(curves, list):  # step by step
+            curves = jax.tree.map(lambda *steps: np.stack([np.asarray(x) for x in steps], axis=-1), *curves)
+        self.recorder.record(self.trials, segment.first, segment.last, self.kept(curves))
         if seen is not None:
             self.recorder.evaluation(self.trials, segment.last, self.kept(seen))
-        running = self.kept(status) == RUNNING
+        running = self.kept(status) == Status.RUNNING
         self.recorder.reached(self.trials, segment.last, running)
         return not running.any()
 
-    def evaluate(self, state: TrialState, step: int) -> dict[str, Any]:
+    def evaluate(self, state: TrialState, step: int) -> Seen:
         return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, self.data))
 
-    def evaluated(self, state: Any, step: int) -> dict[str, np.ndarray]:
+    def evaluated(self, state: Any, step: int) -> Seen:
         return self.kept(self.evaluate(state, step))
 
     def kept(self, tree: Any) -> Any:

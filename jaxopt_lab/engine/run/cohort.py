@@ -1,22 +1,27 @@
-"""A race: the trials that a stop rule compares, on their way from rung to rung."""
+"""A cohort: the trials that a stop rule compares, on their way from rung to rung, in programs of their number."""
 
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
-from jaxopt_lab.engine.plan import Plan, Pool
+from jaxopt_lab.checking import quoted
+from jaxopt_lab.engine.chunk import Chunk, cut
+from jaxopt_lab.engine.plan import Plan, Pool, Stage
 from jaxopt_lab.engine.recorder import Recorder
-from jaxopt_lab.engine.run.chunk import Chunk, cut
+from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.trial import RUNNING, STATUSES
+from jaxopt_lab.engine.tuning.cutting import at_once, fitted, step_seconds
+from jaxopt_lab.engine.tuning.probe import COMPILE_SECONDS
+from jaxopt_lab.trial import IN_FORCE, LOSS_CURVE, STATUSES, Status
 
 
-class Race:
-    """The trials of one pool. Without a rule there are no rungs, and the race is one stage to the end.
+class Cohort:
+    """The trials of one pool. Without a rule there are no rungs, and there is one stage, to the end.
 
     Attributes:
-        number: Which of the sweep's races it is.
+        number: Which of the sweep's cohorts it is.
         rung: The number of the next rung.
         waiting_for: Groups to be compiled and chunks to be run before all trials are at that rung.
         racing: Of each group, by its number, which of its trials no rung has ended: bool (configurations, seeds).
@@ -36,14 +41,11 @@ class Race:
         self._history: list[np.ndarray] = []  # what the rule compares, rung by rung
 
     @property
-    def first(self) -> int:
-        """The step at which this stage begins."""
-        return int(self.pool.rungs[self.rung - 1]) if self.rung else 0
-
-    @property
-    def last(self) -> int:
-        """The step at which it ends."""
-        return self.plan.steps if self.final else int(self.pool.rungs[self.rung])
+    def stage(self) -> Stage:
+        """The way to the next rung, or to the end."""
+        rungs = self.pool.rungs.tolist()
+        final = self.rung == len(rungs)
+        return Stage(rungs[self.rung - 1] if self.rung else 0, self.plan.steps if final else rungs[self.rung], final)
 
     @property
     def next_last(self) -> int:
@@ -52,18 +54,13 @@ class Race:
         return int(following[0]) if len(following) else self.plan.steps
 
     @property
-    def final(self) -> bool:
-        """Whether no rung is left."""
-        return self.rung == len(self.pool.rungs)
-
-    @property
     def trials(self) -> int:
         """How many still run."""
         return sum(int(alive.sum()) for alive in self.alive.values())
 
     def chunks(self, number: int, strategy: Strategy) -> list[Chunk]:
         """The stage's work on a group."""
-        chunks = cut(number, self.alive[number], self.first, strategy)
+        chunks = cut(number, self.alive[number], self.stage.first, strategy)
         return [chunk.standing(self._held[number]) for chunk in chunks] if self.rung else chunks
 
     def most_survivors(self, number: int) -> int:
@@ -79,66 +76,186 @@ class Race:
         self._held[chunk.group] = recorder.scattered(chunk.group, held, chunk.rows, chunk.columns, chunk.state)
 
     def judge(self, recorder: Recorder) -> None:
-        """All are at the rung: end what the rule ends, and go on with the rest."""
-        rule, outcome, step = self.plan.stop, recorder.outcome, self.last
+        """All are at the rung: end what the rule ends, restart what it restarts, and go on with the rest.
+
+        Raises:
+            ValueError: The rule decides something that cannot be.
+
+        """
+        rule, outcome, stage = self.plan.stop, recorder.outcome, self.stage
         assert rule is not None
-        configs = np.concatenate([self.plan.groups[n].configs[rows] for n, rows in self.pool.rows.items()])
-        order = np.argsort(configs, kind="stable")  # ties go to the lower number
-        configs = configs[order]
-        racing = np.concatenate([self.racing[n][rows] for n, rows in self.pool.rows.items()])[order]
-        self._history.append(self._compared(recorder, configs, step))
-        ends = rule.ends(np.stack(self._history), racing) & racing
+        members = self._members()
+        configs = np.asarray([self.plan.groups[number].configs[row] for number, row in members])
+        racing = np.stack([self.racing[number][row] for number, row in members])
         status = outcome.status[configs]
-        cut_off = ends & (status == RUNNING)  # the others had ended by themselves
+        running = racing & (status == Status.RUNNING)
+        self._history.append(self._compared(recorder, configs, stage.last))
+        values = self._values(members)
+        rung = Rung(self.rung, stage.last, np.stack(self._history), racing, running, values)
+        decision = checked(rule, rung, rule.decide(rung), [number for number, _ in members])
+        ends = decision.ends & racing
+        cut_off = ends & running  # the others had ended by themselves
+        restarts = self._restarted(decision, members, ends)
         status[cut_off] = STATUSES.index(rule.status)
+        status[restarts] = Status.RUNNING
         outcome.status[configs] = status
         outcome.rung[configs] = np.where(cut_off, self.rung, outcome.rung[configs])
-        recorder.hold(np.ix_(configs, np.arange(len(self.plan.seeds))), step)
-        kept = self._history[-1][racing & ~ends]
+        recorder.hold(np.ix_(configs, np.arange(len(self.plan.seeds))), stage.last)
+        self._note(recorder, racing, ends, cut_off, restarts)
+        self._go_on(members, ends, status, {name: last[configs] for name, last in outcome.last.items()})
+
+    def _members(self) -> list[tuple[int, int]]:
+        """Group and row of each configuration, by its number in the sweep: ties go to the lower one."""
+        members = [(number, row) for number, rows in self.pool.rows.items() for row in rows.tolist()]
+        return sorted(members, key=lambda member: self.plan.groups[member[0]].configs[member[1]])
+
+    def _values(self, members: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+        """The numeric hyperparameters of each trial as they are now."""
+        names = dict.fromkeys(name for number in self.pool.rows for name in self.plan.groups[number].values)
+        found = {name: np.full((len(members), len(self.plan.seeds)), np.nan) for name in names}
+        for position, (number, row) in enumerate(members):
+            group, held = self.plan.groups[number], self._held.get(number)
+            for name in group.values:
+                found[name][position] = group.values[name][row] if held is None else held.values[name][row]
+        return found
+
+    def _restarted(self, decision: Decision, members: list[tuple[int, int]], ends: np.ndarray) -> np.ndarray:
+        """Have trials stand where others do, with their new values; which do (bool)."""
+        restarts = np.zeros_like(ends)
+        before = {number: jax.tree.map(np.copy, held) for number, held in self._held.items()}
+        for position, (number, row) in enumerate(members):
+            for seed in np.flatnonzero(~ends[position]):
+                source = position if decision.source is None else int(decision.source[position, seed])
+                if source != position:
+                    restarts[position, seed] = True
+                    other = members[source][1]
+                    put = lambda now, old, at=(row, seed), place=(other, seed): now.__setitem__(at, old[place])
+                    jax.tree.map(put, self._held[number], before[number])
+                for name, values in decision.values.items():
+                    if name in self.plan.groups[number].values and number in self._held:
+                        held = self._held[number]
+                        held.values[name][row, seed] = values[position, seed]
+                        held.info[f"{name}{IN_FORCE}"][row, seed] = values[position, seed]
+        return restarts
+
+    def _note(self, recorder: Recorder, racing: Any, ends: Any, cut_off: Any, restarts: Any) -> None:
+        """Write down what was decided."""
         optimizer = self.plan.groups[next(iter(self.pool.rows))].optimizer
-        decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": step}
+        decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": self.stage.last}
         decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
+        decision |= {"restarted": int(restarts.sum())} if restarts.any() else {}
+        kept = self._history[-1][racing & ~ends]
         worst = _finite(self.plan.compared[1] * kept.max(initial=-math.inf))  # in the metric's own sense
-        outcome.decisions.append(decision | {"worst_kept": worst})
-        as_grouped = np.argsort(order)
-        self._go_on(ends[as_grouped], status[as_grouped], outcome.last_loss[configs][as_grouped])
+        recorder.outcome.decisions.append(decision | {"worst_kept": worst})
 
-    def _go_on(self, ends: np.ndarray, status: np.ndarray, losses: np.ndarray) -> None:
-        """Take what has ended out of the race; all in the order of the pool's groups.
+    def _go_on(
+        self, members: list[tuple[int, int]], ends: np.ndarray, status: np.ndarray, last: dict[str, np.ndarray]
+    ) -> None:
+        """Take what has ended out of the cohort.
 
-        Where such a trial shares a chunk with others, its status and last training loss stay what they are here.
+        Where such a trial shares a chunk with others, its status and last values stay what they are here.
         """
-        at = 0
-        for number, rows in self.pool.rows.items():
-            own = slice(at, at := at + len(rows))
-            self.racing[number][rows] &= ~ends[own]
-            self.alive[number][rows] = self.racing[number][rows] & (status[own] == RUNNING)
+        for position, (number, row) in enumerate(members):
+            over = status[position] != Status.RUNNING
+            self.racing[number][row] &= ~ends[position]
+            self.alive[number][row] = self.racing[number][row] & ~over
             if number in self._held:  # a chunk may hold a trial that has ended beside others that have not
-                held, over = self._held[number], status[own] != RUNNING
-                held.status[rows] = np.where(over, status[own], held.status[rows])
-                held.loss[rows] = np.where(over, losses[own], held.loss[rows])
+                held = self._held[number]
+                held.status[row] = np.where(over, status[position], held.status[row])
+                for name, values in held.info.items():
+                    values[row] = np.where(over, last[name][position], values[row])
         self.rung += 1
 
     def _compared(self, recorder: Recorder, configs: np.ndarray, step: int) -> np.ndarray:
         """What the rule compares: least is best, +inf where there is nothing to compare."""
         name, sign = self.plan.compared
-        if name == "train_loss":
-            losses = recorder.outcome.last_loss[configs]
+        if name == LOSS_CURVE:
+            losses = recorder.outcome.last[name][configs]
         else:
             point = int(np.searchsorted(self.plan.eval_steps, step))
             losses = recorder.outcome.evaluations[name][configs, :, point]
         return np.where(np.isnan(losses), np.inf, sign * losses).astype(float)
 
 
-def start_races(plan: Plan) -> list[Race]:
+def cohorts_of(plan: Plan) -> list[Cohort]:
     """One for each pool."""
     brackets: dict[str, int] = {}
-    races = []
+    cohorts = []
     for number, pool in enumerate(plan.pools):
         optimizer = plan.groups[next(iter(pool.rows))].optimizer
         brackets[optimizer] = brackets.get(optimizer, -1) + 1
-        races.append(Race(plan, pool, number, brackets[optimizer]))
-    return races
+        cohorts.append(Cohort(plan, pool, number, brackets[optimizer]))
+    return cohorts
+
+
+def checked(rule: StopRule, rung: Rung, decision: Any, groups: list[int]) -> Decision:
+    """Check that a rule's decision can be, and return it; `groups` has each configuration's group.
+
+    Raises:
+        ValueError: It cannot.
+
+    """
+    what = f"{type(rule).__name__}.decide"
+    if not isinstance(decision, Decision):
+        raise ValueError(f"{what} must return a jl.Decision, got {quoted(decision, 80)}.")
+    for name, array, kinds in (("ends", decision.ends, "b"), ("source", decision.source, "iu")):
+        if array is not None and (np.shape(array) != rung.racing.shape or np.asarray(array).dtype.kind not in kinds):
+            wanted = "bools" if kinds == "b" else "integers"
+            raise ValueError(f"{what}: {name} must be {wanted} of shape {rung.racing.shape}, got {quoted(array, 80)}.")
+    for name, values in decision.values.items():
+        if name not in rule.changes:
+            raise ValueError(f"{what} gives {name!r} new values: name it in the rule's `changes`.")
+        if np.shape(values) != rung.racing.shape:
+            raise ValueError(f"{what}: values of {name} must be of shape {rung.racing.shape}, got {np.shape(values)}.")
+        going_on = rung.racing & ~decision.ends & ~np.isnan(rung.values.get(name, np.full(rung.racing.shape, np.nan)))
+        if not np.isfinite(np.asarray(values, float)[going_on]).all():
+            raise ValueError(f"{what}: values of {name} must be finite.")
+    if decision.source is not None:
+        own = np.arange(len(groups))[:, None]
+        moved = rung.racing & ~decision.ends & (decision.source != own)
+        if not ((decision.source >= 0) & (decision.source < len(groups))).all():
+            raise ValueError(f"{what}: source must be positions from 0 to {len(groups) - 1}.")
+        sources = decision.source[moved], np.nonzero(moved)[1]
+        if not rung.running[sources].all():
+            raise ValueError(f"{what}: trials can only go on from one that is running.")
+        if (np.asarray(groups)[decision.source] != np.asarray(groups)[:, None])[moved].any():
+            raise ValueError(f"{what}: trials can only go on from one of the same structure.")
+    return decision
+
+
+# Survivors of a rung run in programs of their size. Which program takes them, and whether a smaller one is worth
+# making, is told by rules of thumb and not by measurement, so that every run of a plan cuts its chunks alike.
+
+
+def fittest(plan: Plan, cohort: Cohort, number: int, made: list[Strategy]) -> Strategy:
+    """Of the programs made for a group, its first before all, the one that takes its survivors with least padding."""
+    survivors = int(cohort.alive[number].any(axis=1).sum())
+    known = [strategy for strategy in made if strategy.trials <= made[0].trials]  # memory may have run out since
+    return min(known, key=lambda s: (_padded(plan, s, survivors), -s.trials))
+
+
+def smaller_program(plan: Plan, cohort: Cohort, number: int, strategy: Strategy) -> Strategy | None:
+    """A smaller program for the next stage, where it is worth what it takes to compile."""
+    survivors = cohort.most_survivors(number)
+    if not survivors or strategy.trials == 1:
+        return None
+    wanted = survivors * len(plan.seeds)
+    most = _power_of_two(math.ceil(wanted / at_once(plan)))
+    smaller = fitted(plan, plan.groups[number], strategy, most, {survivors: 1})
+    saved = _padded(plan, strategy, survivors) - _padded(plan, smaller, survivors)
+    seconds = saved * (cohort.next_last - cohort.stage.last) * step_seconds(plan.groups[number])
+    return smaller if smaller.trials < strategy.trials and seconds > COMPILE_SECONDS else None
+
+
+def _padded(plan: Plan, strategy: Strategy, configs: int) -> int:
+    """How many trials' time so many configurations take, padding and idle cores included."""
+    chunks = math.ceil(configs / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
+    return math.ceil(chunks / at_once(plan)) * strategy.trials
+
+
+def _power_of_two(n: int) -> int:
+    """The least that is not less: so that sizes, and programs, are few."""
+    return 1 << max(0, n - 1).bit_length()
 
 
 def _finite(x: float) -> float | None:

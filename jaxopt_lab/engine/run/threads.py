@@ -9,10 +9,10 @@ from typing import Any
 from jaxopt_lab.tracing.settings import enter, of_this_thread
 
 
-class Workers:
+class Threads:
     """Runs jobs until none is left, none running, or one has failed or been told to stop.
 
-    Workers have the JAX settings of the thread that made them.
+    They have the JAX settings of the thread that made them.
     """
 
     def __init__(self, count: int):

@@ -4,10 +4,11 @@ import dataclasses
 import math
 
 from jaxopt_lab.engine.compile.cache import cache_folder, persistent
-from jaxopt_lab.engine.devices import device_name, devices, on_devices, worker_count
+from jaxopt_lab.engine.devices import device_name, devices, on_devices, thread_count
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
+from jaxopt_lab.engine.tuning.cutting import at_once, stage_sizes
 from jaxopt_lab.engine.tuning.probe import choose
 from jaxopt_lab.engine.tuning.sizing import (
     data_bytes,
@@ -120,7 +121,7 @@ class Forecast:
 def forecast(plan: Plan) -> Forecast:
     """Compile and time every group's program on its first trials; nothing is kept of that but the programs."""
     used, groups, loaded = devices(), [], {}
-    at_once = worker_count(used)
+    side = thread_count(used)
     with persistent(plan.cache):
         for number, group in enumerate(plan.groups):
             task = group.structure.task
@@ -129,7 +130,7 @@ def forecast(plan: Plan) -> Forecast:
             strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
             chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
             running = side_by_side(plan, chunks, choice.program.chunk_bytes)
-            rate = choice.rate * min(plan.at_once, running)
+            rate = choice.rate * min(at_once(plan), running)
             groups.append(
                 GroupForecast(
                     optimizer=group.optimizer,
@@ -150,18 +151,18 @@ def forecast(plan: Plan) -> Forecast:
     held = held_bytes(plan)
     # Of chunks under way: what is saved anew is there before what it replaces goes.
     standing = sum(
-        state_bytes(group, plan.ending) * min(at_once * g.strategy.trials, g.trials)
+        state_bytes(plan, group) * min(side * g.strategy.trials, g.trials)
         for group, g in zip(plan.groups, groups, strict=True)
     )
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
     kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
     folder = cache_folder() if plan.cache else None
     on_host = data if used[0].platform == "cpu" else 0
-    meanwhile = _meanwhile(plan, groups, at_once) if used[0].platform == "cpu" else params
+    meanwhile = _meanwhile(plan, groups, side) if used[0].platform == "cpu" else params
     return Forecast(
         groups=tuple(groups),
         device=device_name(used),
-        at_once=at_once,
+        at_once=side,
         trials=plan.trials,
         steps=plan.steps,
         trial_steps=sum(trial_steps(plan, n) for n in range(len(plan.groups))),
@@ -189,7 +190,7 @@ def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
 
 def trial_steps(plan: Plan, number: int) -> int:
     """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
-    stages = plan.stages(plan.groups[number])
+    stages = stage_sizes(plan, plan.groups[number])
     return sum(configs * steps for configs, steps in stages.items()) * len(plan.seeds)
 
 

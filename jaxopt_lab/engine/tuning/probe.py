@@ -12,10 +12,11 @@ import numpy as np
 
 from jaxopt_lab.engine.compile.cache import recall, remember
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.devices import device_name, devices, on_cores, worker_count
-from jaxopt_lab.engine.plan import Group, Plan, may_own
+from jaxopt_lab.engine.devices import device_name, devices, on_cores, thread_count
+from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import LOOPS, Strategy
 from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.tuning.cutting import at_once, each_alone, first_strategy, fitted, may_own
 from jaxopt_lab.engine.tuning.sizing import BudgetError, fitting
 from jaxopt_lab.tracing.settings import settings
 
@@ -101,7 +102,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
     another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what one more will cost
-    pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / plan.at_once
+    pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / at_once(plan)
     best, glance = None, _glances.get((key, strategy))
     if glance is None and (measure or plan.stop is not None or _may_glance(plan, group, strategy)):
         best = _candidate(plan, group, candidates[0], (strategy, program), data)
@@ -136,20 +137,20 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
 
 def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     """The ways worth trying, the likeliest first."""
-    first = plan.first_strategy(group)
+    first = first_strategy(plan, group)
     if plan.strategy is not None:
         return [first]
-    stepped, alone = dataclasses.replace(first, loop="steps"), [plan.each_alone(group, loop) for loop in LOOPS]
+    stepped, alone = dataclasses.replace(first, loop="steps"), [each_alone(plan, group, loop) for loop in LOOPS]
     if on_cores(devices()) and traced_step(group.structure, group.optimizer).convolves:
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
         ways = [alone[1], stepped, alone[0]]
     else:
-        other = plan.fitted(group, dataclasses.replace(first, own=not first.own), first.trials)
+        other = fitted(plan, group, dataclasses.replace(first, own=not first.own), first.trials)
         ways = [first, *([other] if may_own(group) else []), stepped, *alone]
     if plan.chunk is not None:
         ways = [way for way in ways if way.trials == first.trials]
     else:
-        ways[2:2] = [plan.fitted(group, ways[0], n) for n in (2 * first.trials, first.trials // 2) if n > 1]
+        ways[2:2] = [fitted(plan, group, ways[0], n) for n in (2 * first.trials, first.trials // 2) if n > 1]
     return list(dict.fromkeys(way for way in ways if len(devices()) == 1 or way.trials >= len(devices())))
 
 
@@ -174,9 +175,9 @@ class _Candidate:
     def glance(self) -> float:
         """Seconds a trial-step, from one call for `steps` steps."""
         began = time.perf_counter()
-        values, draws, first, *rest = self.arguments
+        draws, first, *rest = self.arguments
         last = np.int32(self.steps)
-        self.state, *_ = jax.block_until_ready(self.program.advance(self.state, values, draws, first, last, *rest))
+        self.state, *_ = jax.block_until_ready(self.program.advance(self.state, draws, first, last, *rest))
         return (time.perf_counter() - began) / (self.steps * self.strategy.trials)
 
 
@@ -187,7 +188,7 @@ def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Pro
     values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
     values, seeds, stop = program.place((values, seeds, plan.ending), "vsa")
     zero = np.int32(0)
-    arguments = (values, program.draw(seeds, zero), zero, stop, data)
+    arguments = (program.draw(seeds, zero), zero, stop, data)
     state = program.start(program.initial(seeds), values)
     steps = 1 if _any_count(strategy) else plan.segment_length
     one = _Candidate(way, strategy, program, arguments, state, plan.segment_length, steps)
@@ -218,7 +219,7 @@ def _key(plan: Plan, group: Group) -> str:
         settings(),
         sizes,
         device_name(used),
-        worker_count(used),
+        thread_count(used),
         jax.__version__,
     )
     return hashlib.sha256(repr(described).encode()).hexdigest()

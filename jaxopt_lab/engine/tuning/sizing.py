@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jaxopt_lab.engine.compile.axes import tree_bytes
 from jaxopt_lab.engine.compile.evaluation import held_out_counts, not_means
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.devices import FREE_SHARE, devices, host_free_bytes, worker_count
-from jaxopt_lab.engine.plan import Group, Plan
-from jaxopt_lab.engine.recorder import evaluation_names
+from jaxopt_lab.engine.devices import FREE_SHARE, devices, host_free_bytes, thread_count
+from jaxopt_lab.engine.plan import Group, Plan, state_shapes
+from jaxopt_lab.engine.recorder import curve_names, evaluation_names
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
-from jaxopt_lab.trial import Stop, Trial, initial_params
-from jaxopt_lab.types import random_key
+from jaxopt_lab.engine.tuning.cutting import fitted
+from jaxopt_lab.errors import ArgumentValueError
 
 MIB = 2**20
 
@@ -33,7 +33,8 @@ def data_bytes(plan: Plan) -> int:
 def results_bytes(plan: Plan) -> int:
     """Curves, evaluations and statuses of all trials."""
     number = jnp.result_type(float).itemsize
-    curves = len(plan.record_steps) + len(plan.eval_steps) * len(evaluation_names(plan)) + 1
+    names = len(curve_names(plan))
+    curves = len(plan.record_steps) * names + len(plan.eval_steps) * len(evaluation_names(plan)) + names
     return plan.trials * (number * curves + 1 + 4 + 4 + 2)
 
 
@@ -47,19 +48,12 @@ def held_bytes(plan: Plan) -> int:
     """What trials take between two rungs, where they wait for each other."""
     if not any(len(pool.rungs) for pool in plan.pools):
         return 0
-    return sum(state_bytes(group, plan.ending) * len(group.configs) * len(plan.seeds) for group in plan.groups)
+    return sum(state_bytes(plan, group) * len(group.configs) * len(plan.seeds) for group in plan.groups)
 
 
-def state_bytes(group: Group, ending: Stop) -> int:
-    """Where one trial stands: parameters, the optimizer's state and what tells when it ends."""
-    structure = group.structure
-    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
-
-    def start(values):
-        params = initial_params(structure.task, random_key(0))
-        return Trial(structure.optimizer(values), structure.task, ending).start(params)
-
-    return tree_bytes(jax.eval_shape(start, values))
+def state_bytes(plan: Plan, group: Group) -> int:
+    """Where one trial stands: parameters, the optimizer's state, hyperparameters and what tells when it ends."""
+    return tree_bytes(state_shapes(plan, group))
 
 
 def host_budget(plan: Plan) -> int:
@@ -75,10 +69,10 @@ def room(plan: Plan) -> int:
 
 def side_by_side(plan: Plan, chunks: int, chunk_bytes: int) -> int:
     """How many of so many chunks run at once: one a worker, and fewer where there is no room for that."""
-    return max(1, min(worker_count(devices()), chunks, room(plan) // max(1, chunk_bytes)))
+    return max(1, min(thread_count(devices()), chunks, room(plan) // max(1, chunk_bytes)))
 
 
-class BudgetError(ValueError):
+class BudgetError(ArgumentValueError):
     """Not even one trial fits into the budget."""
 
 
@@ -120,10 +114,10 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
 
     """
     whole = room(plan)
-    share = whole // min(worker_count(devices()), plan.trials)
+    share = whole // min(thread_count(devices()), plan.trials)
     program = compiled(plan, group, way, data)
     while program.advance_bytes > share:
-        smaller = plan.fitted(group, way, max(1, min(way.trials - 1, way.trials * share // program.advance_bytes)))
+        smaller = fitted(plan, group, way, max(1, min(way.trials - 1, way.trials * share // program.advance_bytes)))
         if smaller.trials >= way.trials:
             break
         way, program = smaller, compiled(plan, group, smaller, data)

@@ -11,25 +11,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Spread(NamedTuple):
-    """Of a metric over seeds. Quartiles are values of trials: between a number and infinity there is none."""
-
-    low: np.ndarray
-    median: np.ndarray
-    high: np.ndarray
-
-
 class Last(NamedTuple):
     """How far trials came: `values` (configs, seeds), and which configurations a stop rule ended (configs)."""
 
     values: np.ndarray
     early: np.ndarray
-
-
-def spread(values: np.ndarray) -> Spread:
-    """Median and quartiles of (configs, seeds, ...) over seeds; NaN where a seed has no value."""
-    low, high = np.percentile(values, [25, 75], axis=1, method="nearest")
-    return Spread(low, np.median(values, axis=1), high)
 
 
 def best_rows(dataset: "xr.Dataset", metric: str, names: list[str], among: np.ndarray) -> np.ndarray:

@@ -9,10 +9,11 @@ import numpy as np
 from jaxopt_lab.checking import check_count, check_known
 from jaxopt_lab.labels import present
 from jaxopt_lab.report.plots import style
-from jaxopt_lab.report.plots.choice import spread
 from jaxopt_lab.report.plots.scale import finish, scale
 from jaxopt_lab.results.best import best
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import direction, hyperparameters, metrics
+from jaxopt_lab.statistics.spread import spread
 from jaxopt_lab.tasks.direction import MAX
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jaxopt_lab.results.results import Results
 
-
-def curves(results: "Results", metric: str, configs: Iterable[int] | None, ax: "Axes | None") -> "Figure":
+def curves(results: Results, metric: str, configs: Iterable[int] | None, ax: "Axes | None") -> "Figure":
     """Median and quartiles over seeds against the step; seeds that diverged are crosses at their first bad step.
 
     Args:
@@ -101,7 +100,7 @@ def _values(chosen: "xr.Dataset", metric: str) -> np.ndarray:
     return np.where(diverged & np.isnan(values), worst, values)
 
 
-def _minimum(results: "Results", metric: str) -> float | None:
+def _minimum(results: Results, metric: str) -> float | None:
     """The least training loss, where each recorded loss is of all training data of one and the same task."""
     task = results.task
     if metric != "train_loss" or task is None or task.batch_size is not None or callable(task.train):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.report.plots import style
 from jaxopt_lab.results.best import best
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.tasks.task import SPLITS, Task
 from jaxopt_lab.tracing.calling import calling
 
@@ -16,12 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jaxopt_lab.results.results import Results
 
 POINTS = 200  # of a prediction's line
 
 
-def fit(results: "Results", params: Any, split: str, ax: "Axes | None") -> "Figure":
+def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure":
     """Data and prediction: lines over the input where there is one, else predicted against actual targets.
 
     Args:
@@ -104,7 +104,7 @@ def _regression(task: Task | None, split: str) -> tuple[Task, Any, np.ndarray]:
     return task, inputs, targets
 
 
-def _predictors(results: "Results", params: Any, best_only: bool) -> list[tuple[str | None, str, Any]]:
+def _predictors(results: Results, params: Any, best_only: bool) -> list[tuple[str | None, str, Any]]:
     """Optimizer, label and parameters of each prediction to draw."""
     if params is not None:
         return [(None, "prediction", params)]

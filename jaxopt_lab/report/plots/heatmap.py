@@ -10,6 +10,7 @@ from jaxopt_lab.report.plots import style
 from jaxopt_lab.report.plots.choice import best_rows, last, why_beyond
 from jaxopt_lab.report.plots.scale import scale
 from jaxopt_lab.results.best import best, rows_of
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, greater_is_better, hyperparameters, score
 
 if TYPE_CHECKING:
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    from jaxopt_lab.results.results import Results
 
 TICKS = 8  # at most, on an axis
 
 
-def heatmap(
-    results: "Results", x: str, y: str, metric: str | None, optimizer: str | None, ax: "Axes | None"
-) -> "Figure":
+def heatmap(results: Results, x: str, y: str, metric: str | None, optimizer: str | None, ax: "Axes | None") -> "Figure":
     """The median over seeds of the final metric, one cell a pair of values, the best of other hyperparameters.
 
     Cells are side by side in the order of the values, whatever the distance between those. Hatched ones are where half

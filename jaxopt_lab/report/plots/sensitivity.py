@@ -8,10 +8,12 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.labels import distinct, narrowed, present
 from jaxopt_lab.report.plots import style
-from jaxopt_lab.report.plots.choice import Last, best_rows, last, spread, why_beyond
+from jaxopt_lab.report.plots.choice import Last, best_rows, last, why_beyond
 from jaxopt_lab.report.plots.scale import Scale, finish, scale
 from jaxopt_lab.results.best import best
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, hyperparameters
+from jaxopt_lab.statistics.spread import spread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from jaxopt_lab.results.results import Results
 
 FAINT = 0.4  # opacity of what is no final value
 
 
-def sensitivity(results: "Results", metric: str | None, hyperparameter: str, ax: "Axes | None") -> "Figure":
+def sensitivity(results: Results, metric: str | None, hyperparameter: str, ax: "Axes | None") -> "Figure":
     """Each optimizer's median and quartiles over seeds of the final metric, against a hyperparameter.
 
     Over its other hyperparameters the best median at each value is taken. Trials that diverged are in the strip at the

@@ -1,1 +1,1 @@
-"""Every optimizer held against witnesses: its twin in Optax, PyTorch, and its authors' own code."""
+"""Check every optimizer against witnesses: its twin in Optax, PyTorch, and its authors' own code."""

@@ -1,4 +1,4 @@
-"""What a row of the conformance cases is: an optimizer, its twin in Optax, how near they must be."""
+"""One row of the conformance cases: an optimizer, its twin in Optax, and how close the two must be."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,23 +19,37 @@ class Bounds(NamedTuple):
     why: str = ""
 
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Case(NamedTuple):
+    """A setting in which a method is held against its twin.
+
+    The first row of a method carries what is true of the whole method: the fields from `mended` on. A method without a
+    twin in Optax (None) needs a golden record as its witness.
+    """
+
     ours: Callable[..., Any]
-    twin: Callable[..., Any]
-    numeric: dict[str, Any]  # hyperparameters given to both; what is not here is left at its default
-    structural: Mapping[str, Any] = MappingProxyType({})
+    twin: Callable[..., Any] | None
+    numeric: dict[str, Any]  # hyperparameters given to both; all others stay at their defaults
+    structural: Mapping[str, Any] = NONE
     bounds: Bounds = Bounds()
-    differs: Mapping[str, str] = MappingProxyType({})  # parameters of the signature that the twin has not so: why
+    differs: Mapping[str, str] = NONE  # parameters of ours that the twin lacks or defines otherwise, and why
     thorough: bool = False  # walk on all problems together: on the network alone rounding grows until nothing is proven
+    mended: str = ""  # how the twin differs from Optax's own method
+    not_traced: Mapping[str, str] = NONE  # numbers that a compiled program is made for, and why
+    real_only: bool = False  # complex parameters are refused
+    convention: str = ""  # where the method's sources disagree, and which of them ours follows
 
     def make_ours(self):
         return self.ours(**self.numeric, **self.structural)
 
     def make_twin(self):
-        return self.twin(**self.numeric, **self.structural)
+        """The twin; of a method without one the method itself, which then must not change when it is traced."""
+        return (self.twin or self.ours)(**self.numeric, **self.structural)
 
     def traceable(self) -> dict[str, Any]:
-        """Every numeric hyperparameter, defaults too, but for schedules and those that are off (None)."""
+        """Every numeric hyperparameter, defaults included, except schedules and those that are off (None)."""
         positional = inspect.signature(self.ours).parameters.values()
         defaults = {p.name: p.default for p in positional if p.kind is p.POSITIONAL_OR_KEYWORD}
         values = defaults | self.numeric

@@ -1,5 +1,6 @@
-"""A method's row of the conformance table: what is said of it, and what is measured."""
+"""Describe and measure one method for its row of the conformance table."""
 
+import functools
 import inspect
 import math
 import os
@@ -16,7 +17,6 @@ from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.types import random_key
 from jaxopt_lab.verify.optimizers.case import Bounds
 from jaxopt_lab.verify.optimizers.cases import METHODS
-from jaxopt_lab.verify.optimizers.conventions import CONVENTIONS, NOT_TRACED, TWINS
 from jaxopt_lab.verify.optimizers.defects import sentence
 from jaxopt_lab.verify.optimizers.golden import ROWS, Row, replay
 from jaxopt_lab.verify.optimizers.walks import Differences, problem, walked
@@ -29,11 +29,11 @@ SIDE = 1024
 
 
 class Description(NamedTuple):
-    """What is said of a method: the same on every machine."""
+    """The part of a row that is the same on every machine."""
 
     name: str
     paper: str  # Markdown, with its link
-    witnesses: list[str]  # the twin in Optax, then whose runs were recorded
+    witnesses: list[str]  # the twin in Optax if there is one, then the sources of the recorded runs
     conventions: str
     defect: str  # of Optax's, or ""
     wide_bounds: list[str]  # every bound wider than usual, and why
@@ -43,26 +43,26 @@ class Description(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What is measured."""
+    """The part of a row that is measured."""
 
-    step64: float
-    step32: float
+    step64: float | None  # None: no twin in Optax
+    step32: float | None
     recorded: float | None  # None: nothing is recorded
     misses: list[str]  # what exceeds its bound, in words
 
 
 def describe(name: str) -> Description:
-    """All of a method's row but the figures."""
-    rows = {record: row for record, row in ROWS.items() if row.method == name}
+    """Return all of a method's row except its figures."""
+    case, rows = METHODS[name], {record: row for record, row in ROWS.items() if row.method == name}
     return Description(
         name,
         _paper(name),
-        [_twin(name), *_recorders(rows)],
-        CONVENTIONS.get(name, ""),
+        [*_twin(name), *_recorders(rows)],
+        case.convention,
         sentence(name),
         _wide_bounds(name, rows),
         [p.name for p in _numeric(name)],
-        {argument: why for (method, argument), why in NOT_TRACED.items() if method == name},
+        dict(case.not_traced),
         state_bytes(name),
     )
 
@@ -114,7 +114,7 @@ def _together(walks: Iterable[Any], place: Callable[[Any], Any]) -> list[tuple[A
 
 
 def _figures(name: str, wide: Differences, narrow: Differences, replayed: dict[str, float]) -> Figures:
-    bounds = METHODS[name].bounds
+    twin, bounds = METHODS[name].twin, METHODS[name].bounds
     misses = [
         f"{what} {gap:.1e} in {precision}"
         for precision, seen in (("float64", wide), ("float32", narrow))
@@ -122,7 +122,8 @@ def _figures(name: str, wide: Differences, narrow: Differences, replayed: dict[s
     ]
     misses += [f"{record} {gap:.1e}" for record, gap in replayed.items() if not gap <= ROWS[record].bound]
     worst = lambda seen: max((seen.step, seen.traced), key=lambda gap: math.inf if math.isnan(gap) else gap)
-    return Figures(worst(wide), worst(narrow), max(replayed.values(), default=None), misses)
+    steps = (worst(wide), worst(narrow)) if twin else (None, None)
+    return Figures(*steps, max(replayed.values(), default=None), misses)
 
 
 def state_bytes(name: str) -> float:
@@ -165,10 +166,22 @@ def _paper(name: str) -> str:
     return re.sub(r"https://(?:\([^()\s]*\)|[^();,\s])+", link, first[: first.rindex(")") + 1])
 
 
-def _twin(name: str) -> str:
-    called = {"gradient_descent": "sgd", "momentum": "sgd"}.get(name, name)
-    room = "optax" if callable(getattr(optax, called, None)) else "optax.contrib"
-    return f"{room}.{called}" + (f" ({TWINS[name]})" if name in TWINS else "")
+def _twin(name: str) -> Iterable[str]:
+    """Name the twin in Optax, if there is one, and say how it differs from Optax's own method."""
+    case = METHODS[name]
+    if case.twin is None:
+        return
+    base = case.twin.func if isinstance(case.twin, functools.partial) else case.twin
+    optaxs = next((n for n in (name, base.__name__) if _in_optax(n) in (case.twin, base)), name)
+    room = "optax" if callable(getattr(optax, optaxs, None)) else "optax.contrib"
+    called = f"{room}.{optaxs}" if _in_optax(optaxs) else "parts of optax"
+    yield f"{called} ({case.mended})" if case.mended else called
+
+
+def _in_optax(name: str) -> Any:
+    """Optax's function of this name; `optax.lion` is one, and so is `optax.contrib.muon`."""
+    found = [getattr(room, name, None) for room in (optax, optax.contrib)]
+    return next(filter(callable, found), None)
 
 
 def _recorders(rows: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
-"""Where Optax 0.2.8 departs from the paper and the authors: what is wrong, and how much it moves.
+"""Where Optax 0.2.8 departs from the paper and the authors: what is wrong, and how large the effect is.
 
-The twin of the row `case` is Optax's own with that one thing put right; what is put right is beside it.
+The twin of the row `case` is Optax's own method with that one thing corrected; the correction is next to the row.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 class Defect(NamedTuple):
     says: str
-    case: str  # whose twin is mended
+    case: str  # the row whose twin is corrected
     optax: Callable[..., Any]  # as it stands, with the arguments of the twin
     off: float  # at least how far its steps are from ours in that row, in the units of `case.Bounds.step64`
-    record: str = ""  # of the authors' code, which the mended one meets and this one does not
+    record: str = ""  # of the authors' code, which the corrected method matches and Optax's own does not
     at: Mapping[str, Any] = NONE  # the record's hyperparameters, as both take them
 
 
@@ -129,10 +129,10 @@ BESIDE_THEM = {
     "lbfgs": "uses pairs of negative curvature, so that its next step goes uphill",
     "adadelta": "by default has no learning rate, and with it no sign: every step goes uphill",
 }
-"""Others, which no row shows: a test of the method's own does."""
+"""Other defects, which no row shows; each has a test of its own."""
 
 
 def sentence(name: str) -> str:
-    """What is wrong with Optax's method of this name, or nothing."""
+    """Say what is wrong with Optax's method of this name, if anything."""
     says = DEFECTS[name].says if name in DEFECTS else BESIDE_THEM.get(name)
     return f"Optax 0.2.8 {says}." if says else ""

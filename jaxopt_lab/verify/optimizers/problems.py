@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.optimizers.flat import Flat, flat
+from jaxopt_lab.optimizers.wrappers.flat import Flat, flat
 from jaxopt_lab.types import random_key
 
 
@@ -23,12 +23,12 @@ class Problem(NamedTuple):
         return jax.grad(self.loss)(params)
 
     def extras(self, value, t):
-        """What the training loop gives an optimizer beside the gradient, at step t."""
+        """Return the extra arguments that the training loop passes to an optimizer at step t."""
         return {"value": value, "value_fn": self.loss, "key": jax.random.fold_in(random_key(5), t)}
 
 
 def wave(*shape, phase=0.0, amplitude=1.0):
-    """Amplitude * sin(phase + 1, phase + 2, ...), of this shape: a constant of the program."""
+    """Return amplitude * sin(phase + 1, phase + 2, ...) in this shape, as a constant of the program."""
     return jnp.asarray(amplitude * np.sin(phase + np.arange(1, math.prod(shape) + 1)).reshape(shape), float)
 
 
@@ -37,7 +37,7 @@ def _quadratic_start():
 
 
 def _quadratic_loss(params):
-    """W' Q w / 2: curvatures from 4e-4 to 4 (condition number 1e4), turned by a Householder reflection."""
+    """w' Q w / 2: curvatures from 4e-4 to 4 (condition number 1e4), turned by a Householder reflection."""
     w = jnp.concatenate([params["weights"], params["biases"]])
     normal, curvatures = wave(10, phase=0.1), jnp.asarray(4.0 * 10.0 ** -np.linspace(0.0, 4.0, 10), float)
     turned = w - 2 * normal * jnp.vdot(normal, w) / jnp.vdot(normal, normal)
@@ -85,17 +85,17 @@ def _together_loss(params):
 
 
 TOGETHER = Problem(_together_start, _together_loss)
-"""All three at once: as much is seen of a method as in three walks, and one is compiled."""
+"""All three at once: they show as much of a method as three walks, but only one is compiled."""
 
 HELD_FLAT = Problem(
     lambda: {part: flat(tree) for part, tree in TOGETHER.start().items()},
     lambda params: TOGETHER.loss({part: held.tree for part, held in params.items()}),
 )
-"""The same, all weights in a vector and all biases: it compiles in half the time, for methods which it suits."""
+"""The same with all weights in one vector, and all biases: for elementwise methods it compiles in half the time."""
 
 
 def tensors(params):
-    """All of them, in order, also of parameters held flat."""
+    """Return all tensors in order, also those of parameters held flat."""
     is_flat = lambda x: isinstance(x, Flat)
     return jax.tree.leaves(jax.tree.map(lambda x: x.tree if is_flat(x) else x, params, is_leaf=is_flat))
 

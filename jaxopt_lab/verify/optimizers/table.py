@@ -8,8 +8,8 @@ from typing import NamedTuple
 from rich import box
 from rich.table import Table
 
+from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.conformance import PYTORCH, Description, Figures
-from jaxopt_lab.verify.optimizers.conventions import TWINS
 from jaxopt_lab.verify.optimizers.defects import DEFECTS
 
 FIGURES = "| method | paper | witnesses | float64 | float32 | records | state |"
@@ -19,18 +19,20 @@ HEAD = """\
 
 Made by `jaxopt-lab verify optimizers --out TABLE.md`; computed with {versions}.
 
-Each method is walked for 200 steps beside its Optax twin, from the same point at every step, on three problems at once
-(an ill-conditioned quadratic, a two-layer network, leaves of every rank; float32: the network), with its
-hyperparameters as Python numbers and again all traced and under `vmap`. *float64* and *float32*: the largest difference
-of an element of the step, over the largest element of that leaf's step. *records*: the largest difference from
-the recorded runs of PyTorch and of the authors' own code (30 steps, float64), over the way gone. Figures are rounded up
-to a power of ten. *state*: bytes per parameter of a 1,024 x 1,024 float32 matrix. Unless said below, a step is held
-to 1e-12 in float64 and 2e-6 in float32, the way of 200 free steps to 1e-12 and 1e-5, a record to 1e-10.
+Each method takes 200 steps beside its Optax twin, from the same point at every step, on three problems at once
+(an ill-conditioned quadratic, a two-layer network, leaves of every rank; float32: the network), once with its
+hyperparameters as Python numbers and once with all of them traced and under `vmap`. *float64* and *float32*: the
+largest difference of an element of the step, relative to the largest element of that leaf's step; empty where Optax has
+no such method, which is then run beside itself, untraced. *records*: the largest difference from the recorded runs of
+PyTorch and of the authors' own code (30 steps, float64), relative to the distance from the start. Figures are rounded
+up to a power of ten. *state*: bytes per parameter of a 1,024 x 1,024 float32 matrix. Unless stated below, the bounds
+are 1e-12 (float64) and 2e-6 (float32) for a step, 1e-12 and 1e-5 for the distance after 200 free steps, and 1e-10 for a
+record.
 """
 
 
 class Shown(NamedTuple):
-    """Figures as the table has them."""
+    """Figures as the table prints them."""
 
     step64: str
     step32: str
@@ -39,19 +41,21 @@ class Shown(NamedTuple):
 
 
 def shown(figures: Figures) -> Shown:
-    recorded = "" if figures.recorded is None else power_of_ten(figures.recorded)
-    return Shown(power_of_ten(figures.step64), power_of_ten(figures.step32), recorded, bool(figures.misses))
+    step64, step32, recorded = map(power_of_ten, figures[:3])
+    return Shown(step64, step32, recorded, bool(figures.misses))
 
 
-def power_of_ten(figure: float) -> str:
-    """The figure rounded up, since its digits are other ones on another machine."""
+def power_of_ten(figure: float | None) -> str:
+    """The figure rounded up, since its digits vary from machine to machine; empty where nothing was measured."""
+    if figure is None:
+        return ""
     if figure == 0 or not math.isfinite(figure):
         return f"{figure:g}"
     return f"1e{math.ceil(math.log10(figure) - 1e-9):d}"
 
 
 def markdown(rows: Iterable[tuple[Description, Shown]], versions: str) -> str:
-    """The whole table."""
+    """Return the whole table."""
     rows = list(rows)
     lines = [HEAD.format(versions=versions), FIGURES, "|---|---|---|---|---|---|---|"]
     for said, seen in rows:
@@ -70,7 +74,7 @@ def markdown(rows: Iterable[tuple[Description, Shown]], versions: str) -> str:
 
 
 def read(text: str) -> tuple[dict[str, Shown], str]:
-    """The figures and the versions in a table: what may differ from machine to machine."""
+    """Return the figures and the versions in a table: what may differ between machines."""
     versions = re.search(r"computed with (.*)\.\n", text)
     lines = text[text.index(FIGURES) :].split("\n\n")[0].splitlines()[2:]
     cells = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines]
@@ -83,11 +87,11 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def board(rows: Iterable[tuple[Description, Shown]]) -> Table:
-    """The short table: a line a method, within 100 columns."""
+    """Return the short table: one line for each method, within 100 columns."""
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption="Largest differences, rounded up. State: bytes per parameter. Optax*: one error in it put right.",
+        caption="Largest differences, rounded up. State: bytes per parameter. Optax*: with one error corrected.",
         caption_justify="left",
     )
     table.add_column("method", no_wrap=True)
@@ -102,18 +106,19 @@ def board(rows: Iterable[tuple[Description, Shown]]) -> Table:
 
 
 def per_parameter(count: float) -> str:
-    """Bytes, in three digits; what does not grow with the parameters is nothing per parameter."""
+    """Format bytes with three digits; a state that does not grow with the parameters counts as 0."""
     return "0" if count < 1e-4 else f"{count:.3g}"
 
 
 def _short(said: Description) -> Iterable[str]:
-    yield "Optax*" if said.name in DEFECTS and said.name in TWINS else "Optax"
+    if METHODS[said.name].twin:
+        yield "Optax*" if said.name in DEFECTS and METHODS[said.name].mended else "Optax"
     if any(witness.startswith(PYTORCH) for witness in said.witnesses):
         yield "PyTorch"
-    if any(not witness.startswith(PYTORCH) for witness in said.witnesses[1:]):
+    if any(not witness.startswith((PYTORCH, "optax", "parts of optax")) for witness in said.witnesses):
         yield "authors"
 
 
 def misses(measured: Mapping[str, Figures]) -> list[str]:
-    """Every figure beyond its bound, in words."""
+    """Name every figure that exceeds its bound."""
     return [f"{name}: {', '.join(figures.misses)}" for name, figures in measured.items() if figures.misses]

@@ -1,4 +1,4 @@
-"""Two hundred steps of optimizers beside their twins."""
+"""Run optimizers beside their twins for two hundred steps."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,14 +17,14 @@ STEPS = 200
 
 
 class Differences(NamedTuple):
-    """How far ours is from the twin, in the units of `case.Bounds`."""
+    """Differences between ours and the twin, in the units of `case.Bounds`."""
 
     step: float
     traced: float
     free: float
 
     def beyond(self, bounds: Bounds, precision: str) -> dict[str, float]:
-        """Those that exceed their bound, or are not numbers at all."""
+        """Return the differences that exceed their bound or are not finite."""
         step, free = (bounds.step64, bounds.free64) if precision == "float64" else (bounds.step32, bounds.free32)
         allowed = {"step": step, "traced": step, "free": free}
         return {what: gap for what, gap in self._asdict().items() if not gap <= allowed[what]}
@@ -36,7 +36,7 @@ def differences(case_name: str, precision: str) -> Differences:
 
 
 def problem(case_name: str, precision: str) -> Problem:
-    """Where that row is walked: on the network or, where more is to be seen, on all problems."""
+    """Choose the problem for a row: the network or, if more is to be seen, all problems together."""
     case = CASES[case_name]
     if not case.thorough and (case_name not in METHODS or precision == "float32"):
         return PROBLEMS["mlp"]
@@ -44,7 +44,7 @@ def problem(case_name: str, precision: str) -> Problem:
         with TRACING:
             ours = case.make_ours()
             jax.eval_shape(lambda w: _extended(ours, HELD_FLAT, 0, w, w, 0.0, ours.init(w)), HELD_FLAT.start())
-    except ValueError:  # it measures each tensor by itself, or masks some
+    except ValueError:  # it treats each tensor by itself, or masks some
         return TOGETHER
     return HELD_FLAT
 
@@ -76,7 +76,7 @@ def walked(cases: Sequence[Case], problem: Problem, precision: str) -> list[Diff
 
 
 def _walk(cases: Sequence[Case], problem: Problem, start, values):
-    """The updates of every step, by case: the twin's, ours, ours traced, each a row; and both ends, ours first."""
+    """Return for each case the updates of every step (the twin's, ours, ours traced) and both ends, ours first."""
     two = lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tree)
     one = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)
     row = lambda tree: jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
@@ -117,18 +117,19 @@ def _extended(optimizer, problem: Problem, t, w, g, loss, state):
 
 
 def _over_largest(gap, largest, every_step: bool) -> float:
-    """The worst element of any step, over the largest element of that leaf's update in that step.
+    """Return the worst element of any step, relative to the largest element of that leaf's update in that step.
 
-    Or, without `every_step`, in any step: where a decaying sum passes through 0, float32 has no digits left.
+    Without `every_step`, relative to the largest in any step: where a decaying sum passes through 0, float32 has no
+    digits left.
     """
     assert np.isfinite(largest).all(), "the twin left the finite numbers: such a row proves nothing"
     if not every_step:
         gap, largest = gap.max(0), largest.max(0)
-    with np.errstate(divide="ignore"):  # ours alone has moved: infinitely far
+    with np.errstate(divide="ignore"):  # only ours has moved: the ratio is infinite
         return float(np.max(gap / np.where(gap == 0, 1, largest)))  # neither has: nothing
 
 
 def _over_way(ours, twin, start) -> float:
-    """Distance of the two ends, over the twin's distance from the start (Euclidean norms over all leaves)."""
+    """Return the distance of the two ends, relative to the twin's distance from the start (norms over all leaves)."""
     flat = lambda tree: np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
     return float(np.linalg.norm(flat(ours) - flat(twin)) / np.linalg.norm(flat(twin) - flat(start)))

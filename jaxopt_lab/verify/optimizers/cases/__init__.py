@@ -1,4 +1,4 @@
-"""The optimizers beside their Optax twins: a new optimizer is one more row of its family, a new option too."""
+"""The optimizers and their Optax twins: a new optimizer is one more row of its family, and so is a new option."""
 
 from jaxopt_lab.verify.optimizers.case import Case
 from jaxopt_lab.verify.optimizers.cases import (

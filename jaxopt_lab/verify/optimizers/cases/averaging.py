@@ -101,7 +101,14 @@ averaging = {"weight_step_power": "Optax has not the authors' r"}
 fused = averaging | {"correction_in_rate": "Optax has not the paper's way"}
 
 CASES = {
-    "ademamix": Case(jl.ademamix, contrib.ademamix, slow, bounds=corrected, differs=warmup),
+    "ademamix": Case(
+        jl.ademamix,
+        contrib.ademamix,
+        slow,
+        bounds=corrected,
+        differs=warmup,
+        convention="As Optax: no warm-up by default. The paper always warms up (`warmup_steps`).",
+    ),
     "ademamix values": Case(
         jl.ademamix,
         contrib.ademamix,
@@ -119,7 +126,12 @@ CASES = {
         bounds=other_roundings,
         differs=warmup,
     ),
-    "simplified_ademamix": Case(jl.simplified_ademamix, contrib.simplified_ademamix, crawl),
+    "simplified_ademamix": Case(
+        jl.simplified_ademamix,
+        contrib.simplified_ademamix,
+        crawl,
+        convention="As Optax; the authors' code can warm b1 up as well.",
+    ),
     "simplified_ademamix values": Case(
         jl.simplified_ademamix,
         contrib.simplified_ademamix,
@@ -131,7 +143,18 @@ CASES = {
     "simplified_ademamix schedule": Case(
         jl.simplified_ademamix, contrib.simplified_ademamix, {"learning_rate": slow_halving, "b1": 0.9, "eps": 1e-2}
     ),
-    "adopt": Case(jl.adopt, contrib.adopt, slow, bounds=exact_complement, differs=decay),
+    "adopt": Case(
+        jl.adopt,
+        contrib.adopt,
+        slow,
+        bounds=exact_complement,
+        differs=decay,
+        real_only=True,
+        convention=(
+            "As the paper and its authors: nothing moves in the first step. This includes decay, which Optax "
+            "does not offer."
+        ),
+    ),
     "adopt values": Case(jl.adopt, contrib.adopt, slow | {"b1": 0.8, "b2": 0.95, "eps": 0.1}, differs=decay),
     "adopt nesterov": Case(jl.adopt, contrib.adopt, slow | {"eps": 0.1}, {"nesterov": True}, differs=decay),
     "adopt unclipped": Case(jl.adopt, contrib.adopt, slow | {"eps": 0.1}, {"use_clipping": False}, differs=decay),
@@ -142,7 +165,14 @@ CASES = {
         jl.adopt, decayed_adopt, slow | {"eps": 0.1, "weight_decay": 0.5}, {"mask": matrices}, differs=decay
     ),
     "adopt schedule": Case(jl.adopt, contrib.adopt, {"learning_rate": slow_halving, "eps": 0.1}, differs=decay),
-    "acprop": Case(jl.acprop, centred_acprop, crawl, bounds=corrected),
+    "acprop": Case(
+        jl.acprop,
+        centred_acprop,
+        crawl,
+        bounds=corrected,
+        mended="with the paper's deviation and the authors' first step",
+        convention="As the authors' code: the first step is not divided.",
+    ),
     "acprop values": Case(
         jl.acprop,
         centred_acprop,
@@ -151,7 +181,12 @@ CASES = {
     "acprop mask": Case(jl.acprop, centred_acprop, slow | {"eps_root": 1e-3, "weight_decay": 0.5}, {"mask": matrices}),
     "acprop schedule": Case(jl.acprop, centred_acprop, {"learning_rate": slow_halving, "eps_root": 1e-3}),
     "schedule_free_sgd": Case(
-        jl.schedule_free_sgd, contrib.schedule_free_sgd, rate, bounds=no_cancelling, differs=averaging
+        jl.schedule_free_sgd,
+        contrib.schedule_free_sgd,
+        rate,
+        bounds=no_cancelling,
+        differs=averaging,
+        convention="As Optax: no warm-up by default. The paper requires one (`warmup_steps`).",
     ),
     "schedule_free_sgd values": Case(
         jl.schedule_free_sgd,
@@ -168,7 +203,15 @@ CASES = {
         differs=averaging,
     ),
     "schedule_free_adamw": Case(
-        jl.schedule_free_adamw, contrib.schedule_free_adamw, slow, bounds=no_cancelling, differs=fused
+        jl.schedule_free_adamw,
+        contrib.schedule_free_adamw,
+        slow,
+        bounds=no_cancelling,
+        differs=fused,
+        convention=(
+            "As Optax and the authors' code: v is corrected. In the paper the correction multiplies the "
+            "learning rate (`correction_in_rate=True`). No warm-up by default."
+        ),
     ),
     "schedule_free_adamw values": Case(
         jl.schedule_free_adamw,

@@ -85,6 +85,7 @@ CASES = {
         optax.adadelta,
         wide,
         differs={"learning_rate": "ours is 1, PyTorch's and the paper's; with Optax's None every step goes uphill"},
+        convention="The learning rate is 1, as in PyTorch and, implicitly, in the paper.",
     ),
     "adadelta values": Case(
         jl.adadelta, optax.adadelta, {"learning_rate": 0.7, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.02}
@@ -93,12 +94,32 @@ CASES = {
     "adadelta schedules": Case(
         jl.adadelta, optax.adadelta, {"learning_rate": halving, "eps": 1e-3, "weight_decay": halving}
     ),
-    "sign_sgd": Case(jl.sign_sgd, optax.sign_sgd, slow),
+    "sign_sgd": Case(
+        jl.sign_sgd,
+        optax.sign_sgd,
+        slow,
+        real_only=True,
+    ),
     "sign_sgd schedule": Case(jl.sign_sgd, optax.sign_sgd, {"learning_rate": slow_halving}),
-    "signum": Case(jl.signum, optax.signum, slow),
+    "signum": Case(
+        jl.signum,
+        optax.signum,
+        slow,
+        real_only=True,
+    ),
     "signum values": Case(jl.signum, optax.signum, crawl | {"beta": 0.7}),
     "signum schedule": Case(jl.signum, optax.signum, {"learning_rate": slow_halving}),
-    "rprop": Case(jl.rprop, prompt_rprop, slow),
+    "rprop": Case(
+        jl.rprop,
+        prompt_rprop,
+        slow,
+        mended="with the step applied at once",
+        real_only=True,
+        convention=(
+            "As PyTorch (iRprop-), except that PyTorch also clips a step size that neither grew nor shrank, "
+            "which matters only if the learning rate is outside the limits."
+        ),
+    ),
     "rprop values": Case(
         jl.rprop,
         prompt_rprop,
@@ -112,7 +133,14 @@ CASES = {
     "optimistic_gradient_descent schedule": Case(
         jl.optimistic_gradient_descent, optax.optimistic_gradient_descent, {"learning_rate": halving}
     ),
-    "optimistic_adam": Case(jl.optimistic_adam, optimistic_adam, crawl, bounds=corrected),
+    "optimistic_adam": Case(
+        jl.optimistic_adam,
+        optimistic_adam,
+        crawl,
+        bounds=corrected,
+        mended="without its deprecation warning",
+        convention="As Optax: with Nesterov's look-ahead. The paper has none (`nesterov=False`).",
+    ),
     "optimistic_adam values": Case(
         jl.optimistic_adam,
         optimistic_adam,
@@ -135,10 +163,23 @@ CASES = {
     "polyak_sgd schedule": Case(
         jl.polyak_sgd, polyak_then_scale, {"max_learning_rate": 1.0, "scaling": halving, "f_min": 0.0, "eps": 0.0}
     ),
-    "fromage": Case(jl.fromage, optax.fromage, crawl),
+    "fromage": Case(
+        jl.fromage,
+        optax.fromage,
+        crawl,
+        convention="As Optax: norms are at least `min_norm=1e-6`. The paper has no such floor (0).",
+    ),
     "fromage values": Case(jl.fromage, optax.fromage, slow | {"min_norm": 0.5}),
     "fromage schedule": Case(jl.fromage, optax.fromage, {"learning_rate": halving_in_full}),
-    "lars": Case(jl.lars, optax.lars, wide, differs={"joint_norm": "the paper's denominator, which Optax's has not"}),
+    "lars": Case(
+        jl.lars,
+        optax.lars,
+        wide,
+        differs={"joint_norm": "the paper's denominator, which Optax's has not"},
+        convention=(
+            "As Optax: the norm of gradient and decay together. The paper adds the two norms (`joint_norm=False`)."
+        ),
+    ),
     "lars values": Case(
         jl.lars,
         optax.lars,
@@ -158,13 +199,25 @@ CASES = {
         {"joint_norm": False},
     ),
     "lars schedules": Case(jl.lars, optax.lars, {"learning_rate": halving, "weight_decay": halving}),
-    "lamb": Case(jl.lamb, optax.lamb, slow, bounds=corrected),
+    "lamb": Case(
+        jl.lamb,
+        optax.lamb,
+        slow,
+        bounds=corrected,
+        convention="As Optax: the paper's phi is the identity function.",
+    ),
     "lamb values": Case(
         jl.lamb, optax.lamb, slow | {"b1": 0.8, "b2": 0.95, "eps": 1e-3, "eps_root": 1e-4, "weight_decay": 0.1}
     ),
     "lamb mask": Case(jl.lamb, optax.lamb, slow | {"weight_decay": 0.5}, {"mask": matrices}, corrected),
     "lamb schedules": Case(jl.lamb, optax.lamb, {"learning_rate": slow_halving, "weight_decay": halving}),
-    "novograd": Case(jl.novograd, optax.novograd, crawl, bounds=steady),
+    "novograd": Case(
+        jl.novograd,
+        optax.novograd,
+        crawl,
+        bounds=steady,
+        convention="As Optax: b1 = 0.9 and b2 = 0.25. The paper's experiments mostly use 0.95 and 0.98.",
+    ),
     "novograd values": Case(
         jl.novograd,
         optax.novograd,
@@ -172,7 +225,17 @@ CASES = {
     ),
     "novograd schedule": Case(jl.novograd, optax.novograd, {"learning_rate": crawling_halving}),
     "noisy_sgd": Case(
-        jl.noisy_sgd, noisy_sgd, rate, differs={"seed": "Optax's `key`, or its deprecated `seed`, None for 0"}
+        jl.noisy_sgd,
+        noisy_sgd,
+        rate,
+        differs={"seed": "Optax's `key`, or its deprecated `seed`, None for 0"},
+        mended="with the step's key",
+        not_traced={
+            "seed": "it is a constant of the program",
+        },
+        convention=(
+            "The key of each step comes from the training loop if it passes one; otherwise from the state, as in Optax."
+        ),
     ),
     "noisy_sgd values": Case(jl.noisy_sgd, noisy_sgd, slow | {"eta": 1.0, "gamma": 0.3}),
     "noisy_sgd schedule": Case(jl.noisy_sgd, noisy_sgd, {"learning_rate": halving}),

@@ -56,6 +56,11 @@ SAM = {
         sam_twin,
         slow,
         differs={"base": "a factory of ours, an optimizer of Optax's", "adaptive": "not in Optax"},
+        mended="in opaque mode",
+        convention=(
+            "One step is ascent and descent together, as in Optax's opaque mode; otherwise Optax takes two "
+            "steps. Optax has no adaptive SAM (`adaptive=True`)."
+        ),
     ),
     "sam values": Case(jl.sam, sam_twin, slow | {"rho": 0.3}, {"base": optax.sgd}),
     "sam schedule": Case(jl.sam, sam_twin, {"learning_rate": slow_halving}),
@@ -136,6 +141,16 @@ SOPHIA = {
             "bias_correction": "Optax always corrects, the authors never",
             "estimate_first": "Optax's estimate serves the next step, the paper's its own",
         },
+        mended="with the step's random signs",
+        not_traced={
+            "seed": "it is a constant of the program",
+        },
+        real_only=True,
+        convention=(
+            "As Optax: the mean is corrected, and an estimate of the curvature serves the next step. The "
+            "authors do not correct (`bias_correction=False`), and the paper estimates before the step that "
+            "uses the estimate (`estimate_first=True`)."
+        ),
     ),
     "sophia values": Case(
         jl.sophia,
@@ -206,6 +221,14 @@ LBFGS = {
         {"linesearch": None},
         remembered,
         {"linesearch": "a name of ours, a transformation of Optax's"},
+        mended="with the same extra arguments",
+        not_traced={
+            "memory_size": "it is a shape of the state",
+        },
+        convention=(
+            "The line search finds a point that meets the weak Wolfe conditions; Optax's zoom search is a "
+            "different one."
+        ),
     ),
     "lbfgs values": Case(
         jl.lbfgs, lbfgs_twin, rate, {"linesearch": None, "memory_size": 3, "scale_init_precond": False}, remembered

@@ -51,6 +51,15 @@ ADAFACTOR = {
         adafactor_twin,
         slow,
         bounds=steady,
+        mended="with the decay of v in full precision",
+        not_traced={
+            "min_dim_size_to_factor": "it sets the shapes of the state",
+        },
+        convention=(
+            "As Optax: the learning rate is free and eps is a part of v. In PyTorch the step is at most 1 / "
+            "sqrt(t), eps is a floor under the root and decay is multiplied by the learning rate; schedules "
+            "express this."
+        ),
     ),
     "adafactor factored": Case(jl.adafactor, adafactor_twin, slow, of_two, steady, thorough=True),
     "adafactor values": Case(
@@ -98,7 +107,14 @@ def sm3_twin(learning_rate, momentum=0.9, eps=1e-8):
 
 
 SM3 = {
-    "sm3": Case(jl.sm3, sm3_twin, rate),
+    "sm3": Case(
+        jl.sm3,
+        sm3_twin,
+        rate,
+        mended="with scalars as vectors of one element",
+        real_only=True,
+        convention="As Optax, except that scalars are supported and that eps is an argument (1e-8 in Optax).",
+    ),
     "sm3 values": Case(jl.sm3, sm3_twin, rate | {"momentum": 0.5, "eps": 1e-3}),
     "sm3 schedule": Case(jl.sm3, sm3_twin, {"learning_rate": halving}),
 }
@@ -135,7 +151,18 @@ def madgrad_decoupled(learning_rate, momentum=0.9, weight_decay=0.0, eps=1e-6, *
 
 
 MADGRAD = {
-    "madgrad": Case(jl.madgrad, madgrad_twin, slow, bounds=averaged, differs=optax_l2),
+    "madgrad": Case(
+        jl.madgrad,
+        madgrad_twin,
+        slow,
+        bounds=averaged,
+        differs=optax_l2,
+        mended="with the root of t in full precision",
+        convention=(
+            "As Optax and the authors: eps is added to the learning rate. Decay is L2 by default; the "
+            "authors' other kind is `decouple_decay=True`."
+        ),
+    ),
     "madgrad values": Case(
         jl.madgrad, madgrad_twin, slow | {"momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3}, bounds=averaged
     ),

@@ -65,7 +65,24 @@ def muon_without_correction(learning_rate, *, bias_correction, adam_nesterov):
 
 
 MUON = {
-    "muon": Case(jl.muon, optax.contrib.muon, slow, bounds=orthogonal, differs=beyond_optax),
+    "muon": Case(
+        jl.muon,
+        optax.contrib.muon,
+        slow,
+        bounds=orthogonal,
+        differs=beyond_optax,
+        not_traced={
+            "ns_steps": "it sets the length of the program",
+            "ns_coeffs": (
+                "the number of triples sets the length of the program; the coefficients themselves may be traced"
+            ),
+        },
+        convention=(
+            "As Optax: the mean is corrected, the Adam part looks ahead, and the step is scaled by "
+            "sqrt(max(1, outputs / inputs)). The author and PyTorch do not correct (`bias_correction=False`);"
+            " Moonlight scales by 0.2 sqrt(max(inputs, outputs)) (`consistent_rms=0.2`)."
+        ),
+    ),
     "muon values": Case(
         jl.muon,
         optax.contrib.muon,
@@ -127,6 +144,15 @@ GALORE = {
             "base": "a factory of ours, a transformation of Optax's",
             "project_longer": "Optax's projects the longer side, the paper's the shorter",
         },
+        mended="with singular vectors in full precision",
+        not_traced={
+            "rank": "it is a shape of the state",
+        },
+        real_only=True,
+        convention=(
+            "As the paper: the shorter side is projected; Optax projects the longer one "
+            "(`project_longer=True`). The authors' scale is 0.25; the default here and in Optax is 1."
+        ),
     ),
     "galore values": Case(
         jl.galore,

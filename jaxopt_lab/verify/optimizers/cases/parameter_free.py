@@ -103,13 +103,26 @@ betting = Bounds(
 )
 
 CASES = {
-    "dog": Case(jl.dog, optax_dog, {}, differs=dog_differs),
+    "dog": Case(
+        jl.dog,
+        optax_dog,
+        {},
+        differs=dog_differs,
+        mended="with its pair as two arguments",
+        convention=("As Optax: the training iterate is the answer. The authors recommend averaging (`averaging=8.0`)."),
+    ),
     "dog values": Case(jl.dog, optax_dog, {"learning_rate": 0.5, "init_step": 1e-2, "eps": 1e-3, "weight_decay": 0.1}),
     "dog distance": Case(jl.dog, optax_dog, {"init_step": 1e-3}, {"init_step_kind": "distance"}, thorough=True),
     "dog first step": Case(jl.dog, optax_dog, {"init_step": 1e-3}, {"init_step_kind": "learning_rate"}, thorough=True),
     "dog mask": Case(jl.dog, optax_dog, {"init_step": 1e-2, "weight_decay": 0.5}, {"mask": matrices}),
     "dog schedule": Case(jl.dog, optax_dog, {"learning_rate": fading, "init_step": 1e-2}, thorough=True),
-    "dowg": Case(jl.dowg, optax.contrib.dowg, {}, bounds=edge),
+    "dowg": Case(
+        jl.dowg,
+        optax.contrib.dowg,
+        {},
+        bounds=edge,
+        convention="As Optax: with an eps under the root. The paper has no eps.",
+    ),
     "dowg values": Case(
         jl.dowg,
         optax.contrib.dowg,
@@ -117,22 +130,60 @@ CASES = {
     ),
     "dowg mask": Case(jl.dowg, optax.contrib.dowg, {"weight_decay": 0.5}, {"mask": matrices}),
     "dowg schedule": Case(jl.dowg, optax.contrib.dowg, {"learning_rate": fading}, thorough=True),
-    "prodigy": Case(jl.prodigy, optax_prodigy, {}, bounds=feedback, differs=pair | growth | slices),
+    "prodigy": Case(
+        jl.prodigy,
+        optax_prodigy,
+        {},
+        bounds=feedback,
+        differs=pair | growth | slices,
+        mended="with its pair as two arguments",
+        not_traced={
+            "slice_p": "it sets the shapes of the state",
+        },
+        real_only=True,
+        convention=(
+            "As Optax: the bias is corrected. The paper and, by default, the authors do not correct it "
+            "(`bias_correction=False`). If every gradient is 0, ours does not move; Optax divides 0 by 0."
+        ),
+    ),
     "prodigy values": Case(jl.prodigy, optax_prodigy, prodigy_values | estimates, bounds=feedback),
     "prodigy safeguard": Case(
         jl.prodigy, optax_prodigy, prodigy_values | {"learning_rate": warmup}, {"safeguard_warmup": True}, feedback
     ),
     "prodigy schedule": Case(jl.prodigy, optax_prodigy, {"learning_rate": fading}),
-    "dadapt_adamw": Case(jl.dadapt_adamw, optax_dadapt_adamw, {}, bounds=d_feedback, differs=pair | growth),
+    "dadapt_adamw": Case(
+        jl.dadapt_adamw,
+        optax_dadapt_adamw,
+        {},
+        bounds=d_feedback,
+        differs=pair | growth,
+        mended="with its pair as two arguments",
+        real_only=True,
+        convention="As `prodigy`.",
+    ),
     "dadapt_adamw values": Case(jl.dadapt_adamw, optax_dadapt_adamw, prodigy_values | {"learning_rate": 0.1}),
     "dadapt_adamw schedule": Case(jl.dadapt_adamw, optax_dadapt_adamw, {"learning_rate": fading}),
-    "cocob": Case(jl.cocob, optax.contrib.cocob, {}, bounds=betting),
+    "cocob": Case(
+        jl.cocob,
+        optax.contrib.cocob,
+        {},
+        bounds=betting,
+        real_only=True,
+        convention="As Optax: with an eps and a decay. The paper has neither.",
+    ),
     "cocob values": Case(
         jl.cocob, optax.contrib.cocob, {"learning_rate": 0.5, "alpha": 40.0, "eps": 1e-2, "weight_decay": 0.1}
     ),
     "cocob mask": Case(jl.cocob, optax.contrib.cocob, {"weight_decay": 0.5}, {"mask": matrices}),
     "cocob schedule": Case(jl.cocob, optax.contrib.cocob, {"learning_rate": halving}),
-    "momo": Case(jl.momo, optax.contrib.momo, {}, bounds=differing, differs=momo_differs),
+    "momo": Case(
+        jl.momo,
+        optax.contrib.momo,
+        {},
+        bounds=differing,
+        differs=momo_differs,
+        convention="As the paper: the norm of m has no floor. Optax stands still below its floor.",
+    ),
     "momo values": Case(jl.momo, divided(optax.contrib.momo), momo_values),
     "momo adapt": Case(
         jl.momo,
@@ -142,7 +193,14 @@ CASES = {
         rest,
     ),
     "momo schedule": Case(jl.momo, optax.contrib.momo, {"learning_rate": halving}),
-    "momo_adam": Case(jl.momo_adam, optax.contrib.momo_adam, {}, bounds=lost, differs=divide),
+    "momo_adam": Case(
+        jl.momo_adam,
+        optax.contrib.momo_adam,
+        {},
+        bounds=lost,
+        differs=divide,
+        convention="As `momo`.",
+    ),
     "momo_adam values": Case(jl.momo_adam, divided(optax.contrib.momo_adam), momo_adam_values),
     "momo_adam adapt": Case(
         jl.momo_adam,

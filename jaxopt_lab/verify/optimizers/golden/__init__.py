@@ -1,6 +1,7 @@
 """Ours against the authors' own code: 30 float64 steps, recorded in `recorded.npz`, of which seven are kept.
 
-`sources.json` says whose code each was, its version, and the hyperparameters. A row says how that is expressed in ours.
+`sources.json` says for each record whose code it was, its version and its hyperparameters. A row says how ours
+expresses them. A recorded source without any row belongs to a method that is not implemented here.
 """
 
 from jaxopt_lab.verify.optimizers.golden import adam_family, averaging, basic, classic, matrix, parameter_free
@@ -15,15 +16,5 @@ ROWS: dict[str, Row] = {
     **matrix.ROWS,
 }
 
-NOT_HELD = {
-    "adabelief/amsgrad_l2_norectify": "the package's AMSGrad, the largest s so far, which neither paper nor Optax has",
-}
-"""Recorded settings of methods built here that their arguments cannot express, and why."""
-
-NOT_BUILT = [
-    *("adabound", "adahessian", "adam_mini", "adamp", "aggmo", "amos", "came", "cautious_adamw"),
-    *("cautious_adamw_foreach", "dadapt_sgd", "gpa_adamw", "gpa_adamw_float32", "gpa_adamw_wd_on_z", "grams", "laprop"),
-    *("mirror_madgrad", "qhadam", "qhm", "schedulefree_radam", "sgdp", "stable_adamw", "torch_asgd"),
-    "torch_asgd_float64",
-]
-"""Recorded sources of methods that are not here."""
+NOT_HELD: dict[str, str] = {**adam_family.NOT_HELD}
+"""Recorded settings of methods implemented here that their arguments cannot express, and why."""

@@ -1,4 +1,4 @@
-"""Adam's near relatives against PyTorch 2.13 and their authors' code. What cannot be: AdaBelief's AMSGrad."""
+"""Adam's near relatives against PyTorch 2.13 and their authors' code."""
 
 import jax.numpy as jnp
 import optax
@@ -11,7 +11,7 @@ single = "PyTorch gathers the product of its momenta in float32"
 
 
 def with_decay(rate, decay, ascent):
-    """W <- w - rate * (a + decay * w), for a method without a decay of its own; `ascent` gives a."""
+    """w <- w - rate * (a + decay * w), for a method without a decay of its own; `ascent` gives a."""
     return optax.chain(ascent, optax.add_decayed_weights(decay), optax.scale(-rate))
 
 
@@ -53,4 +53,16 @@ ROWS = {
     "adan/default": Row("adan", lambda: jl.adan(0.02)),
     "adan/betas_wd_prox": Row("adan", lambda: jl.adan(0.02, 0.9, 0.8, 0.95, 1e-4, weight_decay=0.2)),
     "adan/noprox_clip": Row("adan", lambda: clipped(0.5, 1e-8, jl.adan(0.02, weight_decay=0.2, proximal=False))),
+    "cautious_adamw/default_eager": Row("cautious_adamw", lambda: jl.cautious_adamw(0.02, eps_before_correction=True)),
+    "cautious_adamw/betas_wd_eager": Row(
+        "cautious_adamw", lambda: jl.cautious_adamw(0.03, 0.8, 0.95, 1e-4, 0.1, eps_before_correction=True)
+    ),
+    "cautious_adamw_foreach/default_foreach": Row("cautious_adamw", lambda: jl.cautious_adamw(0.02)),
+    "cautious_adamw_foreach/betas_wd_foreach": Row(
+        "cautious_adamw", lambda: jl.cautious_adamw(0.03, 0.8, 0.95, 1e-4, 0.1)
+    ),
+}
+
+NOT_HELD = {
+    "adabelief/amsgrad_l2_norectify": "the package's AMSGrad (the largest s so far) is not in the paper, nor in Optax",
 }

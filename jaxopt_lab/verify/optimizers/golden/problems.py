@@ -8,7 +8,7 @@ MATRIX = ("muon", "moonlight_muon", "torch_muon")
 
 
 def grid(function, *shape):
-    """Function of the indices, as an array of this shape in JAX's present default precision."""
+    """Evaluate a function of the indices, as an array of this shape in JAX's default precision."""
     return jnp.asarray(np.fromfunction(function, shape), float)
 
 
@@ -43,9 +43,9 @@ def matrix_loss(w, **_):
 
 
 def flat(w):
-    """All parameters as one vector, in the record's order."""
+    """Join all parameters into one vector, in the order of the records."""
     return jnp.concatenate([w[name].ravel() for name in ("W1", "b1", "W2", "b2")])
 
 
 WEIGHTS = np.r_[0:24, 30:48]
-"""Where W1 and W2 are in `flat`: some records hold these alone."""
+"""Where W1 and W2 are in `flat`: some records contain only these."""

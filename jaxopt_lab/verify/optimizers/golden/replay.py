@@ -1,4 +1,4 @@
-"""Ours along the steps that the authors' own code took."""
+"""Replay recorded runs of the authors' own code with ours."""
 
 import functools
 import json
@@ -29,31 +29,31 @@ FOLDER = resources.files("jaxopt_lab.verify.optimizers.golden")
 
 @functools.cache
 def recorded() -> dict[str, np.ndarray]:
-    """`SOURCE/VARIANT`: the parameters after each of `steps`, flat; where its answer is elsewhere, `... eval` too."""
+    """Load the records: `SOURCE/VARIANT` is the flat parameters after each of `steps`, and `... eval` its answer."""
     with resources.as_file(FOLDER / "recorded.npz") as path, np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 @functools.cache
 def sources() -> dict[str, Any]:
-    """By source: whose code it was, its version, its paper, and the hyperparameters of each variant."""
+    """Load for each source whose code it was, its version, its paper, and the hyperparameters of each variant."""
     return json.loads((FOLDER / "sources.json").read_text("utf-8"))
 
 
 def difference(name: str, optimizer: Any) -> float:
-    """How far the optimizer is from that record at the worst of its steps; see `differences`."""
+    """Return the largest difference of the optimizer from that record; see `differences`."""
     return differences({name: optimizer})[name]
 
 
 def problem(name: str) -> tuple[Any, Any]:
-    """Where a record starts, and the loss that it descends."""
+    """Return the start of a record and its loss."""
     return (matrix_start, matrix_loss) if name.split("/")[0] in MATRIX else (start, loss)
 
 
 def differences(optimizers: Mapping[str, Any]) -> dict[str, float]:
-    """How far optimizers are from the records of these names, on one problem, at the worst of their steps, in float64.
+    """Return the largest differences of optimizers from the records of these names, on one problem, in float64.
 
-    The largest difference of a parameter, over the largest way of one from the start.
+    The largest difference of a parameter at any recorded step, relative to the largest distance from the start.
     """
     arrays = recorded()
     (begin, objective), steps = problem(next(iter(optimizers))), arrays["steps"]
@@ -67,13 +67,13 @@ def differences(optimizers: Mapping[str, Any]) -> dict[str, float]:
             for t, there in zip(steps, arrays.get(name + kind, []), strict=False):
                 of = WEIGHTS if len(there) == len(WEIGHTS) else slice(None)
                 gap, way = abs(ours[t - 1][of] - there).max(), abs(there - origin[of]).max()
-                if gap != 0:  # some do not move in their first step
+                if gap != 0:  # some methods do not move in their first step
                     worst[name] = max(worst[name], float(gap / way) if np.isfinite(gap) and way > 0 else np.inf)
     return worst
 
 
 def _walk(optimizers, objective, w, steps):
-    """By optimizer, parameters and answers after every step."""
+    """Return for each optimizer the parameters and answers after every step."""
     optimizers = [optax.with_extra_args_support(optimizer) for optimizer in optimizers]
 
     def step(carry, t):

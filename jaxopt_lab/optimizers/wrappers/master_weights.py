@@ -1,4 +1,4 @@
-"""Master weights: train parameters of few bits by a copy of more."""
+"""Master weights: train low-precision parameters through a high-precision copy."""
 
 from typing import Any, NamedTuple, cast
 
@@ -12,26 +12,26 @@ from jaxopt_lab.types import ExtraArgsOptimizer, Optimizer, Params
 
 
 class MasterWeightsState(NamedTuple):
-    master: Params  # the parameters in full
+    master: Params  # the parameters in full precision
     inner: Any  # the optimizer's state, made for them
 
 
 def master_weights(optimizer: Optimizer, *, dtype: Any = "float32") -> Optimizer:
     """Mixed precision (Micikevicius et al. 2018, Section 3.1, https://arxiv.org/abs/1710.03740), around any optimizer.
 
-        master <- master + update(g, master)       g in full: the gradient at w
+        master <- master + update(g, master)       g: the gradient at w, in full precision
         w      <- master, rounded to the dtype of w
 
-    A step smaller than half of w's last bit, lost where it is added to w, adds up in `master`. The optimizer sees
-    parameters and gradients of `dtype` and makes its state for them, so that its moments are as wide.
+    A step smaller than half of w's last bit would be lost in w, but adds up in `master`. The optimizer sees parameters
+    and gradients of `dtype`, so its moments have this precision too.
 
     Args:
         optimizer: The (init, update) pair to train `master` by.
-        dtype: Of `master`, wider than the parameters'; of complex ones, of their real and imaginary parts.
+        dtype: Dtype of `master`, wider than the parameters'; for complex ones, that of their real and imaginary parts.
 
     Returns:
-        The (init, update) pair. Its updates are of `dtype`: `optax.apply_updates` makes of them and w what `master` is,
-        rounded; in a chain nothing may come after it.
+        The (init, update) pair. Its updates are of `dtype`: `optax.apply_updates` adds them to w, which gives `master`,
+            rounded. In a chain it must be the last.
 
     Raises:
         ValueError: `update` was called without the parameters.

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import fused
+from jaxopt_lab.optimizers.wrappers import fused
 from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.problems import wave
 

@@ -1,4 +1,4 @@
-"""An update in one pass through memory: new parameters and all new state out of one kernel."""
+"""Updates in one pass through memory: one kernel computes the new parameters and all new state."""
 
 import collections
 import functools
@@ -18,33 +18,33 @@ abs add and bitcast_convert_type broadcast_in_dim cbrt ceil clamp convert_elemen
 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem
 reshape round rsqrt select_n sign sin sqrt square squeeze stop_gradient sub tanh xor
 """
-"""Primitives that cost less to repeat than their result to read; the results of others are made once."""
+"""Primitives that are cheaper to repeat than to read their result from memory; others are computed once."""
 
 
 def fused(optimizer: Optimizer) -> ExtraArgsOptimizer:
-    """Large parameters on a CPU: an update that reads and writes every array once.
+    """Make an update read and write every array once, for large parameters on a CPU.
 
-    XLA makes one array, then the next from it. For Adam it reads the gradients twice, and both means once more as soon
-    as they are written: ten passes through memory where seven would do. Here each new array is described from the old
-    ones alone, so that none waits for another, and XLA makes all of them in one kernel:
+    XLA computes one array, then the next from it. For Adam it reads the gradients twice and both means again after
+    writing them: ten passes through memory where seven suffice. Here each new array is expressed by the old ones alone,
+    so none waits for another and XLA computes all of them in one kernel:
 
         optimizer = jl.fused(jl.adam(1e-3))
 
-    in a Python that was started with
+    in a Python process started with
 
         XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true
 
-    With 3.2 10^7 parameters Adam then takes two thirds of the time, AdaBelief and Rprop half. It pays in a loop
-    of your own over parameters that no cache holds (a million and more), where parameters and state are donated. Small
-    ones, and the trials of a sweep, stay in the cache and gain nothing. Steps are the same but for rounding. What is
-    more than elementwise (norms, products of matrices) is computed once, as before.
+    With 3.2 10^7 parameters Adam then takes two thirds of the time, AdaBelief and Rprop half. It pays in a loop of your
+    own with donated parameters and state that exceed the cache (a million parameters and more). Small parameters, and
+    the trials of a sweep, stay in the cache and gain nothing. Steps are the same except for rounding. Operations that
+    are not elementwise (norms, matrix products) are computed once, as before.
 
     Args:
-        optimizer: Any; an Optax transformation and a chain of them, too.
+        optimizer: Any optimizer, including Optax transformations and chains of them.
 
     Returns:
         The (init, update) pair with the same state. On other platforms, where XLA joins kernels by itself, and on a CPU
-        without these flags, of which a warning tells, its updates are the optimizer's own.
+            without these flags (with a warning), its updates are the optimizer's own.
 
     """
 
@@ -63,16 +63,17 @@ def fused(optimizer: Optimizer) -> ExtraArgsOptimizer:
 
 
 def _apart(program: Any, given: list[Any], copied: set[Any]) -> list[Any]:
-    """The program's results, each array made from the inputs again, as if these were others each time.
+    """Compute each result from the inputs again, as if these were different arrays each time.
 
-    Else XLA would find that the same is computed several times, and do it once, first, for all to wait for. Inputs that
-    are `copied` where they are results (state that keeps the gradient), which would be a pass of its own, are made too.
+    Otherwise XLA would eliminate common subexpressions and compute them first, in a kernel of their own. Results that
+    only copy an input (state that keeps the gradient) would be a pass of their own, so they are computed in the same
+    kernel.
     """
     jaxpr = program.jaxpr
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *given), strict=True))
     for equation in jaxpr.eqns:
         known.update(_made(equation, known))
-    once = set()  # arrays of which more than an array is made, a norm say, are in memory for that
+    once = set()  # inputs of a reduction, such as a norm, are in memory anyway
     for equation in reversed(jaxpr.eqns):
         if not _cheap(equation) or once.intersection(equation.outvars):
             once.update(filter(_is_array, equation.invars))
@@ -97,7 +98,7 @@ def _apart(program: Any, given: list[Any], copied: set[Any]) -> list[Any]:
 
 
 def _as_if_another(x: jax.Array, number: int) -> jax.Array:
-    """Itself: rounded to `number` bits more than it has, which XLA knows to be nothing only within a kernel."""
+    """Return x, rounded to `number` bits more than it has: XLA removes this only after it has formed kernels."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return x
     kind = jnp.finfo(x.dtype)
@@ -105,7 +106,7 @@ def _as_if_another(x: jax.Array, number: int) -> jax.Array:
 
 
 def _needed(variable: Any, equations: list[Any], makers: dict[Any, int]) -> tuple[list[int], list[Any]]:
-    """Places of the equations that make it, in order, and the arrays that they start from."""
+    """Return the places of the equations that compute a variable, in order, and the arrays that they start from."""
     places, kept, wanted = set(), {}, [variable]
     while wanted:
         variable = wanted.pop()
@@ -119,7 +120,7 @@ def _needed(variable: Any, equations: list[Any], makers: dict[Any, int]) -> tupl
 
 
 def _made(equation: Any, known: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    """Its variables and their values."""
+    """Evaluate an equation: its variables and their values."""
     primitive = equation.primitive
     values = [_value(v, known) for v in equation.invars]
     made = primitive.bind(*values, **primitive.get_bind_params(equation.params))
@@ -131,24 +132,24 @@ def _value(variable: Any, known: Mapping[Any, Any]) -> Any:
 
 
 def _is_array(variable: Any) -> bool:
-    """Whether it stands for several numbers."""
+    """Tell whether a variable has more than one element."""
     return not hasattr(variable, "val") and variable.aval.size > 1
 
 
 def _cheap(equation: Any) -> bool:
-    """Whether an element of what it makes needs one element of each array it is made of, and little work."""
+    """Tell whether an equation is elementwise and cheap."""
     if equation.primitive.name in ("jit", "pjit"):
         return all(map(_cheap, equation.params["jaxpr"].eqns))
     return equation.primitive.name in ELEMENTWISE.split()
 
 
 def _wanted() -> bool:
-    """Whether XLA can be brought to it, and isn't by itself."""
+    """Tell whether XLA joins kernels here only if it is made to."""
     if jax.default_backend() != "cpu":
         return False
     if not _joins_kernels():
         warnings.warn(
-            f"jl.fused: in this process XLA makes a kernel for every array, so that updates are as without. "
+            f"jl.fused: in this process XLA makes a kernel for every array, so jl.fused has no effect. "
             f"Start Python with XLA_FLAGS={FLAGS}, or leave jl.fused out.",
             stacklevel=3,
         )
@@ -158,7 +159,7 @@ def _wanted() -> bool:
 
 @functools.cache
 def _joins_kernels() -> bool:
-    """Whether two arrays made of the same ones come out of one kernel."""
+    """Tell whether XLA computes two arrays from the same inputs in one kernel."""
     x = jax.ShapeDtypeStruct((8,), jnp.float32)
     text = jax.jit(lambda a, b: (a + b, a * b)).lower(x, x).compile().as_text()
     return text is not None and ") fusion(" in text

@@ -1,4 +1,4 @@
-"""`jaxopt-lab verify`: recompute what the project claims, and print it."""
+"""`jaxopt-lab verify`: recompute what the project claims and print it."""
 
 import importlib.metadata
 from pathlib import Path
@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
+
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.verify.optimizers import conformance, table
 
 app = typer.Typer(no_args_is_help=True, help="Recompute what is claimed, and print it.")
 
@@ -18,18 +21,16 @@ def _verify() -> None:
 
 @app.command()
 def optimizers(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Some; by default all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Optimizers to check; by default all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A file for the whole table, in Markdown.")] = None,
 ) -> None:
-    """Hold every optimizer against its witnesses; the exit status is 1 where one is beyond its bounds."""
-    from jaxopt_lab.optimizers import OPTIMIZERS
-
+    """Check every optimizer against its witnesses; the exit status is 1 if one exceeds its bounds."""
     names = names or list(OPTIMIZERS)
     if unknown := sorted(set(names) - set(OPTIMIZERS)):
         typer.echo(f"error: no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` has their names.", err=True)
         raise typer.Exit(2)
-    from jaxopt_lab.verify.optimizers import conformance, table
-
     with Progress(console=Console(stderr=True), transient=True) as progress:
         under_way = progress.add_task("walks", total=1)
         measured = conformance.measure(names, lambda share: progress.update(under_way, completed=share))

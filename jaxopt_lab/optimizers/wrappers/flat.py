@@ -1,4 +1,4 @@
-"""Parameters held as one vector, for methods to which the borders between tensors mean nothing."""
+"""Parameters held as one vector, for methods that treat every element alike."""
 
 import dataclasses
 import functools
@@ -11,8 +11,6 @@ from jaxtyping import Array
 
 from jaxopt_lab.optimizers._numerics import needs_numbers
 from jaxopt_lab.types import Params
-
-TOGETHER, SHORT = 16, 2**12  # rows that are joined at once, and how many elements they have at most, on average
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["vectors"], meta_fields=["places", "structure"])
@@ -33,7 +31,7 @@ class Flat:
 
     @property
     def tree(self) -> Params:
-        """The tree of arrays, as a model reads it. Its gradient is joined as the parameters are."""
+        """Return the tree of arrays, as a model reads it. Gradients are joined as the parameters are."""
         of = lambda vector: [math.prod(shape) for index, shape in self.places if index == vector]
         pieces = [iter(jax.lax.split(vector, of(i))) for i, vector in enumerate(self.vectors)]
         return jax.tree.unflatten(self.structure, [next(pieces[i]).reshape(shape) for i, shape in self.places])
@@ -42,8 +40,8 @@ class Flat:
 def flat(params: Params) -> Flat:
     """Hold parameters as one vector (one for each dtype), so that a thousand small leaves cost what one array costs.
 
-    On its own a leaf takes a kernel, or three, of every step and of compiling. Held flat from the first step to the
-    last, all leaves take one:
+    Each leaf takes one to three kernels, in every step and when compiling. Held flat from the first step to the last,
+    all leaves share one:
 
         w = jl.flat(params)
         state = optimizer.init(w)
@@ -51,14 +49,14 @@ def flat(params: Params) -> Flat:
         updates, state = optimizer.update(grads, state, w)
         w = optax.apply_updates(w, updates)
 
-    or, where gradients come as a tree, `grads = jl.flat(grads)`. So may a task's `init` give `jl.flat(params)` and its
-    loss read `w.tree`. It pays where leaves are many and small. On a CPU, what reads `w.tree` compiles slower (XLA
-    compiles each leaf's slice by itself, being at a place of its own), so that a short training of a model with
-    hundreds of leaves is sooner done without.
+    or, where gradients come as a tree, `grads = jl.flat(grads)`. Likewise a task's `init` may return `jl.flat(params)`
+    and its loss read `w.tree`. This pays for many small leaves. On a CPU, a function that reads `w.tree` takes longer
+    to compile, since XLA compiles the slice of each leaf by itself: a short training of a model with hundreds of leaves
+    is faster without.
 
     An element's step must not depend on the tensor it is in: methods that measure each tensor by itself (`lars`,
     `lamb`, `fromage`, `novograd`, `muon`, `adafactor`, `sm3`, `galore`, layerwise `dog`) and masks of weight decay
-    raise ValueError. Optax's methods of that kind don't, and treat the vector as one tensor.
+    raise ValueError. Optax's methods of that kind do not, and treat the vector as one tensor.
 
     Args:
         params: Any tree of arrays.
@@ -67,27 +65,19 @@ def flat(params: Params) -> Flat:
         The vectors and how to read them: `Flat.tree`.
 
     Raises:
-        TypeError: A leaf is no floating-point or complex array.
+        TypeError: A leaf is not a floating-point or complex array.
 
     """
     needs_numbers(params)
     leaves, structure = jax.tree.flatten(params)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     dtypes = list(dict.fromkeys(leaf.dtype for leaf in leaves))
-    vectors = tuple(_joined([leaf.ravel() for leaf in leaves if leaf.dtype == dtype]) for dtype in dtypes)
+    vectors = tuple(jnp.concatenate([leaf.ravel() for leaf in leaves if leaf.dtype == dtype]) for dtype in dtypes)
     return Flat(vectors, tuple((dtypes.index(leaf.dtype), leaf.shape) for leaf in leaves), structure)
 
 
-def _joined(rows: list[Array]) -> Array:
-    """One row; of many short ones by way of some longer ones, which XLA's CPU compiles three times as fast."""
-    if len(rows) <= TOGETHER or sum(row.size for row in rows) > SHORT * len(rows):
-        return jnp.concatenate(rows)
-    some = [jnp.concatenate(rows[i : i + TOGETHER]) for i in range(0, len(rows), TOGETHER)]
-    return jnp.concatenate(jax.lax.optimization_barrier(some))
-
-
 def needs_leaves(params: Params, what: str) -> None:
-    """Raise ValueError where `what`, which tells one tensor from another, meets parameters held flat."""
+    """Raise ValueError if the parameters are held flat: `what` treats each tensor by itself."""
     is_flat = lambda x: isinstance(x, Flat)
     if any(map(is_flat, jax.tree.leaves(params, is_leaf=is_flat))):
         raise ValueError(

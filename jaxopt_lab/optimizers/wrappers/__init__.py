@@ -1,0 +1,1 @@
+"""Wrappers around optimizers and their parameters, which are not methods themselves."""

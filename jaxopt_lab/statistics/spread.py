@@ -1,0 +1,19 @@
+"""The spread of a metric over seeds."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Spread(NamedTuple):
+    """Of a metric over seeds. Quartiles are values of trials: between a number and infinity there is none."""
+
+    low: np.ndarray
+    median: np.ndarray
+    high: np.ndarray
+
+
+def spread(values: np.ndarray) -> Spread:
+    """Median and quartiles of (configs, seeds, ...) over seeds; NaN where a seed has no value."""
+    low, high = np.percentile(values, [25, 75], axis=1, method="nearest")
+    return Spread(low, np.median(values, axis=1), high)
