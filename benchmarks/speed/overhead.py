@@ -26,9 +26,9 @@ from measuring.compare import OURS, Way, compare, ranged, show
 from measuring.handwritten import digits
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.engine.compile.program import loop_on
 from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.trial import batch_key, draws, initial_params
 
@@ -101,7 +101,7 @@ def measure(trials: int, width: int, steps: int, seeds: int, repeats: int) -> di
     """Rates of the sweep and of the bare engines, and how far their last losses are apart."""
     task = digits(width)
     space = {"learning_rate": np.geomspace(1e-4, 1e-1, trials // seeds).astype("float32")}
-    plan, _ = plan_sweep(jl.adam, task, space, steps=steps, seeds=seeds)
+    plan = plan_sweep(jl.adam, task, space, steps=steps, seeds=seeds)
     sweep = lambda **more: jl.sweep(jl.adam, task, space, steps=steps, seeds=seeds, **more)
     runs = {
         OURS: lambda: sweep(progress=lambda _: None) and None,
