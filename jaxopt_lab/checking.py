@@ -1,4 +1,4 @@
-"""Checks on the host, before anything compiles: every error says what was wrong, what was got and what to do."""
+"""Checks on the host, before anything compiles: every error says what was wrong, what was given and what to do."""
 
 import difflib
 import itertools
@@ -11,23 +11,23 @@ import numpy as np
 
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code
 
-MOST = 2**22  # configurations, seeds or points of a curve: what is written out before anyone knows whether it fits
-NESTED = 32  # levels of tables and lists that a document of ours never has
+MOST = 2**22  # configurations, seeds or points of a curve: these are listed before memory is checked
+NESTED = 32  # levels of tables and lists; none of our documents has more
 
 
 def is_nested(value: Any, levels: int = NESTED) -> bool:
-    """Whether tables and lists stand in each other more than so many levels deep: what recurses would not end well."""
+    """Return whether tables and lists are nested deeper than `levels`, which would exhaust recursion."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels == 0 or any(is_nested(x, levels - 1) for x in inner if isinstance(x, dict | list))
 
 
 def printable(text: str) -> str:
-    """The text with everything that a terminal would obey, not show, written out."""
+    """Escape all characters that a terminal would interpret instead of showing."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def quoted(value: Any, most: int = 200) -> str:
-    """How to show a value in an error: its `repr`, cut short; of a huge integer how many digits it has."""
+    """Format a value for an error: its `repr`, truncated; for a huge integer, its number of digits."""
     if isinstance(value, int) and value.bit_length() > 128:
         large = ", too large for a float" if value.bit_length() > 1024 else ""
         return f"an integer of about {math.ceil(value.bit_length() * math.log10(2))} digits{large}"
@@ -36,7 +36,7 @@ def quoted(value: Any, most: int = 200) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known name and all known names."""
+    """Make a sentence that gives the closest known name and all known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
@@ -61,7 +61,7 @@ def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1, of
         if isinstance(value, bool):
             raise TypeError
         count = operator.index(value)
-    except Exception:  # whatever an object of another package raises: a traced value, an array
+    except Exception:  # objects of other packages may raise anything: a traced value, an array
         raise ArgumentTypeError(what, of, f" must be an integer, got {quoted(value)}.") from None
     if count < least:
         raise ArgumentValueError(what, of, f" must be at least {least}, got {quoted(count)}.")
@@ -71,7 +71,7 @@ def check_count(what: str, value: Any, least: int = 1, most: int = 2**31 - 1, of
 
 
 def check_number(what: str, value: Any, least: float = -math.inf) -> float:
-    """`value` as a finite float of at least `least`; TypeError or ValueError otherwise."""
+    """Return `value` as a finite float of at least `least`; raise TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise ArgumentTypeError(f"{what} must be a number or left out, got {quoted(value)}.")
     try:
@@ -86,19 +86,19 @@ def check_number(what: str, value: Any, least: float = -math.inf) -> float:
 
 
 def check_seeds(seeds: int | Iterable[int]) -> list[int]:
-    """The seeds themselves: 0, 1, ... where it is said how many. TypeError or ValueError where they cannot be."""
+    """Return the seeds as a list: 0, 1, ... for a count. Raises TypeError or ValueError where they are invalid."""
     if not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0:
         return list(range(check_count("seeds", seeds, most=MOST)))
     try:
         given = [] if isinstance(seeds, str | bytes | Mapping) else list(itertools.islice(seeds, MOST + 1))
-    except Exception:  # whatever an object of another package raises: a traced value
+    except Exception:  # objects of other packages may raise anything: a traced value
         given = []
     if not given and not (hasattr(seeds, "__len__") and len(seeds) == 0):  # pyright: ignore[reportArgumentType]
         raise ArgumentTypeError(f"seeds must be an integer, or a list of integers, got {quoted(seeds)}.")
     if not given:
-        raise ArgumentValueError("seeds is empty: give at least one, or how many.")
+        raise ArgumentValueError("seeds is empty: give at least one, or a count.")
     if len(given) > MOST:
-        raise ArgumentValueError(f"seeds has more than {MOST:,} of them. Sweep them in parts.")
+        raise ArgumentValueError(f"seeds has more than {MOST:,} entries. Sweep them in parts.")
     listed = [check_count("A seed", seed, least=0) for seed in given]
     if len(set(listed)) < len(listed):
         raise ArgumentValueError(f"seeds must differ, got {quoted(listed)}.")
@@ -106,7 +106,7 @@ def check_seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def check_flag(what: str, value: Any) -> bool:
-    """Check that `value` is a bool, and return it: "no" would pass for True."""
+    """Check that `value` is a bool, and return it: as a condition, "no" would count as true."""
     if not isinstance(value, bool):
         raise ArgumentTypeError(f"{what} must be True or False, got {quoted(value)}.")
     return value

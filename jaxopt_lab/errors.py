@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Code(NamedTuple):
-    """A piece of what a user would write, as each front end has it written."""
+    """A piece of code that a user would write, in the form that each front end uses."""
 
     python: str
     toml: str
@@ -16,14 +16,14 @@ Part = str | Code
 
 
 class ArgumentError(Exception):
-    """Something that a user gave is not what it should be; raised as an `ArgumentTypeError` or `ArgumentValueError`.
+    """An invalid argument from a user; raised as an `ArgumentTypeError` or `ArgumentValueError`.
 
-    The message is in Python's terms; a front end renders it in its own by `message`.
+    The message is in Python's terms; a front end renders it in its own terms with `message`.
 
     Attributes:
         about: What the error is about, as a path of names from the outside in: ("steps",), ("space", "adam", "b1").
-        said: What was wrong and what was got, in parts: text, and code that front ends write differently.
-        advice: What to do, in parts; may be empty where `said` says it.
+        said: What was wrong and what was given, in parts: text, and code that front ends write differently.
+        advice: What to do, in parts; may be empty where `said` includes it.
 
     """
 
@@ -34,22 +34,22 @@ class ArgumentError(Exception):
         super().__init__(self.message())
 
     def message(self, language: str = "python") -> str:
-        """What was said and what to do, with code in "python" or in "toml"."""
+        """Return what was wrong and what to do, with code in "python" or in "toml"."""
         written = lambda parts: "".join(getattr(part, language) if isinstance(part, Code) else part for part in parts)
         return f"{written(self.said)} {written(self.advice)}".strip()
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """An argument is of the wrong kind."""
+    """An argument is of the wrong type."""
 
 
 class ArgumentValueError(ArgumentError, ValueError):
-    """An argument is of the right kind, and its value is impossible."""
+    """An argument is of the right type, but its value is invalid."""
 
 
 @contextlib.contextmanager
 def concerning(*path: str) -> Iterator[None]:
-    """Have errors raised inside be about what is at `path`, or further in."""
+    """Prefix `path` to what errors raised inside are about."""
     try:
         yield
     except ArgumentError as error:
@@ -58,16 +58,16 @@ def concerning(*path: str) -> Iterator[None]:
 
 
 class LedgerError(RuntimeError):
-    """A ledger cannot be read or written any more. It ends the run, since what is not kept would be lost."""
+    """A ledger can no longer be read or written. It ends the run, since unsaved work would be lost."""
 
 
 class RunError(LedgerError):
-    """A run folder is in use, damaged, of another sweep, or cannot be written. Nothing in it was changed by that."""
+    """A run folder is in use, damaged, of another sweep, or cannot be written. Its content is unchanged."""
 
 
 class ClusterError(RuntimeError):
-    """There is no cluster, or none that can run the sweep."""
+    """There is no cluster, or it cannot run the sweep."""
 
 
 class ActorsLostError(RuntimeError):
-    """A piece of work has lost one actor after another, so it is not tried again."""
+    """A piece of work has lost several actors in turn, so it is not tried again."""

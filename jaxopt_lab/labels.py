@@ -1,7 +1,7 @@
-"""Labels: how the values of a hyperparameter stand in tables, and what tells two of them apart.
+"""Labels: how hyperparameter values appear in tables, and when two of them are the same.
 
-What JSON knows (None, bool, int, finite float, str) is its own label; anything else has a text. NaN stands for a
-hyperparameter that a configuration's optimizer does not have.
+A value that JSON can represent (None, bool, int, finite float, str) is its own label; any other value is labelled by a
+text. NaN marks a hyperparameter that a configuration's optimizer does not have.
 """
 
 import collections
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 ABSENT = math.nan
 PLAIN = (bool, int, float, str, type(None))
-READABLE = 60  # characters of a container's label; a longer one is called by its type
+READABLE = 60  # characters of a container's label; a longer one is labelled by its type
 
 
 def python_value(value: Any) -> Any:
-    """Python's own value of a NumPy or JAX scalar, also inside tuples; anything else as it is."""
+    """Convert NumPy and JAX scalars to Python's own, inside tuples too; return anything else unchanged."""
     if type(value) is tuple:
         return tuple(map(python_value, value))
     is_array = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer)
@@ -36,20 +36,20 @@ def python_value(value: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two structural values are one: 1, 1.0 and True are three, 0.0 and -0.0 two."""
+    """Return whether two structural values are the same: 1, 1.0 and True all differ, and so do 0.0 and -0.0."""
     try:
         return a is b or bool(exact(a) == exact(b))
-    except Exception:  # what cannot be compared is told apart
+    except Exception:  # values that cannot be compared count as different
         return False
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON knows the value."""
+    """Return whether JSON can represent the value."""
     return type(value) in PLAIN and not (type(value) is float and not math.isfinite(value))
 
 
 def label(value: Any) -> str:
-    """A value in words: a text itself, a container's items, a function's name, else a name or the type's."""
+    """Describe a value: a string is itself, a container its items, a function its name, else its name or its type's."""
     if isinstance(value, str) and type(value) is str:
         return value
     if type(value) in (*PLAIN, complex):
@@ -66,7 +66,7 @@ def label(value: Any) -> str:
 
 
 def labels(values: Iterable[Any]) -> list[Any]:
-    """The label of each value: different values have different labels, by numbers where they would share a name."""
+    """Label each value; different values get different labels, with a number appended where they share a name."""
     values = list(values)
     by_identity = {id(value): value for value in values}
     different: list[Any] = []
@@ -87,7 +87,7 @@ def labels(values: Iterable[Any]) -> list[Any]:
 
 
 def column(values: Sequence[Any]) -> np.ndarray:
-    """Labels as an array of their own type where they share one, else of the very values."""
+    """Make an array of labels: of their own type where they share one, else of objects."""
     types = set(map(type, values))
     if types == {bool} or types == {float}:
         return np.asarray(values)
@@ -101,28 +101,28 @@ def column(values: Sequence[Any]) -> np.ndarray:
 
 
 def coordinate(dim: str, values: np.ndarray) -> "xr.Variable":
-    """A column as xarray's variable, which would otherwise take None beside texts for NaN."""
+    """Make an xarray variable of a column directly, since xarray would otherwise convert None among texts to NaN."""
     import xarray as xr
 
     return xr.Variable(dim, values, fastpath=True)
 
 
 def narrowed(values: np.ndarray) -> np.ndarray:
-    """A part of a column in its own type: of an optimizer's configurations, for example."""
+    """Convert a part of a column (one optimizer's configurations, for example) to its own type."""
     return column(values.tolist()) if values.dtype == object else values
 
 
 def present(values: np.ndarray) -> np.ndarray:
-    """Which values of a column are of configurations whose optimizer has the hyperparameter."""
+    """Return which configurations have an optimizer with this hyperparameter: True where the value is not absent."""
     if values.dtype == object:
         return np.asarray([not _is_absent(value) for value in values], bool)
     return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
 
 
 def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values of a column, and for each row the position of its own among them.
+    """Return the distinct values of a column, and for each row the position of its value among them.
 
-    Sorted where they are of one type, else in order of appearance.
+    They are sorted where they are of one type, else in order of appearance.
     """
     zeros = values[values == 0] if values.dtype.kind == "f" else values[:0]
     if values.dtype != object and not (len(zeros) and np.ptp(np.signbit(zeros).astype(int))):
@@ -138,7 +138,7 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def texts(values: np.ndarray) -> list[str]:
-    """Different values of a column, each as a text of its own: None beside "None" leaves the latter in quotes."""
+    """Convert distinct values of a column to distinct texts: where None and "None" both occur, "None" keeps quotes."""
     listed = values.tolist()
     shared = collections.Counter(map(str, listed))
     found = [str(value) if shared[str(value)] == 1 else repr(value) for value in listed]
@@ -150,7 +150,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def _inside(value: Any) -> str:
-    """A container's items in words, in its own brackets; texts in quotes."""
+    """Describe a container's items, in its own brackets; strings in quotes."""
     if type(value) is dict:
         return f"{{{', '.join(f'{_inside(key)}: {_inside(item)}' for key, item in value.items())}}}"
     if type(value) in (tuple, list):

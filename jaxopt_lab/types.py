@@ -16,7 +16,7 @@ Scalar: TypeAlias = float | jax.Array
 """A Python number or a 0-d array, concrete or traced."""
 
 Schedule: TypeAlias = Callable[[Any], Any]
-"""steps taken so far (from 0) -> value; every Optax schedule is one."""
+"""Steps taken so far (from 0) -> value; every Optax schedule is one."""
 
 ScalarOrSchedule: TypeAlias = Scalar | Schedule
 
@@ -24,13 +24,13 @@ Key: TypeAlias = jax.Array
 """A JAX random key, as `random_key` makes it."""
 
 PRNG = "threefry2x32"
-"""JAX's name of the generator that all random numbers of this package come from."""
+"""JAX's name for the generator of all random numbers in this package."""
 
 Optimizer: TypeAlias = optax.GradientTransformation
 """`init(params) -> state` and `update(grads, state, params) -> (updates, state)`; updates are added to params."""
 
 ExtraArgsOptimizer: TypeAlias = optax.GradientTransformationExtraArgs
-"""An `Optimizer` whose `update` takes more by name, and ignores what it does not need."""
+"""An `Optimizer` whose `update` takes further keyword arguments, and ignores those that it does not need."""
 
 MaskedNode: TypeAlias = optax.MaskedNode
 """What `optax.masked` puts in place of parameters that a method does not train."""
@@ -40,12 +40,12 @@ OptimizerFactory: TypeAlias = Callable[..., optax.GradientTransformation]
 
 
 class Prior(NamedTuple):
-    """Where a hyperparameter is worth searching.
+    """The range in which a hyperparameter is worth searching.
 
     Attributes:
         low, high: The range, both ends included.
-        spacing: "log" or "linear"; "one_minus": 1 - value is log-uniform, as decays near 1 are best searched.
-        source: Who searched there, or why.
+        spacing: "log", "linear" or "one_minus" (1 - value is log-uniform, which suits decay rates near 1).
+        source: The reference that searched this range, or the reason for it.
 
     """
 
@@ -58,8 +58,8 @@ class Prior(NamedTuple):
 def random_key(seed: Any) -> Key:
     """Make a random key.
 
-    It names its generator: under JAX's default one, which a user may change, numbers might depend on how trials are
-    batched (as those of "rbg" do), and a seed would mean something else in each process.
+    The key names its generator. With JAX's default generator, which a user may change, numbers might depend on how
+    trials are batched (as those of "rbg" do), and a seed could mean different numbers in different processes.
 
     Args:
         seed: An integer, or a traced one.

@@ -146,7 +146,7 @@ REFUSED = [
     (lambda: task({"f1": error}, main_metric="f1", validation=None), ValueError, "needs validation data"),
     (lambda: task({"gap": error}, main_metric="gap"), ValueError, "jl.maximize"),
     (lambda: jl.maximize("f1"), TypeError, "takes a metric's function.*got 'f1'"),
-    (lambda: jl.minimize(jl.maximize(quality)), TypeError, "has a direction already"),
+    (lambda: jl.minimize(jl.maximize(quality)), TypeError, "already has a direction"),
     (lambda: refused_sweep(changing, "task.flip", [True, False]), ValueError, "which way validation_gap is better"),
     (lambda: refused_sweep(naming, "task.main", ["f1", "auc"]), ValueError, "main metric: f1, auc"),
     (lambda: with_hyperparameter("test_f1"), ValueError, "cannot be called 'test_f1'"),

@@ -104,8 +104,8 @@ HELD_OUT = ("validation_loss", "validation_accuracy", "test_loss", "test_accurac
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("diverged", "of 8 trials 8 diverged; the furthest came to step 8 of 8. Try smaller learning rates"),
-        ("interrupted", "8 interrupted.*Let it run further"),
+        ("diverged", "of 8 trials 8 diverged; the furthest reached step 8 of 8. Try smaller learning rates"),
+        ("interrupted", "8 interrupted.*Let it run longer"),
         ("failed", "8 failed.*notes"),
         ([["diverged", "diverged"]] * 3 + [["diverged", "interrupted"]], "7 diverged, 1 interrupted"),
         ([["diverged", "completed"]] * 4, "4 diverged"),  # half of the seeds of each: no median

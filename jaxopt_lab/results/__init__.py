@@ -1,1 +1,1 @@
-"""Results: labelled arrays, one dataset a sweep, and how they are scored and compared."""
+"""Results: labelled arrays, one dataset per sweep, and how they are scored and compared."""

@@ -1,11 +1,11 @@
-"""Accessors: what rooms above add to results, such as `results.plot`, without results knowing of them."""
+"""Accessors: attributes such as `results.plot` that higher layers add to results, which do not import those layers."""
 
 from collections.abc import Callable
 from typing import Any
 
 
 class Accessor:
-    """An attribute of a class whose value is made of the instance, each time it is asked for."""
+    """An attribute of a class whose value is made from the instance each time it is read."""
 
     def __init__(self, make: Callable[[Any], Any]):
         self._make, self.__doc__ = make, make.__doc__
@@ -15,10 +15,10 @@ class Accessor:
 
 
 def register(owner: type, name: str, make: Callable[[Any], Any]) -> None:
-    """Give the class `owner` an attribute `name`, made of each instance by `make`.
+    """Give the class `owner` an attribute `name`, which `make` makes from the instance.
 
     Raises:
-        ValueError: The class has an attribute of that name already.
+        ValueError: The class already has an attribute of that name.
 
     """
     if hasattr(owner, name):

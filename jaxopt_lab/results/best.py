@@ -1,4 +1,4 @@
-"""The best configuration, and in words how it was chosen, or why there is none."""
+"""The best configuration, and a description of how it was selected, or of why there is none."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,29 +21,29 @@ from jaxopt_lab.results.score import (
 if TYPE_CHECKING:
     import xarray as xr
 
-SAID = {"completed": "completed without a finite value", "stopped": "stopped early by the rule"}  # of statuses
-REMEDIES = {  # by what there is most of
+SAID = {"completed": "completed without a finite value", "stopped": "stopped early by the rule"}  # by status
+REMEDIES = {  # by the most frequent cause
     "diverged": "Try smaller learning rates, or clip gradients; first_bad_step says when each trial diverged.",
-    "unfinished": "Let it run further: the same call goes on where it was given a run folder, out=.",
+    "unfinished": "Let it run longer: the same call resumes the run where it was given a run folder, out=.",
     "failed": "See the notes of the sweep, dataset.attrs['notes'], for what failed.",
-    "other": "Choose by another metric, for example best('train_loss').",
+    "other": "Select by another metric, for example best('train_loss').",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """A configuration that no other beats, by the median of a metric over seeds.
+    """The best configuration, by the median of a metric over seeds.
 
     Attributes:
         config: Its number.
         optimizer: Its optimizer's name.
-        hyperparameters: Its values of what was varied.
-        metric: What it was chosen by.
+        hyperparameters: Its values of the hyperparameters that were varied.
+        metric: The metric that it was selected by.
         value: The median of the metric's values over seeds.
-        values: By seed, in the order of the dataset's `seed`.
-        step: Where configurations were compared: the last step, but of a sweep that is under way or was interrupted the
-            last one that all of the compared trials reached.
-        on_edge: The hyperparameters at an end of what was tried: the true best may lie beyond.
+        values: The metric's value for each seed, in the order of the dataset's `seed`.
+        step: The step at which configurations were compared: the last one; for a sweep that is running or was
+            interrupted, the last one that all compared trials reached.
+        on_edge: The hyperparameters at an end of the range that was tried: the true best may lie beyond it.
 
     """
 
@@ -58,15 +58,15 @@ class Best:
 
 
 def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None = None) -> Best:
-    """The best configuration. Its value is infinite where none has a finite median: `why_none` says why.
+    """Find the best configuration. Its value is infinite where none has a finite median: `why_none` says why.
 
     Args:
-        dataset: Of a sweep.
-        metric: What to choose by; None for the main metric.
-        optimizer: Among this one's configurations only.
+        dataset: The sweep's dataset.
+        metric: The metric to select by; None for the main metric.
+        optimizer: Restricts the choice to this optimizer's configurations.
 
     Raises:
-        ValueError: The metric or the optimizer is unknown, or nothing says which way the metric is better.
+        ValueError: The metric or the optimizer is unknown, or the metric has no direction.
 
     """
     metric = default_metric(dataset) if metric is None else metric
@@ -86,7 +86,7 @@ def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None
 
 
 def rows_of(dataset: "xr.Dataset", optimizer: str | None) -> np.ndarray:
-    """The positions of an optimizer's configurations, or all. Raises ValueError where there is none of that name."""
+    """Return the positions of an optimizer's configurations, or of all. Raises ValueError where the name is unknown."""
     names = dataset["optimizer"].values
     if optimizer is None:
         return np.arange(len(names))
@@ -95,21 +95,21 @@ def rows_of(dataset: "xr.Dataset", optimizer: str | None) -> np.ndarray:
 
 
 def where_compared(dataset: "xr.Dataset", metric: str) -> str | None:
-    """At which step, and what was left out, where that is not the end of all trials; None where it is."""
+    """Describe the step of an incomplete comparison and what it leaves out; None where all trials have ended."""
     at = compared(dataset, metric)
     if at.complete:
         return None
     count, left_out = int(at.configs.sum()), int((~at.configs).sum())
     if count == 0:
-        return "No configuration can be compared yet: none has come past its start with all of its seeds."
+        return "No configuration can be compared yet: none has made progress with all of its seeds."
     text = f"Compared at step {at.step} of {dataset.attrs['steps']}, the last that all of "
     text += f"{count} configuration{'s' if count > 1 else ''} reached"
-    more = f"; {left_out} that not all seeds have begun {'are' if left_out > 1 else 'is'} left out" if left_out else ""
+    more = f"; {left_out} whose seeds have not all begun {'are' if left_out > 1 else 'is'} left out" if left_out else ""
     return f"{text}{more}."
 
 
 def why_none(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> str:
-    """Why the configurations at the positions `rows` have no best: how they ended, how far they came, what to do."""
+    """Explain why none of the configurations `rows` is best: how they ended, how far they came, what to do."""
     status = dataset["status"].transpose("config", "seed").values[rows]
     kinds, counts = np.unique(status, return_counts=True)
     ended = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
@@ -120,6 +120,6 @@ def why_none(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> str:
     cause = max(share, key=lambda kind: share[kind])
     return (
         f"No configuration has a finite median of {metric} over its seeds, so none is best: of {status.size} trials "
-        f"{listed}; the furthest came to step {furthest} of {dataset.attrs['steps']}. "
+        f"{listed}; the furthest reached step {furthest} of {dataset.attrs['steps']}. "
         f"{REMEDIES[cause if share[cause] else 'other']}"
     )

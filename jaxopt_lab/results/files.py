@@ -1,4 +1,4 @@
-"""Reading results from a folder, be it a run folder or what `Results.save` wrote."""
+"""Reading results from a run folder, or from a folder that `Results.save` wrote."""
 
 import json
 from pathlib import Path
@@ -15,16 +15,16 @@ from jaxopt_lab.types import random_key
 
 
 def load(path: str | Path, task: Task | None = None) -> Results:
-    """Read what a sweep has written to its run folder, finished or still running, or what `Results.save` wrote.
+    """Load results from a run folder, of a finished or running sweep, or from a folder that `Results.save` wrote.
 
     Args:
-        path: The folder, local or at a URL that fsspec knows.
-        task: The sweep's task, where it is not one of `jl.TASKS`: `params` then gives its own tree, and `plot.fit`
-            can predict.
+        path: The folder, local or at a URL that fsspec supports.
+        task: The sweep's task, where it is not one of `jl.TASKS`: `params` then returns the task's own tree, and
+            `plot.fit` can predict.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: What is there is not a results folder.
+        ValueError: The path is not a results folder.
         RunError: The run folder is damaged, or has no results yet.
 
     """
@@ -42,7 +42,7 @@ def _registered_task(attrs: dict[str, Any]) -> Task | None:
 
 
 def _tree(params: Params, task: Task | None) -> Any:
-    """The parameters' own tree where the task is at hand; else dicts for names and lists for positions."""
+    """Rebuild the parameters' tree: the task's own where it is known, else dicts for names and lists for positions."""
     _, paths, leaves = params
     if task is not None:
         structure = jax.tree.structure(jax.eval_shape(task.init, random_key(0)))

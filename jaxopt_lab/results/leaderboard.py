@@ -1,4 +1,4 @@
-"""One row an optimizer: its best configuration, how it scored, and how much luck it took to find."""
+"""Leaderboards: one row per optimizer, with its best configuration, its scores, and how easy the best was to find."""
 
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFrame":
-    """Each optimizer's best configuration by the median of `metric` over seeds, best first.
+    """Rank optimizers by their best configuration: the median of `metric` over seeds, best first.
 
-    Columns: `optimizer`; `config`; the varied `learning_rate` where there is one; for every loss and metric the median
-    over seeds with quartiles as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its trials;
-    `good_decades`, how many powers of ten of learning rates, side by side around the best, reach at least 95 % of the
-    improvement on the start that the best reaches (a rate that a stop rule ended early is not among them). Of a sweep
-    that is under way or was interrupted, `step` says where configurations are compared by `metric`.
+    Columns: `optimizer`; `config`; `learning_rate`, where it was varied; for every loss and metric the median over
+    seeds with quartiles, as `NAME`, `NAME_q25`, `NAME_q75`; `diverged`, the share of all its trials; `good_decades`,
+    the width in powers of ten of the contiguous range of learning rates around the best that reach at least 95 % of
+    the best one's improvement on the start (rates that a stop rule ended early do not count). For a sweep that is
+    running or was interrupted, `step` is the step at which `metric` is compared.
 
     Args:
-        dataset: Of a sweep.
-        metric: Which to choose by; by default the task's main metric.
+        dataset: The sweep's dataset.
+        metric: The metric to select by; by default the task's main metric.
 
     Raises:
-        ValueError: The metric is unknown, or nothing says which way it is better.
+        ValueError: The metric is unknown, or has no direction.
 
     """
     import pandas as pd
@@ -43,11 +43,11 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
         row = {"optimizer": name, "config": int(dataset["config"].values[best])}
         row |= {} if at.complete else {"step": at.step}
         if "learning_rate" in own.coords:
-            found = np.isfinite(median[best])  # where no learning rate led anywhere, none is best
+            found = np.isfinite(median[best])  # where no learning rate worked, none is best
             row["learning_rate"] = dataset["learning_rate"].values[best] if found else np.nan
         for shown, all_values in scores.items():
             values = all_values[best]
-            low, high = np.percentile(values, [25, 75], method="nearest")  # never between a number and infinity
+            low, high = np.percentile(values, [25, 75], method="nearest")  # never interpolates with infinity
             row |= {shown: float(np.median(values)), f"{shown}_q25": low, f"{shown}_q75": high}
         row["diverged"] = float((own["status"] == "diverged").mean())
         if "learning_rate" in own.coords and (rates := narrowed(own["learning_rate"].values)).dtype.kind == "f":

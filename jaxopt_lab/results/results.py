@@ -1,4 +1,4 @@
-"""Results: what a sweep returns, as one labelled dataset."""
+"""Results: the return value of a sweep, one labelled dataset."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-# What datasets, and the folders that they are written to, have beside hyperparameters, losses and metrics.
+# Names in datasets and their folders that are not hyperparameters, losses or metrics.
 DIMS = {"config", "seed", "step", "eval_step"}
 COUNTS = {"status", "first_bad_step", "steps_taken", "skipped_steps", "rung"}
 RESERVED = frozenset({*DIMS, *COUNTS, "optimizer", "train_loss", "params"})
@@ -36,37 +36,37 @@ class Results:
 
     Attributes:
         dataset: Dims `config`, `seed`, `step` and `eval_step`. Hyperparameters and `optimizer` are coordinates of
-            `config`; one that an optimizer does not have is NaN. `step` counts updates applied: `train_loss` at step 10
-            is the loss of the batch of step 10 before its update. A trial diverges at its first training loss that is
-            not finite or is beyond `diverged_above`: from there on its losses are +inf and its metrics NaN. After any
-            other end of its own they stay at their last value. What an interrupted or stopped trial did not reach is
-            NaN. `status` is completed, reached, converged, diverged, interrupted, failed (its loss raised an error), or
-            what a stop rule made it: stopped or plateau, at number `rung` of its looks (else -1). `first_bad_step` is
-            the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts the steps
-            that were skipped; the recorded loss of one is +inf, or its value where the gradient alone was not finite.
+            `config`; one that an optimizer does not have is NaN. `step` counts the updates applied so far: `train_loss`
+            at step 10 is the loss of the batch of step 10 before its update. A trial diverges at its first training
+            loss that is not finite or is above `diverged_above`: from there on its losses are +inf and its metrics NaN.
+            If a trial ends in another way by itself, they keep their last value. Steps that an interrupted or stopped
+            trial did not reach are NaN. `status` is completed, reached, converged, diverged, interrupted, failed (its
+            loss raised an error), or set by a stop rule: stopped or plateau, with the rule's `rung` (else -1).
+            `first_bad_step` is the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts
+            skipped steps; the loss recorded there is +inf, or its value where only the gradient was not finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
 
     """
 
     dataset: "xr.Dataset"
     task: Task | None
-    plot: ClassVar[Any]  # which `jaxopt_lab.report` registers, as `report` and others to come
+    plot: ClassVar[Any]  # registered by the package from `jaxopt_lab.report`
     final_params: "list[tuple[np.ndarray, Any]]" = dataclasses.field(repr=False)  # (configs, params) of each group
 
     def best(self, metric: str | None = None, optimizer: str | None = None) -> Best:
-        """The best configuration by the median of `metric` over seeds at the end of training.
+        """Find the best configuration by the median of `metric` over seeds at the end of training.
 
-        A sweep that is under way, or was interrupted, is compared at the last step that all of the compared trials
-        reached, with a warning: those are of the configurations of which every seed has begun.
+        A sweep that is running or was interrupted is compared, with a warning, at the last step that all compared
+        trials reached; configurations of which some seed has not begun are left out.
 
         Args:
             metric: Any loss or metric of the dataset; by default the task's main metric, on validation data where there
-                are any: the loss where the task names no other.
-            optimizer: Among this one's only.
+                are any (the loss, where the task names no other).
+            optimizer: Restricts the choice to this optimizer's configurations.
 
         Raises:
-            ValueError: The metric or the optimizer is unknown, nothing says which way the metric is better, or no
-                configuration has a finite median: all diverged, for example.
+            ValueError: The metric or the optimizer is unknown, the metric has no direction, or no configuration has a
+                finite median: all diverged, for example.
 
         """
         best = best_configuration(self.dataset, metric, optimizer)
@@ -77,27 +77,27 @@ class Results:
         return best
 
     def leaderboard(self, metric: str | None = None) -> "pd.DataFrame":
-        """One row an optimizer, best first: see `jaxopt_lab.results.leaderboard`."""
+        """Return one row per optimizer, best first: see `jaxopt_lab.results.leaderboard`."""
         return leaderboard(self.dataset, metric)
 
     def table(self) -> "pd.DataFrame":
-        """One row a trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
+        """Return one row per trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
         import pandas as pd
 
         last = self.dataset.isel(step=-1, eval_step=-1, drop=True)
         table = last.to_dataframe(dim_order=["config", "seed"]).reset_index()
         columns = hyperparameters(self.dataset)
         for name in [name for name, values in columns.items() if values.dtype == object]:
-            # Else pandas takes None beside texts for NaN.
+            # Otherwise pandas converts None among texts to NaN.
             table[name] = pd.Series(columns[name].repeat(self.dataset.sizes["seed"]), dtype=object)
         first = ["config", "optimizer", *columns, "seed", "status", "first_bad_step"]
         return table.reindex(columns=[*first, *(c for c in table.columns if c not in first)])
 
     def grid(self, optimizer: str | None = None) -> "xr.Dataset":
-        """The dataset with hyperparameters as dimensions instead of `config`, for a product space.
+        """Return the dataset with hyperparameters as dimensions instead of `config`, for a product space.
 
         Args:
-            optimizer: Whose; may be left out where there is one.
+            optimizer: The optimizer whose grid to return; optional where there is only one.
 
         Raises:
             ValueError: There are several optimizers and none was named, or the space is not a product.
@@ -129,21 +129,21 @@ class Results:
         return own.transpose(*names, ...)
 
     def params(self, config: int | None = None, seed: int | None = None) -> Any:
-        """A trial's final parameters, for predicting: by default the best configuration's best trial.
+        """Return a trial's final parameters, for prediction: by default of the best configuration's best trial.
 
-        Those of a diverged trial are its last before that, and those of an interrupted one what it had come to.
+        A diverged trial has its last parameters before divergence, an interrupted one its latest.
 
         Args:
-            config: Its number; by default that of `best()`.
-            seed: Its seed; by default the one with the best value of `best()`'s metric, never one that diverged.
+            config: The configuration's number; by default that of `best()`.
+            seed: The seed; by default the one with the best value of `best()`'s metric, never one that diverged.
 
         Returns:
-            The parameters as NumPy arrays, in the tree that the task's `init` makes. (Loaded results of a task that is
-            not among `jl.TASKS` have dicts for named tuples and lists for tuples, unless `jl.load` was given the task.)
+            The parameters as NumPy arrays, in the tree that the task's `init` returns. (Loaded results of a task that
+            is not in `jl.TASKS` have dicts for named tuples and lists for tuples, unless `jl.load` was given the task.)
 
         Raises:
-            ValueError: The trial is unknown, there is no best one, it never began, or the parameters of all trials took
-                too much memory to be kept.
+            ValueError: The trial is unknown, there is no best one, it never began, or the parameters of all trials
+                took too much memory to be kept.
 
         """
         config = self.best().config if config is None else check_count("config", config, least=0)
@@ -164,7 +164,7 @@ class Results:
         status = str(self.dataset["status"].sel(config=config, seed=seed).values)
         raise ValueError(
             f"There are no parameters of configuration {config} with seed {seed}, which is {status}. They are kept "
-            "once a sweep has ended, of trials that were begun, where those of all trials take at most 256 MiB. Repeat "
+            "when a sweep has ended, for trials that began, if those of all trials take at most 256 MiB. To repeat "
             f"this trial: jl.rerun(results, {config}, {seed}).params."
         )
 
@@ -173,12 +173,12 @@ class Results:
         values = score(self.dataset, metric).sel(config=config).values
         if not np.isfinite(values).any():
             row = np.flatnonzero(self.dataset["config"].values == config)
-            raise ValueError(f"{why_none(self.dataset, metric, row)} To have one of its trials anyway, name its seed.")
+            raise ValueError(f"{why_none(self.dataset, metric, row)} To get one of its trials anyway, name its seed.")
         choose = np.argmax if greater_is_better(self.dataset, metric) else np.argmin
         return int(self.dataset["seed"].values[choose(values)])
 
     def _has_come_to(self, config: int, seed: int, params: Any) -> bool:
-        """Whether the parameters are of a trial that had begun: NaN stands for those that an end let never begin."""
+        """Return whether the trial had begun: trials that never began have NaN for parameters."""
         trial = self.dataset[["status", "steps_taken"]].sel(config=config, seed=seed)
         if str(trial["status"].values) not in (*UNFINISHED, "failed"):
             return True
@@ -186,9 +186,9 @@ class Results:
         return int(trial["steps_taken"]) > 0 and not all(unknown)
 
     def save(self, path: str | Path) -> str | Path:
-        """Write everything to a new Zarr folder, local or at a URL, which `jl.load` and `xarray.open_zarr` read.
+        """Write everything to a new Zarr folder, local or at a URL, which `jl.load` and `xarray.open_zarr` can read.
 
-        Nothing is overwritten.
+        It overwrites nothing.
 
         Raises:
             FileExistsError: The path exists.
@@ -209,7 +209,7 @@ class Results:
         return f"{self._summary()}\n{board.to_string(index=False, float_format='{:.4g}'.format)}"
 
     def _short_leaderboard(self) -> "pd.DataFrame":
-        """What was chosen by, with quartiles, and the test split's medians."""
+        """Return the leaderboard with only the metric selected by, its quartiles, and medians on test data."""
         board, metric = self.leaderboard(), default_metric(self.dataset)
         shown = (
             "optimizer",
@@ -236,7 +236,7 @@ class Results:
 
 
 def written_table(results: Results) -> "pd.DataFrame":
-    """`results.table()` for files, whose columns have one type each: hyperparameters of several types as texts."""
+    """Return `results.table()` for files, where a column has one type: hyperparameters of several types as texts."""
     columns = {}
     for name, values in hyperparameters(results.dataset).items():
         if values.dtype == object:
@@ -248,6 +248,6 @@ def written_table(results: Results) -> "pd.DataFrame":
 
 
 def _index(values: np.ndarray) -> np.ndarray:
-    """A grid's axis. Different values that are equal, as 1 and True are, stand as texts: else one would find both."""
+    """Return a grid's axis; as texts where distinct values are equal, as 1 and True are, so that lookups are unique."""
     listed = values.tolist()
     return np.asarray(texts(values)) if len(set(listed)) < len(listed) else values

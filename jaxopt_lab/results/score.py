@@ -1,7 +1,7 @@
-"""One number a trial, and the best configuration by its median over seeds.
+"""Scores: one number per trial, and the best configuration by its median over seeds.
 
-A complete sweep is compared at its last step; one that is under way, or was interrupted, at the last step that all of
-the trials that are compared have reached.
+A complete sweep is compared at its last step; one that is running or was interrupted, at the last step that all
+compared trials have reached.
 """
 
 import json
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 UNFINISHED = ("running", "interrupted")
-WORST = ("diverged", "failed", "stopped")  # trials whose last value counts for nothing
-HELD = ("reached", "converged", "plateau")  # trials that keep their last value
+WORST = ("diverged", "failed", "stopped")  # such trials score worst, whatever their last value
+HELD = ("reached", "converged", "plateau")  # such trials keep their last value
 
 
 class Compared(NamedTuple):
-    """Where the trials of a sweep are compared by a metric.
+    """The step at which trials are compared by a metric, and which configurations are.
 
     Attributes:
         point: The position along the metric's last dimension.
-        step: The step there.
-        configs: Which configurations are compared: those of which every seed has come past its start.
-        complete: Whether no trial is under way or interrupted, so that the step is the last.
+        step: The step at that position.
+        configs: Which configurations are compared: those whose every seed has made progress.
+        complete: Whether no trial is running or interrupted, so that the step is the last.
 
     """
 
@@ -42,30 +42,30 @@ class Compared(NamedTuple):
 
 
 def metrics(dataset: "xr.Dataset") -> list[str]:
-    """The names of all losses and metrics in a sweep's dataset: of all curves but hyperparameters in force."""
+    """Return the names of all losses and metrics of a dataset: of all curves except hyperparameters in force."""
     curves = [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in ("step", "eval_step")]
     return [name for name in curves if not name.endswith(IN_FORCE)]
 
 
 def default_metric(dataset: "xr.Dataset") -> str:
-    """What configurations are chosen by: the task's main metric, which is on validation data where there are any."""
+    """Return the metric that configurations are selected by: the task's main one, on validation data if available."""
     if (main := dataset.attrs.get("main_metric")) is not None:
         return main
     return "validation_loss" if "validation_loss" in dataset else "train_loss"
 
 
 def direction(dataset: "xr.Dataset", metric: str) -> str | None:
-    """Which way a metric of the dataset is better, "max" or "min"; None where nothing says so."""
+    """Return the direction in which a metric of the dataset is better, "max" or "min"; None where it is unknown."""
     known = json.loads(dataset.attrs.get("directions", "{}"))
     split, _, name = metric.partition("_")
     return known.get(metric) or direction_of(name if split in SPLITS else metric)
 
 
 def greater_is_better(dataset: "xr.Dataset", metric: str) -> bool:
-    """Which way to choose by a metric.
+    """Return whether greater values of a metric of the dataset are better.
 
     Raises:
-        ValueError: The metric is not in the dataset, or nothing says which way it is better.
+        ValueError: The metric is not in the dataset, or has no direction.
 
     """
     check_known("metric", metric, metrics(dataset))
@@ -73,18 +73,18 @@ def greater_is_better(dataset: "xr.Dataset", metric: str) -> bool:
 
 
 def is_greater(metric: str, direction: str | None) -> bool:
-    """Whether greater values of a metric are better. Raises ValueError where it has no direction."""
+    """Return whether greater values of a metric are better. Raises ValueError where it has no direction."""
     if direction is None:
         name = metric.partition("_")[2]
         raise ArgumentValueError(
-            f"Nothing says whether more or less of {metric!r} is better, so nothing can be chosen by it. Give it to "
-            f"the task as metrics={{{name!r}: jl.maximize(...)}} or jl.minimize(...)."
+            f"Nothing says whether more or less of {metric!r} is better, so it cannot be used for selection. Give it "
+            f"to the task as metrics={{{name!r}: jl.maximize(...)}} or jl.minimize(...)."
         )
     return direction == MAX
 
 
 def compared(dataset: "xr.Dataset", metric: str) -> Compared:
-    """Where trials are compared by a metric of the dataset."""
+    """Find the step at which trials are compared by a metric of the dataset."""
     axis = dataset[metric].dims[-1]
     steps = dataset[axis].values
     unfinished = np.isin(_by_trial(dataset, "status"), UNFINISHED)
@@ -98,10 +98,10 @@ def compared(dataset: "xr.Dataset", metric: str) -> Compared:
 
 
 def score(dataset: "xr.Dataset", metric: str) -> "xr.DataArray":
-    """The metric where trials are compared: dims (config, seed).
+    """Return the metric at the step of comparison: dims (config, seed).
 
-    A trial that diverged, failed, was stopped, has no value or is not compared scores worst (NaN where nothing says
-    which way that is).
+    A trial that diverged, failed, was stopped, has no value or is not compared scores worst (NaN where the metric has
+    no direction).
 
     Raises:
         ValueError: The metric is not in the dataset.
@@ -120,15 +120,15 @@ def score(dataset: "xr.Dataset", metric: str) -> "xr.DataArray":
 
 
 def median_score(dataset: "xr.Dataset", metric: str) -> np.ndarray:
-    """The median over seeds of each configuration's score."""
+    """Return the median over seeds of each configuration's score."""
     return np.median(score(dataset, metric).values, axis=1)
 
 
 def best_of(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> int:
-    """Which of the positions `rows` along `config` has the best median score; the first of equals.
+    """Return which of the positions `rows` along `config` has the best median score; the first of equals.
 
     Raises:
-        ValueError: The metric is not in the dataset, or nothing says which way it is better.
+        ValueError: The metric is not in the dataset, or has no direction.
 
     """
     sign = -1 if greater_is_better(dataset, metric) else 1
@@ -136,7 +136,7 @@ def best_of(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> int:
 
 
 def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:
-    """The numeric hyperparameters of position `config` that are the least or greatest its optimizer tried."""
+    """Return the numeric hyperparameters of position `config` whose value is its optimizer's least or greatest."""
     own = np.flatnonzero(dataset["optimizer"].values == dataset["optimizer"].values[config])
     edges = []
     for name, column in hyperparameters(dataset).items():
@@ -148,7 +148,7 @@ def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:
 
 
 def hyperparameters(dataset: "xr.Dataset") -> dict[str, np.ndarray]:
-    """The hyperparameters that were varied, by name: one value a configuration."""
+    """Return the hyperparameters that were varied, by name: one value per configuration."""
     coords = dataset.coords
     return {str(n): c.values for n, c in coords.items() if c.dims == ("config",) and n not in ("config", "optimizer")}
 
@@ -158,17 +158,17 @@ def _by_trial(dataset: "xr.Dataset", name: str) -> np.ndarray:
 
 
 def _reached(dataset: "xr.Dataset", axis: str) -> np.ndarray:
-    """The position along `axis` of the last values that each trial has of anything; 0 where it has none."""
+    """Return the position along `axis` of each trial's last value of any curve; 0 where it has none."""
     curves = [x.transpose("config", "seed", axis).values for x in dataset.data_vars.values() if axis in x.dims]
     return _at_last(np.logical_or.reduce([~np.isnan(curve) for curve in curves]))
 
 
 def _last(curve: np.ndarray) -> np.ndarray:
-    """The last number along the last axis; NaN where there is none."""
+    """Return the last number along the last axis; NaN where there is none."""
     return np.take_along_axis(curve, _at_last(~np.isnan(curve))[..., None], axis=-1)[..., 0]
 
 
 def _at_last(known: np.ndarray) -> np.ndarray:
-    """The position of the last True along the last axis; 0 where there is none."""
+    """Return the position of the last True along the last axis; 0 where there is none."""
     at = known.shape[-1] - 1 - np.argmax(known[..., ::-1], axis=-1)
     return np.where(known.any(axis=-1), at, 0)

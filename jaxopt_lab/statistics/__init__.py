@@ -1,1 +1,1 @@
-"""Pure functions of arrays: no sweep is known here."""
+"""Statistics: pure functions of arrays, independent of sweeps."""

@@ -1,4 +1,4 @@
-"""How sensitive a method is to its learning rate."""
+"""Sensitivity of an optimizer to its learning rate."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ GOOD = 0.95  # share of the best improvement that counts as good
 def good_decades(tried: np.ndarray, median: np.ndarray, starts: np.ndarray) -> float:
     """Return the width, in powers of ten, of the good range around the best learning rate.
 
-    At each learning rate the best of the other hyperparameters counts. A rate is good where it reaches at least 95 % of
-    the improvement on the start that the best rate reaches; the range is the good rates side by side around the best.
+    Each learning rate scores as the best configuration that has it. A rate is good where it reaches at least 95 % of
+    the best rate's improvement on the start; the range is the contiguous good rates around the best.
 
     Args:
         tried: The learning rate of each configuration, > 0.
-        median: The score of each configuration; less is better, +inf where it has none.
+        median: The score of each configuration; lower is better, +inf where it has none.
         starts: The scores of the seeds before the first step.
 
     Returns:

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Spread(NamedTuple):
-    """Of a metric over seeds. Quartiles are values of trials: between a number and infinity there is none."""
+    """Median and quartiles of a metric over seeds. Quartiles are not interpolated, since values may be infinite."""
 
     low: np.ndarray
     median: np.ndarray
@@ -14,6 +14,6 @@ class Spread(NamedTuple):
 
 
 def spread(values: np.ndarray) -> Spread:
-    """Median and quartiles of (configs, seeds, ...) over seeds; NaN where a seed has no value."""
+    """Compute the median and quartiles of (configs, seeds, ...) over seeds; NaN where a seed has no value."""
     low, high = np.percentile(values, [25, 75], axis=1, method="nearest")
     return Spread(low, np.median(values, axis=1), high)

@@ -1,4 +1,4 @@
-"""Tasks: what is minimised, one file a problem; `TASKS` maps a name to the function that makes the task."""
+"""Tasks: the objectives that are minimised, one file each; `TASKS` maps a name to the function that makes the task."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Real data from scikit-learn's own package, and how they are split. Float64 NumPy; JAX casts to its precision."""
+"""Real data sets from scikit-learn, and their splits. Arrays are float64 NumPy; JAX casts them to its precision."""
 
 import functools
 import importlib.util
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-SPLIT_SEED = 0  # one fixed split for everybody
+SPLIT_SEED = 0  # fixed, so that results are comparable
 TABLES = {"breast_cancer": ("breast_cancer.csv", 1), "digits": ("digits.csv.gz", 0)}
-"""Of scikit-learn's, with targets in the last column: the file, and how many lines come before the numbers."""
+"""scikit-learn's CSV files with targets in the last column: the file, and the number of header lines."""
 
 
 @functools.lru_cache(maxsize=8)
 def load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (examples, features) and targets (examples,) of scikit-learn's `load_NAME`.
+    """Load inputs (examples, features) and targets (examples,) of scikit-learn's `load_NAME`.
 
-    Where they lie in a table as they are, it is read without importing scikit-learn, which would take a second.
+    Where scikit-learn's CSV file holds them unchanged, it is read directly: importing scikit-learn takes a second.
     """
     file, heading = TABLES.get(name, ("", 0))
     package = importlib.util.find_spec("sklearn")
@@ -31,7 +31,7 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split(inputs: np.ndarray, targets: np.ndarray, holdout: bool) -> dict[str, Any]:
-    """All examples as training data, or a fixed random 70 / 15 / 15 % for training, validation and test."""
+    """Use all examples for training, or split them at random (fixed seed) into 70 / 15 / 15 % train/validation/test."""
     if not holdout:
         return {"train": (inputs, targets)}
     order = np.random.default_rng(SPLIT_SEED).permutation(len(inputs))

@@ -1,4 +1,4 @@
-"""What can be data: arrays with a leading example axis. Anything else is refused with what to make of it."""
+"""Checks of data: arrays with a leading example axis. Anything else is refused, with advice on how to convert it."""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from typing import Any
@@ -20,7 +20,7 @@ KINDS = {
     "m": "an array of durations: pass numbers, for example x / np.timedelta64(1, 's')",
     "V": "a structured array: pass its columns, as a tuple or dict of arrays",
 }
-# How objects of other packages become arrays, by an attribute that they have.
+# How to convert objects of other packages to arrays, by an attribute that identifies them.
 CONVERSIONS = {
     "toarray": "x.toarray()",
     "todense": "x.todense()",
@@ -32,11 +32,11 @@ CONVERSIONS = {
 
 
 def check_examples(where: str, data: Any) -> int:
-    """How many examples the pytree `data` has, which `where` names.
+    """Check that the pytree `data` holds examples, and return how many. Errors call it `where`.
 
     Raises:
-        TypeError: Something in it is no array of numbers.
-        ValueError: It is empty, not finite, or its arrays differ in length.
+        TypeError: A leaf is not an array of numbers.
+        ValueError: The data are empty, not finite, or their arrays differ in length.
 
     """
     check_arrays(where, data)
@@ -60,9 +60,9 @@ def check_examples(where: str, data: Any) -> int:
 
 
 def check_arrays(where: str, data: Any, traced: bool = False) -> None:
-    """Raise TypeError or ValueError where a leaf of `data` is no array of numbers, a traced one where that is allowed.
+    """Raise TypeError or ValueError where a leaf of `data` is not an array of numbers; `traced` allows traced ones.
 
-    `where` names the data.
+    Errors call the data `where`.
     """
     if isinstance(data, list) and data and all(isinstance(x, tuple | list | dict) for x in data):
         raise ArgumentValueError(
@@ -76,12 +76,12 @@ def check_arrays(where: str, data: Any, traced: bool = False) -> None:
 
 
 def _is_one(x: Any) -> bool:
-    """Whether to judge it as a whole, though JAX would look inside, or will: sparse matrices of its own, iterators."""
+    """Return whether to check `x` as a whole although JAX would flatten it: its sparse matrices, iterators."""
     return x is None or hasattr(x, "todense") or isinstance(x, Iterator | KeysView | ValuesView | ItemsView)
 
 
 def _fault(x: Any) -> str | None:
-    """What a leaf is, and what to do about it; None where it is an array of numbers."""
+    """Return what is wrong with a leaf and how to correct it; None where it is an array of numbers."""
     kind = f"an object of type {type(x).__module__.partition('.')[0]}.{type(x).__name__}".replace("builtins.", "")
     if isinstance(x, Tracer):
         return "a traced value: make the task outside of jax.jit, jax.vmap and jax.grad"
@@ -122,7 +122,7 @@ def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _stacking(data: Any) -> str:
-    """What to do about arrays that are no columns of one table."""
+    """Advise how to stack arrays whose first axes do not all count the same examples."""
     if isinstance(data, list):
         first = data[0] if data else ()
         if isinstance(first, tuple | list) and all(isinstance(x, bool | int | float) for x in first):

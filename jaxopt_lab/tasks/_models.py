@@ -10,12 +10,12 @@ import optax
 
 
 def mean_squared_error(predict: Callable[..., Any]) -> Callable[..., jax.Array]:
-    """`(params, (x, y)) -> mean of (predict(params, x) - y)^2`."""
+    """Make the loss `(params, (x, y)) -> mean of (predict(params, x) - y)^2`."""
     return lambda params, batch: jnp.mean((predict(params, batch[0]) - batch[1]) ** 2)
 
 
 def r2(predict: Callable[..., Any]) -> Callable[..., jax.Array]:
-    """The share of the targets' variance that the prediction explains."""
+    """Make the metric R^2: the share of the targets' variance that the prediction explains."""
 
     def r2(params, batch):
         x, y = batch
@@ -25,7 +25,7 @@ def r2(predict: Callable[..., Any]) -> Callable[..., jax.Array]:
 
 
 def cross_entropy(logits: Callable[..., Any], penalty: Callable[..., Any] = lambda _: 0.0) -> Callable[..., jax.Array]:
-    """Mean cross-entropy of integer labels (softmax), plus a penalty on the parameters."""
+    """Make the loss: mean cross-entropy of integer labels (softmax), plus a penalty on the parameters."""
 
     def loss(params, batch):
         x, y = batch
@@ -35,29 +35,30 @@ def cross_entropy(logits: Callable[..., Any], penalty: Callable[..., Any] = lamb
 
 
 def accuracy(logits: Callable[..., Any]) -> Callable[..., jax.Array]:
-    """The share of examples whose largest logit is their label's."""
+    """Make the metric: the share of examples whose largest logit is their label's."""
     return lambda params, batch: jnp.mean(jnp.argmax(logits(params, batch[0]), axis=-1) == batch[1])
 
 
 def squared_norm_penalty(l2: float) -> Callable[[jax.Array], jax.Array]:
-    """`l2 / 2 * |w|^2`."""
+    """Make the penalty `l2 / 2 * |w|^2`."""
     return lambda w: l2 / 2 * jnp.sum(w**2)
 
 
 def least_squares_minimum(x: np.ndarray, y: np.ndarray) -> float:
-    """The smallest mean squared error of a linear map without intercept."""
+    """Compute the smallest mean squared error of a linear map without intercept."""
     w = np.linalg.lstsq(x, y, rcond=None)[0]
     return float(np.mean((x @ w - y) ** 2))
 
 
 def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: float) -> float:
-    """The smallest mean cross-entropy + l2 / 2 |w|^2 of a linear softmax model without intercept.
+    """Compute the smallest mean cross-entropy + l2 / 2 |w|^2 of a linear softmax model without intercept.
 
-    SciPy's trust-region Newton in float64 NumPy, independent of what is under test. The objective is l2-strongly
-    convex, so its value is within |gradient|^2 / (2 l2) of the minimum, which is checked to be below 1e-12.
+    Uses SciPy's trust-region Newton method in float64 NumPy, independent of the code under test. The objective is
+    l2-strongly convex, so its value is within |gradient|^2 / (2 l2) of the minimum; this gap is checked to be at most
+    1e-12.
 
     Raises:
-        ValueError: l2 <= 0: separable data then have no minimum; or none was found.
+        ValueError: l2 <= 0 (separable data then have no minimum), or no minimum was found.
 
     """
     from scipy.optimize import minimize

@@ -18,7 +18,7 @@ def breast_cancer(l2: float = 1e-2, holdout: bool = False, batch_size: int | Non
         l2: Weight of the penalty, > 0.
         holdout: False trains on all examples, the problem whose minimum is published; True holds out a fixed 15 %
             for validation and 15 % for test.
-        batch_size: Examples a step; None takes all of them.
+        batch_size: Examples per step; None takes all of them.
 
     Raises:
         ValueError: l2 <= 0, or the batch is larger than the data.

@@ -1,4 +1,4 @@
-"""What a task's own functions must be: traced once a task on the host, before anything compiles."""
+"""Checks of a task's own functions: they are traced once per task on the host, before anything compiles."""
 
 import inspect
 import warnings
@@ -30,13 +30,13 @@ PLAIN = "Keep what is not trained out of init's result: in the loss, or in the d
 
 @remembered(maxsize=64)
 def check_task(task: Task) -> None:
-    """Raise where the task's parameters, data, loss or metrics are not what can be trained by.
+    """Check that the task's parameters, data, loss and metrics can be used for training.
 
-    Warns of parameters that the loss has no gradient in.
+    Warns of parameters for which the loss has no gradient.
 
     Raises:
-        TypeError: A function takes other arguments, or its result is of the wrong kind.
-        ValueError: A function of the user's raised an error, or its data are unusable.
+        TypeError: A function takes other arguments, or its result is of the wrong type.
+        ValueError: One of the user's functions raised an error, or its data are unusable.
 
     """
     named, key = f"Task {task.name!r}", random_key(0)
@@ -82,7 +82,7 @@ def check_task(task: Task) -> None:
 
 
 def check_gradient(task: Task) -> None:
-    """Raise where the loss has no gradient that JAX can find, though it has a value."""
+    """Raise where JAX cannot differentiate the loss, although it can evaluate it."""
     key = random_key(0)
     params = jax.eval_shape(task.init, key)
     batch = jax.eval_shape(lambda train: task.batch(train, key, jnp.int32(0)), task.data[0])
@@ -91,7 +91,7 @@ def check_gradient(task: Task) -> None:
 
 
 def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a function of the user's in shapes; raises what goes wrong in it as an error about `what`."""
+    """Trace one of the user's functions and return its result's shapes; its errors are raised as about `what`."""
     with calling(what):
         traced, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     refuse_leaks(what, traced.consts)
@@ -99,7 +99,7 @@ def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _check_arguments(what: str, function: Callable[..., Any], *names: str) -> None:
-    """Raise TypeError where a call with so many arguments by position would not fit."""
+    """Raise TypeError where the function cannot be called with these positional arguments."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # of a function written in C
@@ -144,7 +144,7 @@ def _kind(x: Any) -> str:
 
 
 def _remedy(params: Params) -> str:
-    """How to keep apart what is not trained, as the framework that the parameters come from does it."""
+    """Say how to separate what is not trained, in terms of the framework that the parameters come from."""
     found = []
 
     def look(x: Any) -> bool:
@@ -156,7 +156,7 @@ def _remedy(params: Params) -> str:
 
 
 def _checked(what: str, function: Callable[..., Any], with_aux: bool) -> Callable[..., Any]:
-    """The function, whose result is looked at before JAX makes an array of it."""
+    """Wrap the function so that its result is checked before JAX converts it to an array."""
 
     def call(params, batch):
         value = result = function(params, batch)
@@ -191,14 +191,14 @@ def _check_scalar(what: str, value: Any, integers: bool = False) -> None:
             advice = "Its return statement is missing."
         elif isinstance(value, tuple | list | dict):
             got += f" of {len(value)}"
-            advice = "Return the loss alone, or (loss, aux) with a dict of further scalars, each a curve of training."
+            advice = "Return the loss alone, or (loss, aux), where aux is a dict of scalars, each a training curve."
         else:
             advice = "Convert it, for example by jnp.asarray(x, float)."
     raise ArgumentTypeError(f"{what} must be one floating-point number, got {got}. {advice}")
 
 
 def _without_gradient(task: Task, params: Params, batch: Any) -> list[str]:
-    """The paths of the parameters whose tangents do not reach the loss's."""
+    """Return the paths of the parameters whose tangents do not reach the loss."""
 
     def tangent(params, tangents, batch):
         return jax.jvp(lambda p: jnp.asarray(task.loss_and_aux(p, batch)[0]), (params,), (tangents,))[1]

@@ -17,7 +17,7 @@ def diabetes(holdout: bool = False, batch_size: int | None = None) -> Task:
     Args:
         holdout: False trains on all patients, the problem whose minimum is published; True holds out a fixed 15 % for
             validation and 15 % for test.
-        batch_size: Patients a step; None takes all of them.
+        batch_size: Patients per step; None takes all of them.
 
     """
     splits = standardise(split(*load("diabetes"), holdout))

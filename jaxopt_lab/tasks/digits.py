@@ -29,7 +29,7 @@ def digits_softmax(l2: float = 1e-2, holdout: bool = False, batch_size: int | No
         l2: Weight of the penalty, > 0.
         holdout: False trains on all images, the problem whose minimum is published; True holds out a fixed 15 % for
             validation and 15 % for test.
-        batch_size: Images a step; None takes all of them.
+        batch_size: Images per step; None takes all of them.
 
     Raises:
         ValueError: l2 <= 0, or the batch is larger than the data.
@@ -61,7 +61,7 @@ def digits_mlp(width: int = 32, depth: int = 1, batch_size: int | None = 64) -> 
     Args:
         width: Units of a hidden layer, >= 1.
         depth: Hidden layers, 0 to 100.
-        batch_size: Images a step; None takes all of them.
+        batch_size: Images per step; None takes all of them.
 
     Raises:
         ValueError: A size is too small or too large, or the batch is larger than the data.

@@ -1,4 +1,4 @@
-"""Which way a metric is better: as its function says, else as its name does."""
+"""The direction in which a metric is better: stated by its function, else inferred from its name."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ from jaxopt_lab.errors import ArgumentTypeError
 
 MAX, MIN = "max", "min"
 
-# By the last words of a name, whole ones; the longest entry that fits counts.
+# Matched against the last whole words of a name; the longest match counts.
 NAMES = {
     MAX: """accuracy acc auc auroc auprc roc_auc pr_auc auc_roc auc_pr r2 r_squared explained_variance score f1 f1_macro
         f1_micro f1_weighted fbeta precision average_precision recall specificity iou miou jaccard dice mcc kappa ndcg
@@ -19,12 +19,12 @@ NAMES = {
         ece fid fid_score wer cer regret deviance misclassification_rate word_error_rate""",
 }
 KNOWN = {name: way for way, names in NAMES.items() for name in names.split()}
-TURNING = {"neg", "negative", "minus", "inverse", "non", "not"}  # words that may turn the meaning of those after them
+TURNING = {"neg", "negative", "minus", "inverse", "non", "not"}  # words that may negate those after them
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric that says which way it is better: what `maximize` and `minimize` make of a function.
+    """A metric with a direction: what `maximize` and `minimize` return.
 
     Attributes:
         function: `(params, batch) -> scalar`.
@@ -46,7 +46,7 @@ def maximize(metric: Callable[..., Any]) -> Metric:
         metric: `(params, batch) -> scalar`, as in `jl.Task`.
 
     Raises:
-        TypeError: It is not a function, or says already which way it is better.
+        TypeError: It is not a function, or already has a direction.
 
     """
     return _directed(metric, MAX, "maximize")
@@ -59,19 +59,19 @@ def minimize(metric: Callable[..., Any]) -> Metric:
         metric: `(params, batch) -> scalar`, as in `jl.Task`.
 
     Raises:
-        TypeError: It is not a function, or says already which way it is better.
+        TypeError: It is not a function, or already has a direction.
 
     """
     return _directed(metric, MIN, "minimize")
 
 
 def direction_of(name: str, function: Any = None) -> str | None:
-    """Which way a metric is better, "max" or "min"; None where neither its function nor its name says so."""
+    """Return the direction in which a metric is better, "max" or "min"; None where neither function nor name says."""
     return function.direction if isinstance(function, Metric) else _by_name(name)
 
 
 def _by_name(name: str) -> str | None:
-    """What the last words of a name say: of `balanced_acc`, `val-F1` and `recall@10`, but not of `accuracy_gap`."""
+    """Infer the direction from a name's last words: of `balanced_acc`, `val-F1`, `recall@10`; not of `accuracy_gap`."""
     words = re.findall(r"[a-z0-9]+", name.lower().replace("@", "_at_"))
     words = words[: words.index("at")] if "at" in words[1:] else words
     for first in range(len(words)):
@@ -83,7 +83,7 @@ def _by_name(name: str) -> str | None:
 def _directed(metric: Any, way: str, called: str) -> Metric:
     if isinstance(metric, Metric):
         raise ArgumentTypeError(
-            f"jl.{called} got a metric that has a direction already ({metric.direction}): give it one."
+            f"jl.{called} got a metric that already has a direction ({metric.direction}). Give it only one."
         )
     if not callable(metric):
         raise ArgumentTypeError(f"jl.{called} takes a metric's function, (params, batch) -> scalar, got {metric!r}.")

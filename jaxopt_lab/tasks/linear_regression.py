@@ -18,8 +18,8 @@ def linear_regression(intercept: bool = True, batch_size: int | None = None) -> 
 
     Args:
         intercept: Whether the line has an intercept; without one, `params` is {"slope": ()}.
-        batch_size: Points a step: None for gradient descent on all of them, 1 for stochastic gradient descent as
-            tutorials have it (one random point a step), between for mini-batches.
+        batch_size: Points per step: None for gradient descent on all of them, 1 for the stochastic gradient descent of
+            tutorials (one random point per step), a value in between for mini-batches.
 
     """
     stream = np.random.RandomState(0)

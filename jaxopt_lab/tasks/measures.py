@@ -1,4 +1,4 @@
-"""What tasks are measured by on held-out data: names, which way each is better, and by which a sweep chooses."""
+"""Losses and metrics of a sweep's tasks: their names, their directions, and the main one, by which a sweep selects."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ from jaxopt_lab.tasks.task import LOSS, Task
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """What some tasks of one sweep are measured by.
+    """The losses and metrics of the tasks of one sweep.
 
     Attributes:
-        common: The losses and metrics that all of the tasks have.
-        main: The one that everything chooses by where no other is named.
-        directions: "max" or "min" for each that has a direction, in all tasks together.
+        common: The losses and metrics that all tasks have.
+        main: The one used for selection where no other is named.
+        directions: "max" or "min" for each that has a direction, over all tasks.
 
     """
 
@@ -25,10 +25,10 @@ class Measures:
 
 
 def measures(tasks: Iterable[Task]) -> Measures:
-    """What the tasks are measured by.
+    """Collect the losses and metrics of the tasks.
 
     Raises:
-        ValueError: They differ in which way a metric is better, or in their main metric.
+        ValueError: The tasks differ in the direction of a metric, or in their main metric.
 
     """
     tasks, directions = list(dict.fromkeys(tasks)), {"train_loss": "min"}
@@ -36,12 +36,12 @@ def measures(tasks: Iterable[Task]) -> Measures:
         for name, direction in _directions(task).items():
             if directions.setdefault(name, direction) != direction:
                 raise ArgumentValueError(
-                    f"The tasks of a sweep differ in which way {name} is better. Sweep them apart."
+                    f"The tasks of a sweep differ in which way {name} is better. Sweep them separately."
                 )
     mains = list(dict.fromkeys(task.main_metric for task in tasks))
     if len(mains) > 1:
         raise ArgumentValueError(
-            f"The tasks of a sweep differ in their main metric: {', '.join(mains)}. Sweep them apart."
+            f"The tasks of a sweep differ in their main metric: {', '.join(mains)}. Sweep them separately."
         )
     common = set.intersection(*({"train_loss", *measured(task)} for task in tasks))
     main = f"validation_{mains[0]}"
@@ -49,7 +49,7 @@ def measures(tasks: Iterable[Task]) -> Measures:
 
 
 def measured(task: Task) -> list[str]:
-    """The losses and metrics that a task is evaluated by."""
+    """Return the names of the losses and metrics that a task is evaluated by."""
     splits = {"validation": task.validation, "test": task.test}
     return [f"{split}_{what}" for split, data in splits.items() if data is not None for what in (LOSS, *task.metrics)]
 

@@ -1,4 +1,4 @@
-"""Quadratics with a given spectrum: the problem on which theory is exact."""
+"""Quadratics with a given spectrum: the problem for which theory is exact."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from jaxopt_lab.tasks.task import Task, task_function
 
 @task_function
 def quadratic(spectrum: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01), rotation_seed: int | None = None) -> Task:
-    """f(w) = w' Q w / 2, where Q has the given eigenvalues; from a standard normal start to the minimum 0 at w = 0.
+    """f(w) = w' Q w / 2, where Q has the given eigenvalues; it starts standard normal, and its minimum is 0 at w = 0.
 
-    Gradient descent converges for learning rates below 2 / max(spectrum), at best at the rate
+    Gradient descent converges for learning rates below 2 / max(spectrum); its best rate is
     (kappa - 1) / (kappa + 1), kappa = max(spectrum) / min(spectrum).
 
     Args:
         spectrum: The eigenvalues of Q, each >= 0 and finite, at least one.
-        rotation_seed: None leaves Q diagonal; an integer turns it by the random rotation of that seed (Haar).
+        rotation_seed: None leaves Q diagonal; an integer rotates it by a random (Haar) rotation with that seed.
 
     Raises:
         ValueError: The spectrum is empty, negative or not finite.

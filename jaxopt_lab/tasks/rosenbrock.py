@@ -9,11 +9,11 @@ from jaxopt_lab.tasks.task import Task, task_function
 def rosenbrock(a: float = 1.0, b: float = 100.0) -> Task:
     """f(x, y) = (a - x)^2 + b (y - x^2)^2 (Rosenbrock 1960, https://doi.org/10.1093/comjnl/3.3.175).
 
-    Starts at his (-1.2, 1), whatever the seed; minimum 0 at (a, a^2).
+    Starts at Rosenbrock's (-1.2, 1) for every seed; the minimum is 0 at (a, a^2).
 
     Args:
         a: Where the minimum lies.
-        b: How steep the valley's walls are, > 0.
+        b: Steepness of the valley's walls, > 0.
 
     """
 

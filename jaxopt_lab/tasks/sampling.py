@@ -7,14 +7,14 @@ import jax.numpy as jnp
 
 from jaxopt_lab.types import Key
 
-ROUNDS = 12  # from here on every position and every order of a few examples is equally likely, up to parity
+ROUNDS = 12  # enough that every position, and every order of a few examples, is equally likely, up to parity
 
 
 def batch_indices(key: Key, step: jax.Array, examples: int, batch_size: int) -> jax.Array:
-    """Which examples are in the batch of `step`: int32, shape (batch_size,).
+    """Return the indices of the examples in the batch of `step`: int32, shape (batch_size,).
 
-    An epoch is `examples // batch_size` steps; what a random order leaves over waits for another epoch, so all
-    batches have one size. Nothing is carried from step to step, so a trial can start anywhere.
+    An epoch is `examples // batch_size` steps; the last examples of an epoch's order that do not fill a batch are left
+    out, so all batches have the same size. No state is carried from step to step, so a trial can resume at any step.
     """
     steps_per_epoch = examples // batch_size
     epoch, position = step // steps_per_epoch, step % steps_per_epoch
@@ -22,7 +22,7 @@ def batch_indices(key: Key, step: jax.Array, examples: int, batch_size: int) -> 
 
 
 def shuffled(key: Key, i: jax.Array, n: int) -> jax.Array:
-    """Where a random permutation of range(n), drawn by `key`, sends the positions `i`.
+    """Return the images of the positions `i` under a random permutation of range(n), drawn with `key`.
 
     Costs O(len(i)) instead of the O(n log n) of sorting: a generalised Feistel network on a x b >= n, walked until it
     lands inside range(n) (Black & Rogaway 2002, "Ciphers with arbitrary finite domains", section 5,
@@ -47,7 +47,7 @@ def shuffled(key: Key, i: jax.Array, n: int) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """Every bit of the result depends on every bit of x (the finaliser of MurmurHash3, public domain)."""
+    """Mix bits: every bit of the result depends on every bit of x (the finaliser of MurmurHash3, public domain)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

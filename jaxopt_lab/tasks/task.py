@@ -1,4 +1,4 @@
-"""Task: what is minimised, on which data."""
+"""Task: the objective to minimise, and its data."""
 
 import dataclasses
 import functools
@@ -19,9 +19,9 @@ from jaxopt_lab.tracing.calling import calling
 from jaxopt_lab.tracing.settings import settings
 from jaxopt_lab.types import Batch, Key, Params, random_key
 
-LOSS = "loss"  # the name of what is minimised, among those of metrics
+LOSS = "loss"  # the objective's name among the metrics
 SPLITS = ("train", "validation", "test")
-QUARTILES = ("_q25", "_q75")  # the ends of columns' names in leaderboards
+QUARTILES = ("_q25", "_q75")  # suffixes of quartile columns in leaderboards
 LONGEST_NAME = 200  # bytes of a metric's name: file systems take 255
 
 
@@ -30,28 +30,29 @@ class Task:
     """An objective, its data, and how they are split.
 
     Args:
-        name: What results and pictures call it.
+        name: Its name in results and pictures.
         init: Pure `init(key) -> params`, any pytree of floating-point arrays.
         loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples; or `-> (scalar, aux)`, where aux
-            is a dict of further scalars, each of which becomes a curve of training under its name.
-        train: A pytree of arrays with a leading example axis; or None, a deterministic objective whose loss gets
-            None; or a function `key -> batch` for endless synthetic data.
+            is a dict of further scalars, each of which becomes a training curve under its name.
+        train: A pytree of arrays with a leading example axis; or None for a deterministic objective, whose loss gets
+            None as its batch; or a function `key -> batch` for endless synthetic data.
         validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
         test: Like `validation`, with the key of seed 1.
-        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. Which way one is better
-            `jl.maximize(metric)` or `jl.minimize(metric)` says, else the last words of its name (accuracy, f1, auc, r2,
-            score ...; loss, error, mse, brier_score ...). Nothing can be chosen by one that says neither.
-        batch_size: Examples a training step; None takes all of them. Each epoch visits the examples in a fresh order.
-        minimum: The smallest training loss (all of `train`), where known.
+        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. `jl.maximize(metric)` or
+            `jl.minimize(metric)` states which way one is better; else the last words of its name do (accuracy, f1, auc,
+            r2, score ...; loss, error, mse, brier_score ...). A metric without a direction cannot select anything.
+        batch_size: Examples per training step; None takes all of them. Each epoch visits the examples in a new order.
+        minimum: The smallest training loss (over all of `train`), where known.
         predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
-        factory: The function that made it, and with which `arguments`; whoever makes a task need not say.
-        main_metric: The metric on validation data by which everything chooses by default: the best configuration,
-            leaderboards, stop rules, pictures. By default the loss, which without validation data is that of training.
+        factory: The function that made the task. It is set automatically.
+        arguments: The arguments that `factory` was called with. They are set automatically.
+        main_metric: The metric on validation data by which the best configuration, leaderboards, stop rules and
+            pictures select by default. By default the loss: the training loss where there are no validation data.
 
     Raises:
-        TypeError: Something that must be callable, or a string, is not; data are no arrays of numbers.
+        TypeError: Something that must be callable, or a string, is not, or data are not arrays of numbers.
         ValueError: Data are empty, not finite or of unequal length, the batch is larger than the data, a metric's name
-            is taken, or nothing can be chosen by the main metric.
+            is taken, or the main metric has no direction.
 
     """
 
@@ -103,7 +104,7 @@ class Task:
                 raise ArgumentTypeError(f"{where} the names of metrics must be strings, got {name!r}.")
             if name == LOSS:
                 raise ArgumentValueError(
-                    f"{where} a metric cannot be called 'loss': that is the task's own. Rename it."
+                    f"{where} a metric cannot be called 'loss': that is the task's own loss. Rename it."
                 )
             check_name(f"{where} a metric", name)
         if self.main_metric not in (known := [LOSS, *self.metrics]):
@@ -125,7 +126,7 @@ class Task:
 
     @property
     def data(self) -> tuple[Any, Any, Any]:
-        """The splits as pytrees of arrays: what programs take as an argument; None for endless training data."""
+        """The splits as pytrees of arrays, which programs take as an argument; None for endless training data."""
         train = None if callable(self.train) else self.train
         if not (callable(self.validation) or callable(self.test)):
             return train, self.validation, self.test
@@ -136,11 +137,11 @@ class Task:
 
     @functools.cached_property
     def _made(self) -> dict[Any, tuple[Any, Any]]:
-        """Validation and test data by JAX's settings, of which what their functions make depends."""
+        """Validation and test data that functions made, by JAX's settings, on which they depend."""
         return {}
 
     def loss_and_aux(self, params: Params, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
-        """The loss of a batch, and the further scalars that it returns, by name."""
+        """Return the loss of a batch, and the further scalars that the loss function returns, by name."""
         result = self.loss(params, batch)
         return result if isinstance(result, tuple) else (result, {})
 
@@ -150,13 +151,13 @@ class Task:
         return _aux_names(self)
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
-        """The batch of `step`, pure in (key, step); `train` is `data[0]`."""
+        """Return the batch of `step`, a pure function of (key, step); `train` is `data[0]`."""
         return self.take(train, self.draw(key, step))
 
     def draw(self, key: Key, step: jax.Array) -> Any:
-        """What tells the batch of `step` from others: a key, the examples' indices, or None where all are one.
+        """Draw the batch of `step`: return a key, the examples' indices, or None where every batch is the same.
 
-        Apart from `take` so that a training loop can draw for many steps at once.
+        Separate from `take`, so that a training loop can draw for many steps at once.
         """
         if callable(self.train):
             return jax.random.fold_in(key, step)
@@ -165,13 +166,13 @@ class Task:
         return batch_indices(key, step, jax.tree.leaves(self.train)[0].shape[0], self.batch_size)
 
     def take(self, train: Any, draw: Any) -> Batch:
-        """The batch that was drawn."""
+        """Return the batch that `draw` describes."""
         if draw is None:
             return train
         return self.train(draw) if callable(self.train) else jax.tree.map(lambda x: jnp.asarray(x)[draw], train)
 
     def replace(self, **arguments: Any) -> "Task":
-        """The same task made with other arguments: `jl.tasks.digits_mlp().replace(width=64)`.
+        """Make the same task with other arguments: `jl.tasks.digits_mlp().replace(width=64)`.
 
         Raises:
             ValueError: The task was not made by a task function, or that function has no such argument.
@@ -193,11 +194,11 @@ def check_name(what: str, name: str) -> None:
             f"{LONGEST_NAME} bytes, all printable, and no slash."
         )
     if name.endswith(QUARTILES):
-        raise ArgumentValueError(f"{what} cannot be called {name!r}: leaderboards call quartiles so.")
+        raise ArgumentValueError(f"{what} cannot be called {name!r}: leaderboards use this suffix for quartiles.")
 
 
 def check_curve_name(what: str, name: Any) -> None:
-    """Raise where `name`, of a scalar that the loss returns, cannot be the name of a curve."""
+    """Raise where `name`, given to a scalar that the loss returns, cannot be the name of a curve."""
     if not isinstance(name, str):
         raise ArgumentTypeError(f"{what}: the names of further scalars must be strings, got {name!r}.")
     check_name(f"{what}: a further scalar", name)
@@ -209,7 +210,7 @@ def check_curve_name(what: str, name: Any) -> None:
 
 @remembered(maxsize=256)
 def shapes(task: Task) -> tuple[Any, Any]:
-    """A trial's parameters and batch as shapes and types."""
+    """Return the shapes and types of a trial's parameters and batch."""
     key = random_key(0)
     batch = lambda train: task.batch(train, key, jnp.int32(0))
     return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
@@ -221,7 +222,7 @@ def _aux_names(task: Task) -> tuple[str, ...]:
 
 
 def count_examples(task: Task, split: str) -> int | None:
-    """How many examples a split has, or None where it is not in arrays. Raises where they are unusable."""
+    """Count the examples of a split; None where it is not in arrays. Raises where the data are unusable."""
     data = getattr(task, split)
     if data is None or callable(data):
         return None
@@ -229,7 +230,7 @@ def count_examples(task: Task, split: str) -> int | None:
 
 
 def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
-    """`factory(**arguments)`, remembering how it was made. Raises ValueError where an argument is unknown."""
+    """Call `factory(**arguments)` and record both in the task. Raises ValueError where an argument is unknown."""
     parameters = inspect.signature(factory).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for name in arguments:
@@ -245,7 +246,7 @@ def remake(factory: Callable[..., Task], arguments: Mapping[str, Any]) -> Task:
 
 
 def task_function(make: Callable[..., Task]) -> Callable[..., Task]:
-    """Let the tasks that `make` makes remember their arguments, and equal arguments give the very same task."""
+    """Decorate a task function: its tasks record their arguments, and equal arguments return the same object."""
     signature = inspect.signature(make)
 
     @remembered(maxsize=32)

@@ -1,1 +1,1 @@
-"""What JAX traces: the settings that traces depend on, caches, digests, errors of the functions traced."""
+"""Tracing: the settings that traces depend on, caches, digests of functions, errors in functions that JAX traces."""

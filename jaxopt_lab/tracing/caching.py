@@ -1,4 +1,4 @@
-"""Remembering what was computed, by exactly what it was computed from."""
+"""Caching of results, keyed by the exact arguments and JAX's settings."""
 
 import dataclasses
 import functools
@@ -17,9 +17,9 @@ R = TypeVar("R")
 
 
 def remembered(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`functools.lru_cache`, but by JAX's settings too, and by arguments that are `exact`ly the same.
+    """Cache as `functools.lru_cache` does, but keyed by JAX's settings too, and by the `exact` keys of arguments.
 
-    Calls whose arguments cannot be told apart by their value (an object that cannot be hashed) are simply made.
+    Calls with arguments that cannot be hashed are not cached.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -42,10 +42,10 @@ def remembered(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def exact(value: Any) -> Any:
-    """A key that is equal for values of one type and content alone, inside of tuples, lists and dicts as well.
+    """Return a key that is equal only for values of the same type and content, inside tuples, lists and dicts too.
 
-    To Python, 1, True and 1.0 are equal, and so are 0.0 and -0.0; NaN is not equal to itself. Programs differ by all of
-    these. Functions and other objects are what they are by themselves.
+    To Python, 1, True and 1.0 are equal, and so are 0.0 and -0.0; NaN is not equal to itself. Programs may differ
+    between all of these. Functions and other objects are compared by their own equality.
     """
     kind = type(value)
     if isinstance(value, float | complex):
@@ -89,7 +89,7 @@ class _Call:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Itself:
-    """An object that may change: equal to itself, and no key of a cache."""
+    """A mutable object: equal only to itself, and not usable as a cache key."""
 
     value: Any
 

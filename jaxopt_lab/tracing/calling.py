@@ -1,4 +1,4 @@
-"""Calls of a user's functions: an error in one is reported with the function's name and the user's own line."""
+"""Calling a user's functions: an error in one is reported with the function's name and the user's line of code."""
 
 import contextlib
 import linecache
@@ -24,15 +24,15 @@ LEAKED = (
     "It uses a value that was traced by a jax.jit, jax.vmap or jax.grad that has ended: close over arrays only, and "
     "make them outside of such functions."
 )
-# What to do about errors that only tracing raises; the first that fits.
+# Advice on errors that only tracing raises; the first match applies.
 ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (
         jax.errors.TracerArrayConversionError,
-        "It hands a traced value to NumPy: use jax.numpy instead, for example jnp.sum for np.sum.",
+        "It passes a traced value to NumPy: use jax.numpy instead, for example jnp.sum for np.sum.",
     ),
     (
         jax.errors.TracerIntegerConversionError,
-        "It takes a traced value for a size, or for an index into a Python list: use jnp.take, or a fixed number.",
+        "It uses a traced value as a size, or as an index into a Python list: use jnp.take, or a fixed number.",
     ),
     (
         jax.errors.NonConcreteBooleanIndexError,
@@ -49,11 +49,11 @@ ADVICE: tuple[tuple[type[Exception], str], ...] = (
 
 @contextlib.contextmanager
 def calling(what: str) -> Iterator[None]:
-    """Raise what goes wrong inside as an error about `what`, a function of the user's.
+    """Report errors raised inside as errors about `what`, one of the user's functions.
 
     Raises:
         TypeError: The function raised a TypeError.
-        ValueError: It raised anything else. Errors of this package's own checks pass as they are.
+        ValueError: It raised another error. Errors from this package's own checks pass unchanged.
 
     """
     try:
@@ -65,7 +65,7 @@ def calling(what: str) -> Iterator[None]:
 
 
 def explained(what: str, error: Exception, hint: Sequence[Part] = ()) -> ArgumentError:
-    """The error to raise in the place of one that `what`, a function of the user's, has raised; `hint` comes last."""
+    """Make the error to raise in place of one that `what`, a user's function, raised; `hint` comes last."""
     said = str(error).strip().partition("\n")[0][:MOST_SAID].rstrip(".")
     advice = next((advice for kind, advice in ADVICE if isinstance(error, kind)), None)
     kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
@@ -80,21 +80,21 @@ def explained(what: str, error: Exception, hint: Sequence[Part] = ()) -> Argumen
 
 
 def refuse_leaks(what: str, consts: Iterable[Any]) -> None:
-    """Raise ValueError where a function of the user's, traced, has closed over a value of another trace."""
+    """Raise ValueError where a traced user's function closes over a value of another trace."""
     if leaked := [x for x in consts if isinstance(x, Tracer)]:
         raise ArgumentValueError(f"{what} closes over {leaked[0]!r:.80}. {LEAKED}")
 
 
 def is_ours(error: Exception) -> bool:
-    """Whether one of this package's own checks has raised the error, so that it says what to do already."""
+    """Return whether one of this package's own checks raised the error, which then already says what to do."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     if not frames or not _within(frames[-1][0], PACKAGE):
         return False
-    return linecache.getline(*frames[-1]).lstrip().startswith("raise ")  # JAX leaves its own frames out
+    return linecache.getline(*frames[-1]).lstrip().startswith("raise ")  # JAX removes its own frames
 
 
 def place(error: BaseException) -> str:
-    """The innermost line of the user's own code that the error came through, in parentheses; nothing without one."""
+    """Return the innermost line of the user's code in the traceback, in parentheses; empty where there is none."""
     frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     others = [(code, line) for code, line in frames if not _within(code.co_filename, PACKAGE)]
     own = [(code, line) for code, line in others if not _of_a_library(code.co_filename)] or others
@@ -106,7 +106,7 @@ def place(error: BaseException) -> str:
 
 
 def callers_level() -> int:
-    """`stacklevel` for `warnings.warn` of the caller: the first line outside of this package."""
+    """Return the `stacklevel` with which the caller's `warnings.warn` points to the first line outside this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and _within(frame.f_code.co_filename, PACKAGE):
         level, frame = level + 1, frame.f_back
@@ -114,8 +114,8 @@ def callers_level() -> int:
 
 
 def _of_a_library(file: str) -> bool:
-    """Whether it belongs to Python, to an installed package (some name their files by no path), or to this one."""
-    if file.startswith("<"):  # of a notebook, or typed in, unless of Python's own
+    """Return whether a file belongs to Python, to an installed package (some give no absolute path), or to this one."""
+    if file.startswith("<"):  # a notebook's cell or interactive input, unless it is Python's own
         return file.startswith("<frozen")
     return not os.path.isabs(file) or any(_within(file, folder) for folder in (PACKAGE, *LIBRARIES))
 

@@ -1,11 +1,11 @@
-"""What a traced function computes, as digests: its equations, and every value that it closes over.
+"""Digests of what a traced function computes: of its equations, and of every value that it closes over.
 
-Digests are the same in every process, and for a function that is defined anew with the same content. A Python function
+Digests are the same in every process, and for a function that is redefined with the same content. A Python function
 that a program calls back (`jax.pure_callback`, `jax.experimental.io_callback`, the rule of a `custom_vmap`) is not
-traced: it is known by its module and name, its bytecode and constants, and the plain values, arrays and functions in
-its closure, its default arguments, its `functools.partial` and among the globals that it names. What else it reads (a
-file, an object's attribute that its own module changes) is not seen. Rules of `custom_jvp` and `custom_vjp` have been
-applied wherever a derivative was taken; those that are left in a program are never asked, so they do not count.
+traced: it is identified by its module and name, its bytecode and constants, and the plain values, arrays and functions
+in its closure, its default arguments, its `functools.partial` and the globals that it names. Anything else that it
+reads (a file, an object's attribute that its own module changes) is not seen. Rules of `custom_jvp` and `custom_vjp`
+have been applied wherever a derivative was taken; those that remain in a program are never used, so they are ignored.
 """
 
 import dataclasses
@@ -22,25 +22,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 
-if TYPE_CHECKING:  # for its import takes long
+if TYPE_CHECKING:  # its import is slow
     from jax.extend.core import ClosedJaxpr, Jaxpr
 
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in memory, in how Python writes functions
-# Parameters of equations that change no figure: names, places in a source file, rules for derivatives to come.
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # memory addresses in the `repr` of functions
+# Parameters of equations that do not affect results: names, source locations, rules for derivatives not yet taken.
 SILENT = frozenset(
     ("name", "debug_info", "name_and_src_info", "jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd", "out_trees", "jvp_fun")
 )
-HOST = ("pure_callback", "io_callback")  # whose results are not of their arguments alone
+HOST = ("pure_callback", "io_callback")  # their results may depend on more than their arguments
 
 
 class Fingerprint(NamedTuple):
-    """Of a traced function.
+    """The fingerprint of a traced function.
 
     Attributes:
-        form: A digest of its equations with their scalars, and of the shapes of what it closes over.
-        whole: A digest of that and of the values of all arrays that it closes over.
-        arrays: Digests of these arrays (of more than one number), sorted: what versions of JAX have in common.
-        primitives: The names of the operations that it is made of.
+        form: A digest of its equations with their scalars, and of the shapes of the arrays that it closes over.
+        whole: A digest of `form` and of the values of all arrays that it closes over.
+        arrays: Sorted digests of these arrays (those of more than one number), which do not depend on JAX's version.
+        primitives: The names of its operations.
 
     """
 
@@ -51,12 +51,12 @@ class Fingerprint(NamedTuple):
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> "ClosedJaxpr":
-    """`jax.make_jaxpr`, but traced anew: what JAX remembers of a function is not by its default generator of keys."""
+    """Trace as `jax.make_jaxpr` does, but never from JAX's cache, whose key lacks the default key generator."""
     return jax.make_jaxpr(lambda *given: function(*given))(*arguments)
 
 
 def fingerprint(traced: "ClosedJaxpr") -> Fingerprint:
-    """The digests of what `trace` gave."""
+    """Compute the digests of a traced function that `trace` returned."""
     writer = _Writer()
     writer.program(traced.jaxpr, traced.consts)
     form, values = digest("\n".join(writer.lines).encode()), sorted(set(writer.large))
@@ -66,24 +66,24 @@ def fingerprint(traced: "ClosedJaxpr") -> Fingerprint:
 
 
 def uses(traced: "ClosedJaxpr", argument: int) -> bool:
-    """Whether a result depends on this argument; callbacks to the host count as if they did."""
+    """Return whether a result depends on this argument; a callback to the host counts as dependence."""
     _, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars))
     return used[argument] or not fingerprint(traced).primitives.isdisjoint(HOST)
 
 
 def digest(content: Any) -> str:
-    """The SHA-256 of bytes, in hexadecimal."""
+    """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def digest_of_arrays(tree: Any) -> str:
-    """Of the structure of a tree, and of its arrays' types, shapes and bytes."""
+    """Return the digest of a tree's structure, and of its arrays' types, shapes and bytes."""
     leaves, structure = jax.tree.flatten(tree)
     return digest("\n".join([_plain(structure), *map(digest_of_array, leaves)]).encode())
 
 
 def digest_of_array(x: Any) -> str:
-    """Of an array's type, shape and bytes."""
+    """Return the digest of an array's type, shape and bytes."""
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return digest(f"{jax.random.key_impl(x)} {digest_of_array(jax.random.key_data(x))}".encode())
     held = np.asarray(x)
@@ -103,14 +103,14 @@ def digest_of_code(*parts: Any) -> str:
 
 
 class _Writer:
-    """Writes programs, line by line, as they are written in every process."""
+    """Writes programs as lines of text that are the same in every process."""
 
     def __init__(self):
         self.lines: list[str] = []
-        self.values: list[str] = []  # digests of what is closed over, in order
+        self.values: list[str] = []  # digests of the values closed over, in order
         self.large: list[str] = []
         self.primitives: set[str] = set()
-        self._known: dict[int, tuple[Any, str]] = {}  # by address; holds the objects, so that it stays theirs
+        self._known: dict[int, tuple[Any, str]] = {}  # by address; holds the objects, so that it is not reused
         self._functions: dict[int, Any] = {}  # by address, in the order in which they were written
         self._open: set[int] = set()  # containers and objects that are being written
 
@@ -144,7 +144,7 @@ class _Writer:
         return f"{literal.aval}{exact}"
 
     def array(self, x: Any) -> None:
-        """What is closed over: its type and shape among the lines, its value apart."""
+        """Write a value that is closed over: its type and shape among the lines, its digest in `values`."""
         if id(x) not in self._known:
             self._known[id(x)] = x, digest_of_array(x) if hasattr(x, "dtype") else digest(_plain(x).encode())
         found = self._known[id(x)][1]
@@ -154,7 +154,7 @@ class _Writer:
             self.large.append(found)
 
     def value(self, x: Any) -> None:
-        """A parameter of an equation, or what a function that it calls back knows."""
+        """Write a parameter of an equation, or a value that a callback's function refers to."""
         if hasattr(x, "jaxpr") and hasattr(x, "consts"):
             self.program(x.jaxpr, x.consts)
         elif hasattr(x, "eqns"):
@@ -225,7 +225,7 @@ class _Writer:
 def _held(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not given yet
+    except ValueError:  # the cell is still empty
         return None
 
 

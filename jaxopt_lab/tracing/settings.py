@@ -1,11 +1,11 @@
-"""JAX's settings that figures depend on: one list for caches, threads, other processes and run folders."""
+"""JAX's settings that results depend on: one list for caches, threads, other processes and run folders."""
 
 import enum
 from typing import Any
 
 import jax
 
-# Programs, traced steps and measurements are remembered by these. JAX keeps most of them by thread.
+# Programs, traced steps and measurements are cached by these. Most of them are thread-local in JAX.
 SETTINGS = (
     "jax_enable_x64",
     "jax_explicit_x64_dtypes",
@@ -23,7 +23,7 @@ SETTINGS = (
     "jax_use_direct_linearize",
     "jax_optimization_level",
 )
-# Those that change figures though the traced program stays the same, or that change all of it: a run is of them.
+# Part of a run's identity: those that change results without changing the traced program, or that change all of it.
 FIGURES = (
     "jax_default_matmul_precision",
     "jax_threefry_partitionable",
@@ -34,28 +34,28 @@ FIGURES = (
 
 
 def settings() -> tuple[Any, ...]:
-    """The values of `SETTINGS` in this thread, as a key for caches; None for one that this JAX does not have."""
+    """Return the values of `SETTINGS` in this thread, as a cache key; None for one that this JAX does not have."""
     return tuple(getattr(jax.config, name, None) for name in SETTINGS)
 
 
 def by_name() -> dict[str, Any]:
-    """The values of `SETTINGS` in this thread, by name, for `jax.config.update` in another process."""
+    """Return the values of `SETTINGS` in this thread by name, for `jax.config.update` in another process."""
     return {name: getattr(jax.config, name) for name in SETTINGS if hasattr(jax.config, name)}
 
 
 def described() -> dict[str, Any]:
-    """The values of `FIGURES` in this thread, as plain values."""
+    """Return the values of `FIGURES` in this thread, as plain values."""
     values = ((name, getattr(jax.config, name, None)) for name in FIGURES)
     return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values}
 
 
 def of_this_thread() -> dict[str, Any]:
-    """What a new thread does not have of this one's settings: those that JAX keeps by thread, by name."""
+    """Return this thread's thread-local settings by name, which a new thread does not inherit."""
     names = (name.removeprefix("jax_") for name in (*SETTINGS, "jax_default_device"))
     return {name: getattr(jax.config, f"jax_{name}") for name in names if hasattr(jax, name)}
 
 
 def enter(values: dict[str, Any]) -> None:
-    """Give the settings of `of_this_thread`, called in another, to this thread for as long as it lives."""
+    """Apply settings that `of_this_thread` returned in another thread to this one, for as long as it lives."""
     for name, value in values.items():
         getattr(jax, name)(value).__enter__()
