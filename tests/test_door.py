@@ -171,7 +171,7 @@ def repeated(w, batch):
     return jax.lax.while_loop(lambda x: x < 3, lambda x: x + 1, jnp.sum(w))
 
 
-MEAN, AUX, UNSUPPORTED = "Take the mean", "(loss, aux) is not supported yet", "not supported yet: close over"
+MEAN, AUX, UNSUPPORTED = "Take the mean", "where aux is a dict of scalars", "not supported yet: close over"
 LOSSES = [
     ("a pair", lambda w, b: (jnp.sum(w), b), TypeError, "got tuple of 2", AUX),
     ("a dict", lambda w, b: {"loss": jnp.sum(w)}, TypeError, "got dict of 1", AUX),
