@@ -373,7 +373,7 @@ OPTIMIZERS = [
         pair(lambda p: jnp.int32(0), lambda g, s, p=None: (g, s + 0.5)),
         {},
         TypeError,
-        "is int32 at first and float32 after a step",
+        "is int32 before a step and float32 after it",
         "Convert it",
     ),
     ("a branch", branches, numeric(b1=[0.9]), TypeError, "branches in Python on learning_rate,", TRACES),
@@ -382,7 +382,7 @@ OPTIMIZERS = [
     ("its length", cosine, numeric(decay_steps=[10]), TypeError, "on decay_steps,", "decay_steps=jl.static([...])"),
     ("a count", layers, numeric(count=[2]), TypeError, "count are traced numbers", "jl.static([...])"),
     ("NumPy", lambda learning_rate: optax.sgd(np.exp(learning_rate)), {}, TypeError, "to NumPy", "jax.numpy"),
-    ("C", dict, {}, TypeError, "does not say which hyperparameters", "Wrap it in a"),
+    ("C", dict, {}, TypeError, "has no signature that says which hyperparameters", "Wrap it in a"),
 ]
 
 
@@ -406,7 +406,7 @@ def test_a_scaled_schedule_is_one_program_for_all_rates():
 NAMES = [
     ("a number beside its text", {1: jl.adam, "1": jl.lion}, TypeError, "got the name 1", "non-empty strings"),
     ("an empty name", {"": jl.adam}, TypeError, "got the name ''", "non-empty strings"),
-    ("a set", {jl.adam, jl.sgd}, TypeError, "an order", "a list or a dict"),
+    ("a set", {jl.adam, jl.sgd}, TypeError, "ordered", "a list or a dict"),
     ("no module", "nowhere.at.all:f", ValueError, "cannot be imported", "ModuleNotFoundError"),
 ]
 
@@ -434,7 +434,7 @@ LINES = [
     ({"optimizer": '"mistakes:misspelt"'}, 6, "raised AttributeError"),
     ({"optimizer": '"mistakes:branches"'}, 6, "branches in Python on learning_rate"),
     ({"optimizer": '"mistakes:three"'}, 6, "(init, update) pair, got int"),
-    ({"optimizer": '"builtins:min"'}, 6, "does not say which hyperparameters"),
+    ({"optimizer": '"builtins:min"'}, 6, "has no signature that says which hyperparameters"),
     ({"optimizer": '"mistaken:f"'}, 6, "cannot be imported (SyntaxError"),
 ]
 
@@ -460,7 +460,7 @@ SPACES = [
     ("a table of values", {"learning_rate": jl.zipped(RATES)}, ValueError, "Unknown optimizer", "a list, a range"),
     ("a list of spaces", [RATES], TypeError, "A space is a dict", "jl.zipped"),
     ("a dict in a list", {"learning_rate": [{"low": 1}]}, TypeError, "learning_rate = {'low': 1}", NESTED),
-    ("mixed levels", {"adam": RATES, "b1": [0.9]}, ValueError, "'b1' beside the space of 'adam'", "{'adam': {'b1'"),
+    ("mixed levels", {"adam": RATES, "b1": [0.9]}, ValueError, "'b1' and a space for 'adam'", "{'adam': {'b1'"),
     ("an optimizer's list", {"adam": [0.1], "sgd": RATES}, TypeError, "space of optimizer 'adam'", "must be a dict"),
     ("a number's name", {1: [0.1]}, TypeError, "got 1", "names"),
     ("a tuple's name", {("a",): {"b": 1}}, TypeError, "got ('a',)", "names"),

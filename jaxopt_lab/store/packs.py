@@ -1,4 +1,4 @@
-"""Packs: many pieces of bytes in one array on disk, written once, read by those who have a piece's place and digest."""
+"""Packs: many pieces of bytes in one array on disk, written once and read by a piece's location and digest."""
 
 import collections
 import re
@@ -11,15 +11,15 @@ from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Piece, digest
 
 PACKS = "packs"  # the folder that they are in
-NUMBER = re.compile("[0-9]{1,16}")  # as they are named
+NUMBER = re.compile("[0-9]{1,16}")  # a pack's name
 
 
 class Packs:
-    """The packs of a run folder, and how many of each one's pieces are of use.
+    """The packs of a run folder, with a count of the pieces of each that are in use.
 
     Args:
-        folder: The run's.
-        used: The pieces that are of use.
+        folder: The run folder.
+        used: The pieces in use.
         following: The number of the next pack.
 
     """
@@ -30,7 +30,7 @@ class Packs:
         self._reading, self._latest = threading.Lock(), (-1, np.zeros(0, np.uint8))
 
     def write(self, contents: Sequence[bytes]) -> list[Piece]:
-        """A new pack; once this returns it is there to stay."""
+        """Write a new pack; once this returns, it is durable."""
         number, offset, pieces = self.following, 0, []
         self.following += 1
         for content in contents:
@@ -41,28 +41,28 @@ class Packs:
         return pieces
 
     def read(self, piece: Piece) -> bytes:
-        """A piece's bytes; ValueError, or whatever reading raises, where they are not what was written."""
+        """Read a piece; ValueError, or whatever reading raises, where the bytes are not those that were written."""
         with self._reading:
-            if self._latest[0] != piece.pack:  # who follow each other are often neighbours there
+            if self._latest[0] != piece.pack:  # successive pieces are often in the same pack
                 self._latest = piece.pack, self._folder.read_bytes_array(f"{PACKS}/{piece.pack}")
             content = self._latest[1][piece.offset : piece.offset + piece.length].tobytes()
         if len(content) != piece.length or digest(content) != piece.digest:
-            raise ValueError("its checksum does not agree")
+            raise ValueError("its checksum does not match")
         return content
 
     def let_go(self, pieces: Iterable[Piece]) -> None:
-        """Remove packs of which nothing is of use any more."""
+        """Release pieces, and remove packs that no longer have a piece in use."""
         for piece in pieces:
             self._uses[piece.pack] -= 1
             if self._uses[piece.pack] == 0:
                 self._folder.remove(f"{PACKS}/{piece.pack}")
 
     def remove_strays(self) -> None:
-        """What a process that died had begun to write, and no manifest came to point to."""
+        """Remove packs that no manifest refers to: those that a dead process had begun to write."""
         for name in self._folder.names(PACKS):
             if NUMBER.fullmatch(name) and not self._uses[int(name)]:
                 self._folder.remove(f"{PACKS}/{name}")
 
     def url(self, piece: Piece) -> str:
-        """Where a person finds it."""
+        """Return the path or URL of the piece's pack, for messages."""
         return self._folder.url(f"{PACKS}/{piece.pack}")

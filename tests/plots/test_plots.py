@@ -488,7 +488,7 @@ def labels(line):
         ("swept", lambda p: p.heatmap("learning_rate", "b1", optimizer="adan"), "Did you mean 'adam'"),
         ("grid", lambda p: p.heatmap("learning_rate", "momentun"), "Did you mean 'momentum'"),
         ("grid", lambda p: p.heatmap("momentum", "momentum"), "two hyperparameters, got 'momentum' twice"),
-        ("random", lambda p: p.heatmap("learning_rate", "momentum"), "needs a grid, got 4 of the 16 pairs"),
+        ("random", lambda p: p.heatmap("learning_rate", "momentum"), "needs a grid, but .* tried 4 of the 16 pairs"),
         ("grid", lambda p: p.heatmap("learning_rate", "momentum", "los"), "Unknown metric 'los'"),
         ("swept", lambda p: p.fit(), "has no predict"),
         ("line", lambda p: p.fit(split="tset"), "Did you mean 'test'"),

@@ -200,7 +200,7 @@ def test_a_damaged_pack_is_named_and_its_work_done_again(tmp_path, undisturbed, 
     harm(pack / "c" / "0", how)
     again, steps = trial_steps(tmp_path / "run")
     assert_equal(again, undisturbed)
-    assert any(note.startswith("Damaged, and run again from before") and str(pack) in note for note in notes(again))
+    assert any(note.startswith("Damaged, so run again: ") and str(pack) in note for note in notes(again))
     assert steps <= ALL - 198 * UNIT / 32 + UNIT  # all else was not
 
 
@@ -213,7 +213,7 @@ def test_damaged_results_are_named_and_mended(tmp_path, undisturbed, how):
         jl.load(tmp_path / "run")
     again, steps = trial_steps(tmp_path / "run")
     assert_equal(again, undisturbed)
-    assert notes(again) == [f"Damaged, and made again: {file}."]
+    assert notes(again) == [f"Damaged, so written again: {file}."]
     assert steps == 0  # from the packs
     assert_equal(jl.load(tmp_path / "run"), undisturbed)
 
@@ -239,7 +239,7 @@ def test_results_that_were_half_written(tmp_path, undisturbed):
 def test_a_damaged_manifest_is_refused(tmp_path, how):
     broken(tmp_path / "run")
     harm(tmp_path / "run" / "manifest.json", how)
-    with pytest.raises(jl.RunError, match=r"manifest.json is damaged or of another kind .* Move the folder away"):
+    with pytest.raises(jl.RunError, match=r"manifest.json is damaged or not a manifest .* Move the folder away"):
         sweep(tmp_path / "run")
 
 
@@ -267,7 +267,7 @@ def test_an_owner_that_died_holds_nothing(tmp_path, where):
     broken(name)
     owner = {"host": "elsewhere", "process": 7, "beat": time.time() - 1000, "token": "x"}
     Folder(name).write("owner.json", json.dumps(owner).encode())
-    assert "Going on from where process 7 on elsewhere was ended." in notes(sweep(name))
+    assert "Resuming the run of process 7 on elsewhere, which ended without closing it." in notes(sweep(name))
 
 
 def test_an_owner_far_away_that_lives_is_respected():
@@ -289,7 +289,7 @@ def test_another_sweep_is_refused(tmp_path):
         ({"optimizers": (jl.sgd, jl.adam)}, "optimizers, momentum: "),
         ({"optimizers": (jl.sgd, named("momentum", jl.adam))}, "momentum, mathematics of a step, 0: changed"),
     ]:
-        with pytest.raises(jl.RunError, match=f"is a run of something else: .*{said}"):
+        with pytest.raises(jl.RunError, match=f"holds a different run: .*{said}"):
             sweep(tmp_path / "run", **changes)
     task = jl.tasks.breast_cancer(**TASK)
     inputs, targets = task.train
@@ -327,13 +327,13 @@ def test_other_versions_are_refused_unless_allowed(tmp_path, undisturbed, monkey
 
 def test_a_strange_folder_is_left_alone(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    with pytest.raises(jl.RunError, match="is no run folder: it holds 'mine'"):
+    with pytest.raises(jl.RunError, match="is not a run folder: it holds 'mine'"):
         sweep(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_checkpoint_needs_a_folder():
-    with pytest.raises(ValueError, match="name one with out="):
+    with pytest.raises(ValueError, match="name the folder with out="):
         sweep(checkpoint=1.0)
     with pytest.raises(ValueError, match="checkpoint must be >= 0"):
         sweep("x", checkpoint=-1.0)
