@@ -24,7 +24,7 @@ def devices() -> tuple[Any, ...]:
 
 
 def on_cores(used: tuple[Any, ...]) -> bool:
-    """Return whether chunks run in parallel on the cores of one CPU device, so that small ones, which fit caches, pay."""
+    """Return whether chunks run in parallel on the cores of one CPU device, so that small chunks, in cache, pay."""
     return len(used) == 1 and used[0].platform == "cpu"
 
 

@@ -185,7 +185,7 @@ class Recorder:
         self.outcome.params[group] = self.scattered(group, self.outcome.params[group], rows, columns, params)
 
     def scattered(self, group: int, into: Any, rows: np.ndarray, columns: np.ndarray, values: Any) -> Any:
-        """Write some trials' values into arrays for all of a group's trials, which are made if there are none yet."""
+        """Write some trials' values into arrays for all of a group's trials; make these if there are none yet."""
         shape = (len(self.plan.groups[group].configs), len(self.plan.seeds))
         if (len(rows), len(columns)) == shape:  # an accelerator's values are copies already
             return jax.tree.map(np.array, values) if devices()[0].platform == "cpu" else values

@@ -274,7 +274,7 @@ def test_an_owner_far_away_that_lives_is_respected():
     name = f"memory://{random.random()}/run"
     owner = {"host": "elsewhere", "process": 7, "beat": time.time() - 30, "token": "x"}
     Folder(name).write("owner.json", json.dumps(owner).encode())
-    with pytest.raises(jl.RunError, match=r"in use by process 7 on elsewhere.*forgotten after 120 s"):
+    with pytest.raises(jl.RunError, match=r"in use by process 7 on elsewhere.*loses its lock after 120 s"):
         sweep(name)
 
 
