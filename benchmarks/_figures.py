@@ -14,12 +14,14 @@ def figures(name: str) -> Any:
 
 
 def where(name: str) -> str:
-    """The machine of a benchmark's figures, in a line."""
+    """The script of a benchmark and the machine of its figures, in a line."""
+    (script,) = (path.relative_to(HERE).as_posix() for path in HERE.glob(f"*/{name}.py"))
     files = [f"{name}-cpu"] if name != "gpu" else ["gpu-mlp-gpu"]
     machine = json.loads((HERE / "results" / f"{files[0]}.json").read_text())["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     device = machine["device"].removeprefix("gpu: ").replace("cpu: cpu", "CPU")
-    return f"{device}, {machine['cores']} cores, Python {machine['python']}, {versions}; commit {machine['commit']}"
+    python, commit = machine["python"], machine["commit"]
+    return f"[{script}]({script}); {device}, {machine['cores']} cores, Python {python}, {versions}; commit {commit}"
 
 
 def across(values: Iterable[float]) -> str:

@@ -1,6 +1,6 @@
 """What was aimed at and what was found, from the committed figures. Run: python benchmarks/table.py
 
-Writes TABLE.md beside the scripts from results/*.json; `--print` writes to the terminal alone.
+Writes TABLE.md from results/*.json; `--print` writes to the terminal alone.
 """
 
 import sys
@@ -212,7 +212,7 @@ def table() -> str:
     lines += [
         "Made by `python benchmarks/table.py` from [results](results). Medians, least and most of several turns, each",
         "against its peers in the same turn: machines are shared and noisy, which ratios bear better than seconds.",
-        "`python benchmarks/NAME.py` measures a part again.",
+        "What each script measures, and how long it takes: [README.md](README.md).",
     ]
     for section in (*on_a_cpu(), *on_a_gpu()):
         lines += [

@@ -159,7 +159,7 @@ class Stage:
 
     def chunk(self, folder):
         """The file that holds what is saved of the first unit."""
-        return folder / "packs" / str(next(iter(self.found.units.values())).results.pack) / "c" / "0"
+        return folder / "packs" / str(next(iter(self.found.units.values())).results.pack)
 
     def read_spec(self, text, whole=False):
         """`whole`: with tasks made and steps traced, which takes long."""

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import jaxopt_lab as jl
 from jaxopt_lab import cli
-from jaxopt_lab.report.board import number
+from jaxopt_lab.formats import number
 from jaxopt_lab.store.run import Run
 
 SPEC = """\

@@ -12,7 +12,19 @@ import jaxopt_lab
 PACKAGE = Path(jaxopt_lab.__file__).parent
 # From the bottom up: a room, or a module beside the rooms, knows none that comes after it.
 ROOMS = [
-    *("types", "errors", "checking", "tracing", "labels", "optimizers", "tasks", "updating", "trial", "engine"),
+    *(
+        "types",
+        "errors",
+        "checking",
+        "formats",
+        "tracing",
+        "labels",
+        "optimizers",
+        "tasks",
+        "updating",
+        "trial",
+        "engine",
+    ),
     *("store", "statistics", "results", "cluster", "sweep", "verify", "report", "cli"),
 ]
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from jaxopt_lab.engine.recorder import Progress
-from jaxopt_lab.report.progress import compact, shown
+from jaxopt_lab.formats import compact
+from jaxopt_lab.report.progress import shown
 
 
 def lines_of(reports, label="task"):

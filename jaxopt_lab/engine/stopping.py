@@ -63,7 +63,7 @@ class StopRule(Protocol):
 
     Your own rule derives from this class, or has the same attributes and methods. Its decisions must depend only on its
     own settings and on the rung, so that a run that resumes makes the same decisions. Make it a frozen dataclass: a run
-    folder identifies the rule by its `repr`.
+    folder identifies the rule by its settings and its code.
 
     Attributes:
         metric: The loss or metric that it compares, as the sweep evaluates it; None for the task's main metric.
@@ -227,6 +227,7 @@ def check_rule(rule: Any) -> StopRule | None:
     )
 
 
+RULE_CLASSES = (Halving, Hyperband, Plateau)  # identified by their settings alone
 RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 

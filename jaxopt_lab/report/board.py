@@ -1,7 +1,7 @@
 """A leaderboard as a text table that fits the terminal's width."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_lab.checking import printable
+from jaxopt_lab.formats import number
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import compared, default_metric
 from jaxopt_lab.tasks.task import QUARTILES
@@ -64,13 +65,3 @@ def _with_quartiles(frame: "pd.DataFrame", score: str, between: str) -> list[str
     rows = zip(frame[score], frame[f"{score}_q25"], frame[f"{score}_q75"], strict=True)
     spread = lambda low, high: f"{between}{number(low)}{TO}{number(high)}"
     return [number(mid) + (spread(low, high) if math.isfinite(mid) else "") for mid, low, high in rows]
-
-
-def number(value: Any) -> str:
-    """Format a number in three significant digits; "-" where it is not finite, as a diverged trial's loss."""
-    if not isinstance(value, int | float):
-        return str(value)
-    if not math.isfinite(value):
-        return "-"
-    mantissa, _, exponent = f"{value:#.3g}".rstrip(".").partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

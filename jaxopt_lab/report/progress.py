@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jaxopt_lab.checking import printable
 from jaxopt_lab.engine.recorder import Progress
+from jaxopt_lab.formats import clock, compact
 
 if TYPE_CHECKING:  # importing Rich takes a while
     from rich.console import Console, Group
@@ -59,17 +60,8 @@ def shown(label: str = "", console: "Console | None" = None) -> Iterator[Callabl
         yield report
     if latest is not None:  # the sweep updates it even after its last report
         rate = latest.trial_steps / latest.seconds if latest.seconds > 0 else 0.0
-        took = _clock(latest.seconds)
+        took = clock(latest.seconds)
         _print(console, f"{named}{_counts(latest)}, {compact(rate)} trial-steps/s, {took} in total")
-
-
-def compact(number: float) -> str:
-    """Format a count in three digits: 950, 12.3k, 1.23M."""
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 0.9995 * size:
-            value = float(f"{number / size:.3g}")
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}{suffix}"
-    return f"{number:.0f}"
 
 
 def _bar(label: str, p: Progress, rate: float) -> "Group":
@@ -94,14 +86,8 @@ def _counts(p: Progress) -> str:
 
 
 def _ahead(p: Progress, rate: float) -> str:
-    left = _clock(max(0, p.trial_steps_planned - p.trial_steps) / rate) if rate > 0 else "-:--"
+    left = clock(max(0, p.trial_steps_planned - p.trial_steps) / rate) if rate > 0 else "-:--"
     return f"{compact(rate)} trial-steps/s, {left} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _print(console: "Console", line: str) -> None:

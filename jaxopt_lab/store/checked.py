@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxopt_lab import formats
 from jaxopt_lab.checking import is_nested
 from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.store.folder import Folder
@@ -57,7 +58,9 @@ def check_arrays(folder: Folder, name: str) -> None:
             count, size = _claimed(file, found)
             chunks, total = chunks + count, total + size
     if chunks > MOST_CHUNKS or total > host_free_bytes():
-        raise ValueError(f"its arrays claim {total / 2**20:,.0f} MiB in {chunks:,} chunks, more than can be read")
+        raise ValueError(
+            f"its arrays claim {formats.size(total, places=0)} in {chunks:,} chunks, more than can be read"
+        )
 
 
 def _claimed(file: str, array: dict[str, Any]) -> tuple[int, int]:

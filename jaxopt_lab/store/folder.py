@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.errors import RunError
 
-PIECE_BYTES = 2**26  # of an array on disk: one request to a remote store
+LARGE_BYTES = 2**26  # files of more bytes than this are checked against free memory
 PARTIAL = ".partial"  # suffix of files that are being written, ours and Zarr's
 _PART = r"(?!\.{1,2}(?:/|$))[^/\\\0\ud800-\udfff]+"
 NAME = re.compile(f"{_PART}(?:/{_PART})*")  # a file below a folder; never a path that leads out of it
@@ -25,7 +23,7 @@ DEEPEST = 16  # levels of folders; a run folder has fewer
 
 
 class Folder:
-    """Files and arrays by name, below one folder.
+    """Files by name, below one folder.
 
     Args:
         where: A local path, or any URL that fsspec supports ("memory://...", "s3://bucket/...").
@@ -94,6 +92,7 @@ class Folder:
                 self._fs.pipe_file(self._path(name), content)
                 return
             path = Path(self._path(name))
+            path.parent.mkdir(exist_ok=True)
             beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
             try:
                 with beside.open("wb") as file:
@@ -106,27 +105,16 @@ class Folder:
                 raise
             _sync(path.parent)
 
-    def write_bytes_array(self, name: str, content: np.ndarray) -> None:
-        """Write a new Zarr array of bytes; once this returns, it is durable."""
-        import zarr
-
-        with self.errors(f"write {name} to"):
-            zarr.create_array(
-                self._store(name),
-                data=content,
-                chunks=(max(1, min(len(content), PIECE_BYTES)),),
-                compressors=None,
-                zarr_format=3,
-                config={"write_empty_chunks": True},  # so that all pieces exist
-            )
-            self.sync(name)
-
-    def read_bytes_array(self, name: str) -> np.ndarray:
-        """Read what `write_bytes_array` wrote: its pieces in order, ignoring Zarr's metadata."""
-        pieces = sorted(int(piece) for piece in self.names(f"{name}/c") if piece.isascii() and piece.isdigit())
-        if pieces != list(range(len(pieces))) or not pieces:
-            raise ValueError(f"{name} lacks a piece")
-        return np.frombuffer(b"".join(self.read(f"{name}/c/{piece}") for piece in pieces), np.uint8)
+    def read_part(self, name: str, start: int, length: int) -> bytes:
+        """Read `length` bytes of a file, fewer where it ends before; errors as in `read`."""
+        if self.local is None:
+            return self._fs.cat_file(self._path(name), start=start, end=start + length)
+        path = Path(self._path(name))
+        if wrong := _strange(path.lstat()):
+            raise OSError(errno.EINVAL, f"it {wrong}")
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
 
     def sync(self, name: str) -> None:
         """Flush all files of a local folder to disk, to survive a power failure; remote stores do this themselves."""
@@ -187,13 +175,6 @@ class Folder:
             raise ValueError(f"{name!r} cannot name a file of a run folder")
         return f"{self._root.rstrip('/')}/{name}" if name else self._root
 
-    def _store(self, name: str) -> Any:
-        from zarr.storage import FsspecStore, LocalStore
-
-        if self.local is not None:
-            return LocalStore(self._path(name))
-        return FsspecStore.from_url(self.url(name))
-
 
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
@@ -213,7 +194,7 @@ def _strange(found: os.stat_result) -> str | None:
         return "is a link"
     if not stat.S_ISREG(found.st_mode):
         return "is a folder" if stat.S_ISDIR(found.st_mode) else "is not a plain file"
-    large = found.st_size > PIECE_BYTES and found.st_size > host_free_bytes()
+    large = found.st_size > LARGE_BYTES and found.st_size > host_free_bytes()
     return "is larger than the free memory" if large else None
 
 

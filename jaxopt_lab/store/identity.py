@@ -16,6 +16,7 @@ import numpy as np
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.stopping import RULE_CLASSES, StopRule
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.labels import label
@@ -23,7 +24,15 @@ from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Manifest, differences
 from jaxopt_lab.tasks.task import SPLITS, Task, shapes
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.tracing.fingerprint import ADDRESS, Fingerprint, digest, digest_of_arrays, fingerprint, trace
+from jaxopt_lab.tracing.fingerprint import (
+    ADDRESS,
+    Fingerprint,
+    digest,
+    digest_of_arrays,
+    digest_of_code,
+    fingerprint,
+    trace,
+)
 from jaxopt_lab.tracing.settings import described
 from jaxopt_lab.types import random_key
 
@@ -52,7 +61,7 @@ def identity(plan: Plan) -> dict[str, Any]:
         "recorded steps": _values(plan.record_steps),
         "evaluated steps": _values(plan.eval_steps),
         "segment": plan.segment_length,
-        "stop": None if plan.stop is None else repr(plan.stop),
+        "stop": _rule(plan.stop),
         "compared": None if plan.stop is None else list(plan.compared),
         "final parameters kept": plan.keep_params,
         "precision": whole["precision"],
@@ -180,6 +189,14 @@ def _whole(traced: list[Fingerprint]) -> str | None:
 
 def _arrays(*traced: Fingerprint) -> str:
     return digest(" ".join(sorted({array for one in traced for array in one.arrays})).encode())
+
+
+def _rule(rule: StopRule | None) -> Any:
+    """Describe a stop rule by its settings; a user's own rule by its code too."""
+    if rule is None or isinstance(rule, RULE_CLASSES):
+        return None if rule is None else repr(rule)
+    kind = type(rule)
+    return {"rule": kind.__qualname__, "code": digest_of_code(kind.brackets, kind.decide, kind.kept, rule)}
 
 
 def _space(table: Configurations) -> dict[str, Any]:

@@ -1,11 +1,8 @@
-"""Packs: many pieces of bytes in one array on disk, written once and read by a piece's location and digest."""
+"""Packs: files of many pieces of bytes, written once; a piece is read by its location in a pack and its digest."""
 
 import collections
 import re
-import threading
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Piece, digest
@@ -27,7 +24,6 @@ class Packs:
     def __init__(self, folder: Folder, used: Iterable[Piece], following: int):
         self._folder, self.following = folder, following
         self._uses = collections.Counter(piece.pack for piece in used)
-        self._reading, self._latest = threading.Lock(), (-1, np.zeros(0, np.uint8))
 
     def write(self, contents: Sequence[bytes]) -> list[Piece]:
         """Write a new pack; once this returns, it is durable."""
@@ -36,16 +32,13 @@ class Packs:
         for content in contents:
             pieces.append(Piece(number, offset, len(content), digest(content)))
             offset += len(content)
-        self._folder.write_bytes_array(f"{PACKS}/{number}", np.frombuffer(b"".join(contents), np.uint8))
+        self._folder.write(f"{PACKS}/{number}", b"".join(contents))
         self._uses[number] += len(pieces)
         return pieces
 
     def read(self, piece: Piece) -> bytes:
         """Read a piece; ValueError, or whatever reading raises, where the bytes are not those that were written."""
-        with self._reading:
-            if self._latest[0] != piece.pack:  # successive pieces are often in the same pack
-                self._latest = piece.pack, self._folder.read_bytes_array(f"{PACKS}/{piece.pack}")
-            content = self._latest[1][piece.offset : piece.offset + piece.length].tobytes()
+        content = self._folder.read_part(f"{PACKS}/{piece.pack}", piece.offset, piece.length)
         if len(content) != piece.length or digest(content) != piece.digest:
             raise ValueError("its checksum does not match")
         return content

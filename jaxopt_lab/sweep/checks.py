@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxopt_lab import formats
 from jaxopt_lab.checking import check_known, check_number, quoted
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
@@ -242,7 +243,7 @@ def memory_budget(memory: float | None) -> int:
 def check_budget(plan: Plan) -> None:
     """Raise where the data, or what a sweep keeps for all of its trials, do not fit into the memory budget."""
     data, results, held = data_bytes(plan), results_bytes(plan), held_bytes(plan)
-    size = lambda count: f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"
+    size = lambda count: formats.size(count, places=0)
     if data > plan.memory:
         copies = len(devices())
         where = f" on {copies} devices, each with a copy," if copies > 1 else ""

@@ -94,6 +94,14 @@ def digest_of_array(x: Any) -> str:
     return hashed.hexdigest()
 
 
+def digest_of_code(*parts: Any) -> str:
+    """Return the digest of Python functions, and of objects by their attributes, as for a program's callbacks."""
+    writer = _Writer()
+    for part in parts:
+        writer.value(part if callable(part) else vars(part))
+    return digest("\n".join([*writer.lines, *writer.values]).encode())
+
+
 class _Writer:
     """Writes programs as lines of text that are the same in every process."""
 

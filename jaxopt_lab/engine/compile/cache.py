@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import platformdirs
 
 VARIABLE = "JAXOPT_LAB_CACHE"  # a folder, or "off"
 MOST_BYTES = 2**30  # of compiled programs; JAX drops those unused for longest
@@ -27,12 +27,7 @@ def cache_folder() -> Path | None:
         return None
     if named:
         return Path(named).expanduser()
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "jaxopt_lab"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "jaxopt_lab" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "jaxopt_lab"
+    return platformdirs.user_cache_path("jaxopt_lab", appauthor=False)
 
 
 _inside = threading.Lock()

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from jaxopt_lab import formats
 from jaxopt_lab.engine.compile.cache import cache_folder, persistent
 from jaxopt_lab.engine.devices import device_name, devices, on_devices, thread_count
 from jaxopt_lab.engine.plan import Plan
@@ -49,10 +50,10 @@ class GroupForecast:
 
     def cells(self) -> tuple[str, ...]:
         """As a row of text."""
-        shape, rate = f"{self.strategy.seeds} x {self.strategy.configs}", float(f"{self.rate:.3g}")
-        counts = (f"{self.trials:,}", shape, f"{self.chunks:,}", self.strategy.loop, _size(self.chunk_bytes))
+        shape, rate = f"{self.strategy.seeds} x {self.strategy.configs}", formats.rounded(self.rate)
+        counts = (f"{self.trials:,}", shape, f"{self.chunks:,}", self.strategy.loop, formats.size(self.chunk_bytes))
         name = f"{self.optimizer} {self.static}".strip()
-        return (name, *counts, f"{rate:,.0f}", _time(self.seconds), _time(self.compile_seconds))
+        return (name, *counts, rate, formats.seconds(self.seconds), formats.seconds(self.compile_seconds))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -104,13 +105,13 @@ class Forecast:
         ]
         head = [
             f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks side by side:",
-            f"about {_time(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
-            f"({_time(self.compile_seconds)} just now).",
+            f"about {formats.seconds(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
+            f"({formats.seconds(self.compile_seconds)} just now).",
         ]
         foot = [
-            f"Memory: {_size(self.device_bytes)} for data and running chunks, {_size(self.host_bytes)} for what is "
-            f"kept; the budget is {_size(self.budget)}.",
-            f"A run folder takes at most {_size(self.folder_bytes)} on disk.",
+            f"Memory: {formats.size(self.device_bytes)} for data and running chunks, "
+            f"{formats.size(self.host_bytes)} for what is kept; the budget is {formats.size(self.budget)}.",
+            f"A run folder takes at most {formats.size(self.folder_bytes)} on disk.",
             self.kept,
         ]
         return "\n".join([*head, "", *aligned, "", *foot])
@@ -192,15 +193,3 @@ def trial_steps(plan: Plan, number: int) -> int:
     """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
     stages = stage_sizes(plan, plan.groups[number])
     return sum(configs * steps for configs, steps in stages.items()) * len(plan.seeds)
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1024
-    raise AssertionError

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxopt_lab import formats
 from jaxopt_lab.engine.compile.axes import tree_bytes
 from jaxopt_lab.engine.compile.evaluation import held_out_counts, not_means
 from jaxopt_lab.engine.compile.program import Program, compiled
@@ -19,8 +20,6 @@ from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.engine.tuning.cutting import fitted
 from jaxopt_lab.errors import ArgumentValueError
-
-MIB = 2**20
 
 
 def data_bytes(plan: Plan) -> int:
@@ -166,9 +165,9 @@ def _trials(count: int) -> str:
 
 
 def _takes(count: int, size: int) -> str:
-    return f"take{'s' * (count == 1)} {size / MIB:,.1f} MiB"
+    return f"take{'s' * (count == 1)} {formats.size(size)}"
 
 
 def _left(plan: Plan) -> str:
-    budget, left = plan.memory / MIB, room(plan) / MIB
-    return f"the memory budget of {budget:,.1f} MiB, less data and results, leaves {left:,.1f} MiB"
+    budget, left = formats.size(plan.memory), formats.size(room(plan))
+    return f"the memory budget of {budget}, less data and results, leaves {left}"

@@ -92,7 +92,7 @@ def heatmap(results: Results, x: str, y: str, metric: str | None, optimizer: str
             "mew": 0.9,
             "linestyle": "",
         }
-        where = ", ".join(_short(found.hyperparameters[name]) for name in (x, y))
+        where = ", ".join(style.short(found.hyperparameters[name]) for name in (x, y))
         label = f"best: {style.number(found.value)} at {where}"
         label += " (edge of the grid: widen it)" if {x, y} & set(found.on_edge) else ""
         handles = [*ax.plot(at_x[row], at_y[row], **star, label=label, gid="best"), *handles]
@@ -159,10 +159,5 @@ def _ticks(values: np.ndarray) -> tuple[list[float], list[str]]:
             at = np.interp(powers, np.log10(values.astype(float)), np.arange(len(values)))
             return at.tolist(), [f"$10^{{{int(p)}}}$" for p in powers]
     at = range(0, len(values), -(-len(values) // TICKS))
-    named = style.names(values) if values.dtype == object else list(map(_short, values.tolist()))
+    named = style.names(values) if values.dtype == object else list(map(style.short, values.tolist()))
     return list(at), [named[i] for i in at]
-
-
-def _short(value: object) -> str:
-    is_number = isinstance(value, float | int) and not isinstance(value, bool)
-    return f"{value:.3g}" if is_number else style.plain(value)

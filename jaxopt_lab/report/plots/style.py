@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from jaxopt_lab import formats
 from jaxopt_lab.labels import distinct, texts
 from jaxopt_lab.results.results import Best
 from jaxopt_lab.results.score import compared
@@ -81,9 +82,13 @@ def plain(text: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Format a number in at most four digits; return anything else as plain text."""
-    is_number = isinstance(value, float | int | np.number) and not isinstance(value, bool)
-    return f"{value:.4g}" if is_number else plain(value)
+    """Format a number in four significant digits; other values as plain text."""
+    return plain(short(value, 4))
+
+
+def short(value: Any, digits: int = 3) -> str:
+    """Format a number in `digits` significant digits; other values as plain text."""
+    return plain(formats.short(value, digits))
 
 
 def names(values: np.ndarray) -> list[str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich import box
 from rich.table import Table
 
+from jaxopt_lab.formats import short
 from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.conformance import PYTORCH, Description, Figures
 from jaxopt_lab.verify.optimizers.defects import DEFECTS
@@ -107,7 +108,7 @@ def board(rows: Iterable[tuple[Description, Shown]]) -> Table:
 
 def per_parameter(count: float) -> str:
     """Format bytes with three digits; a state that does not grow with the parameters counts as 0."""
-    return "0" if count < 1e-4 else f"{count:.3g}"
+    return "0" if count < 1e-4 else short(count)
 
 
 def _short(said: Description) -> Iterable[str]:

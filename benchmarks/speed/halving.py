@@ -1,4 +1,4 @@
-"""What does stopping early save? Run: python benchmarks/halving.py
+"""What does stopping early save? Run: python benchmarks/speed/halving.py
 
 Adam on the digits network (width 32, batch 64), 256 learning rates, successive halving by 4. Warm: the
 whole sweep with and without the rule in turns; the saving is compared with the ideal, in which time is proportional to
@@ -10,11 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import numpy as np
-from _compare import ranged, spread
-from _handwritten import digits
+from measuring import timing
+from measuring.compare import ranged, spread
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
 
@@ -37,7 +40,7 @@ def warm(trials: int, steps: int, first_rung: int, repeats: int) -> dict:
                 nonlocal results
                 results = sweep(trials, steps, halve, first_rung)
 
-            took = _timing.once(run)
+            took = timing.once(run)
             if turn:  # the first compiles
                 seconds[halve].append(took)
             if halve and results is not None:
@@ -80,14 +83,14 @@ def main() -> None:
     if options.once:
         name, *numbers = options.once
         trials, steps, first_rung = map(int, numbers)
-        print(json.dumps(_timing.once(lambda: sweep(trials, steps, name == "halved", first_rung) and None)))
+        print(json.dumps(timing.once(lambda: sweep(trials, steps, name == "halved", first_rung) and None)))
         return
     figures = {"warm": warm(options.trials, options.steps, options.steps // 64, options.repeats), "cold": []}
     print(f"warm, {options.steps} steps: {ranged(figures['warm']['saving_over_ideal'], '.3f')} of the ideal saving")
     for steps in options.cold_steps:
         figures["cold"].append(cold(options.trials, steps, max(1, steps // 64), options.repeats))
         print(f"cold, {steps} steps: {ranged(figures['cold'][-1]['full_over_halved'], '.2f')} times as fast as without")
-    print(_timing.save("halving", figures))
+    print(timing.save("halving", figures))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast does a user's own convolutional network train? Run: python benchmarks/conv.py
+"""How fast does a user's own convolutional network train? Run: python benchmarks/speed/conv.py
 
 Two 3 x 3 convolutions (`lax.conv_general_dilated`, 16 and 32 channels), a mean-pool and a linear head on 8 x 8 digits,
 as a user would write them; Adam, batch 64, float32. `jl.sweep` is timed whole, as a user calls it, without held-out
@@ -17,52 +17,29 @@ it stays. What they are compared by is their rate.
 
 import argparse
 import concurrent.futures
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _compare import OURS, Way, compare, ranged, show
+from measuring import timing
+from measuring.compare import OURS, Way, compare, ranged, show
+from measuring.convolutional import digits_conv
+from measuring.handwritten import BATCH
 
 import jaxopt_lab as jl
 
-BATCH = 64
-CHANNELS = (16, 32)
 PROBE = 2  # steps of the run that estimates a way's speed
 ONE_BY_ONE, FEW = ("loop", "scan"), 4  # ways that train a trial after the other, and how many they train
 
 Train = Callable[[np.ndarray, jax.Array, int], Any]
 """`train(learning_rates, keys, steps)` trains a trial for each pair, and returns losses."""
-
-
-def digits_conv() -> jl.Task:
-    """Which digit is it? The network of this benchmark, as a user's own task."""
-    pixels, labels = jl.tasks.digits_mlp().train
-    images = np.asarray(pixels, np.float32).reshape(-1, 8, 8, 1)
-    shapes = {"first": (3, 3, 1, CHANNELS[0]), "second": (3, 3, *CHANNELS), "head": (4 * 4 * CHANNELS[1], 10)}
-
-    def init(key):
-        keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
-        variance = {name: 2 / np.prod(shape[:-1]) for name, shape in shapes.items()}
-        weights = {name: jax.random.normal(keys[name], shapes[name]) * variance[name] ** 0.5 for name in shapes}
-        return {name: {"weights": w, "biases": jnp.zeros(w.shape[-1])} for name, w in weights.items()}
-
-    def convolve(layer, x):
-        layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x, layer["weights"], (1, 1), "SAME", dimension_numbers=layout)
-        return jax.nn.relu(y + layer["biases"])
-
-    def loss(params, batch):
-        x, y = batch
-        x = convolve(params["second"], convolve(params["first"], x))
-        x = x.reshape(len(x), 4, 2, 4, 2, -1).mean((2, 4)).reshape(len(x), -1)
-        logits = x @ params["head"]["weights"] + params["head"]["biases"]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-    return jl.Task("digits_conv", init, loss, train=(images, labels), batch_size=BATCH)
 
 
 def handwritten(task: jl.Task) -> dict[str, Train]:
@@ -153,7 +130,7 @@ def measure(trials: int, seeds: int, steps: int, seconds: float, repeats: int) -
     ways = {}
     for name, (train, count) in trainings.items():
         probe = lambda train=train: train(PROBE)
-        first, again = _timing.once(probe), _timing.once(probe)  # with threads, the first finds what loop has compiled
+        first, again = timing.once(probe), timing.once(probe)  # with threads, the first finds what loop has compiled
         n = int(np.clip(seconds / again * PROBE, PROBE, steps))
         ways[name] = Way(lambda train=train, n=n: train(n), count * n, first)
     return {"trials": trials, "seeds": seeds, "most_steps": steps, **compare(ways, repeats)}
@@ -171,7 +148,7 @@ def main() -> None:
     show(f"conv, {row['trials']} trials", row)
     best = row["best_peer"]
     print(f"ours against the best of them, {best}: {ranged(row['ways'][best]['ratio'], '.2f')} times its rate")
-    print(_timing.save("conv", row))
+    print(timing.save("conv", row))
 
 
 if __name__ == "__main__":

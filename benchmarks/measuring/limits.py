@@ -2,10 +2,10 @@
 
 import functools
 
-import _timing
 import jax
 import jax.numpy as jnp
-from _handwritten import batch_size
+from measuring import timing
+from measuring.handwritten import batch_size
 
 import jaxopt_lab as jl
 
@@ -19,7 +19,7 @@ def matmul_rate(size: int = 2000) -> float:
     needs a larger size, for the call itself takes tens of microseconds.
     """
     product, matrix = _product(size)
-    return 2 * size**3 / _timing.once(lambda: product(matrix, matrix))
+    return 2 * size**3 / timing.once(lambda: product(matrix, matrix))
 
 
 def copy_bandwidth(bytes: int = 2**28) -> float:
@@ -29,7 +29,7 @@ def copy_bandwidth(bytes: int = 2**28) -> float:
     warm from the first call on.
     """
     array = jax.block_until_ready(_add_one(jnp.zeros(bytes // 4, jnp.float32)))
-    return 2 * array.nbytes / _timing.once(lambda: _add_one(array))
+    return 2 * array.nbytes / timing.once(lambda: _add_one(array))
 
 
 def flops_per_step(task: jl.Task) -> int:

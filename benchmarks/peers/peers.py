@@ -1,4 +1,4 @@
-"""How fast is a sweep against other libraries? Run: python benchmarks/peers.py
+"""How fast is a sweep against other libraries? Run: python benchmarks/peers/peers.py
 
 The digits network (32 units by default), Adam at many learning rates, batch 64, float32, without held-out data.
 `jl.sweep` is timed whole, as a user calls it. Each peer is written as its documentation would have it, in one file,
@@ -16,13 +16,17 @@ import argparse
 import functools
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import numpy as np
-from _compare import OURS, Way, compare, show
-from _handwritten import digits
+from measuring import timing
+from measuring.compare import OURS, Way, compare, show
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
 
@@ -78,8 +82,8 @@ def choose(ways: dict[str, Run], trials: int, steps: int) -> Chosen:
     for name, run in ways.items():
         losses: list[Any] = []
         try:
-            first = _timing.once(lambda run=run, losses=losses: losses.append(run(rates)))
-            again = min(_timing.once(lambda run=run: run(rates)) for _ in range(2))
+            first = timing.once(lambda run=run, losses=losses: losses.append(run(rates)))
+            again = min(timing.once(lambda run=run: run(rates)) for _ in range(2))
         except Exception as error:  # such as no C++ compiler for torch.compile
             tried[name] = f"{type(error).__name__}: {str(error)[:200]}"
             continue
@@ -129,7 +133,7 @@ def main() -> None:
     packages = sorted({p.partition("[")[0] for name in chosen if name != OURS for p in PEERS[name].packages})
     figures = vars(options) | {"versions": {p: importlib.metadata.version(p) for p in packages}} | compared
     show(f"MLP-{options.width}", figures)
-    print(_timing.save("peers", figures))
+    print(timing.save("peers", figures))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch  # pyright: ignore[reportMissingImports]
-from _handwritten import batch_size, digits
 from _peer_torch import data, network
 from _processes import CORES, pool
+from measuring.handwritten import batch_size, digits
 from torch import func, nn  # pyright: ignore[reportMissingImports]
 
 B1, B2, EPS = 0.9, 0.999, 1e-8

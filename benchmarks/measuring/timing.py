@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 
 

@@ -7,6 +7,7 @@ takes seconds. Within a `fit` each actor does so once; the next `fit` starts new
 import functools
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,8 +18,8 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old one is silent when a
 
 import jax
 import ray  # pyright: ignore[reportMissingImports]
-from _handwritten import digits, peers
 from _processes import CORES
+from measuring.handwritten import digits, peers
 from ray import tune  # pyright: ignore[reportMissingImports]
 
 # Ray forks only to execute another program.
@@ -28,6 +29,7 @@ warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=R
 def loops(width: int, steps: int) -> dict[str, Callable[[Sequence[float]], list[float]]]:
     """One way only; Ray itself is started beforehand."""
     if not ray.is_initialized():
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # actors import what this process does
         ray.init(num_cpus=CORES, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     return {"actors reused": functools.partial(_fit, width, steps)}
 

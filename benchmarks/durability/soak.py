@@ -1,4 +1,4 @@
-"""Does a sweep survive being killed, again and again? Run: python benchmarks/soak.py
+"""Does a sweep survive being killed, again and again? Run: python benchmarks/durability/soak.py
 
 A sweep with halving is killed by SIGKILL at a random moment after its first save, started again, killed again, until it
 is done; then a new one, until so many kills have been made. Each that is done is compared with an undisturbed one, byte
@@ -18,10 +18,13 @@ import time
 from pathlib import Path
 
 import _soak_sweep
-import _timing
+
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import numpy as np
-from _compare import spread
+from measuring import timing
+from measuring.compare import spread
 
 import jaxopt_lab as jl
 from jaxopt_lab.store.manifest import parse
@@ -75,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="jaxopt_lab-soak-") as where:
         os.environ["JAXOPT_LAB_CACHE"] = f"{where}/cache"
         expected, runs, kills, finished = _soak_sweep.sweep(), 0, 0, True
-        longest = _timing.once(_soak_sweep.sweep)
+        longest = timing.once(_soak_sweep.sweep)
         lost: dict[str, list[float]] = {"0": [], "-": []}
         differing, folder, checkpoint, attempts = 0, Path(), "-", []
         while kills < options.kills or not finished:
@@ -102,7 +105,7 @@ def main() -> None:
         "seconds": time.monotonic() - began,
     }
     print(figures)
-    _timing.save("soak", figures)
+    timing.save("soak", figures)
 
 
 if __name__ == "__main__":

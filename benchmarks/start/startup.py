@@ -1,4 +1,4 @@
-"""How long until something happens? Run: python benchmarks/startup.py
+"""How long until something happens? Run: python benchmarks/start/startup.py
 
 Two questions, each answered by fresh processes in turns:
 
@@ -20,8 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import _timing
-from _compare import ranged, spread
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
+from measuring import timing
+from measuring.compare import ranged, spread
 
 IMPORTS = {"jaxopt_lab": "import jaxopt_lab", "jax_optax": "import jax, optax"}
 
@@ -79,7 +81,7 @@ def main() -> None:
     looked = first_look(options.repeats, smaller)
     for run in ("cold", "second"):
         print(f"first look, {run}: {ranged(looked[run], '.1f')} s")
-    print(_timing.save("startup", {"import": imported, "first_look": {"smaller": smaller} | looked}))
+    print(timing.save("startup", {"import": imported, "first_look": {"smaller": smaller} | looked}))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from _handwritten import batch_size, digits
 from _processes import CORES, pool
+from measuring.handwritten import batch_size, digits
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 FOLDER = "TORCHINDUCTOR_CACHE_DIR"

@@ -1,4 +1,4 @@
-"""How much of the machine's memory bandwidth does an update reach in one kernel? Run: python benchmarks/fused.py
+"""How much of the machine's memory bandwidth does an update reach in one kernel? Run: python benchmarks/update/fused.py
 
 Every optimizer that both have, float32, in a process where XLA may give a kernel several results: Optax's, and ours
 plain (`tree`) and as `jl.fused` makes it, ours compiled with `jl.compiler_options`; parameters and state donated, 10^6
@@ -12,13 +12,17 @@ those of adding in place. `--only` measures some methods again; other figures st
 import argparse
 import json
 import os
+import sys
+from pathlib import Path
 
 from jaxopt_lab.optimizers.wrappers.fused import FLAGS
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"  # before anything compiles
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 from _pairs import Pair, twins
+from measuring import timing
 from update import Step, line, matrices, measure
 
 import jaxopt_lab as jl
@@ -46,13 +50,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="turns at the most")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     options = parser.parse_args()
-    path = _timing.RESULTS / "fused-cpu.json"
+    path = timing.RESULTS / "fused-cpu.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     for name in options.only or known:
         again = rows(known[name], options)
         figures[name] = figures.get(name, {}) | again
         print(f"{name}: {line(again)}", flush=True)
-        _timing.save("fused", figures)
+        timing.save("fused", figures)
 
 
 if __name__ == "__main__":

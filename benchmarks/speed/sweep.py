@@ -1,8 +1,8 @@
-"""How fast is a sweep against the loops that people write? Run: python benchmarks/sweep.py
+"""How fast is a sweep against the loops that people write? Run: python benchmarks/speed/sweep.py
 
 Adam on the digits network, batch 64, float32, without evaluation on held-out data. `jl.sweep` is timed whole, as a user
-calls it: checks, chunks, recording, divergence guard and labelled dataset. The peers are bare loops over Optax (see
-_handwritten.py): vmap, shared, loop, and rebuild, which compiles for each trial, so that its warm calls do too.
+calls it: checks, chunks, recording, divergence guard and labelled dataset. The peers are bare loops over Optax, in
+measuring/handwritten.py: vmap, shared, loop, and rebuild, which compiles for each trial, so its warm calls do too.
 
 Two limits are measured in the same turns. "product": trial-steps/s if a step were its matrix products alone, at the
 rate of a large one. "copy": trial-steps/s if a step were Adam's update alone, with parameters and moments in memory, at
@@ -10,14 +10,18 @@ the rate of a copy; chunks that stay in a cache may exceed it.
 """
 
 import argparse
+import sys
+from pathlib import Path
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _compare import OURS, Way, compare, ranged, show
-from _handwritten import digits, peers
-from _limits import adam_bytes_per_step, copy_bandwidth, flops_per_step, matmul_rate
+from measuring import timing
+from measuring.compare import OURS, Way, compare, ranged, show
+from measuring.handwritten import digits, peers
+from measuring.limits import adam_bytes_per_step, copy_bandwidth, flops_per_step, matmul_rate
 
 import jaxopt_lab as jl
 
@@ -72,7 +76,7 @@ def main() -> None:
             rows.append(measure(trials, width, options.steps, options.seeds, options.repeats))
             show(f"width {width}, {trials} trials", rows[-1])
             show_limits(rows[-1])
-    print(_timing.save("sweep", rows))
+    print(timing.save("sweep", rows))
 
 
 if __name__ == "__main__":

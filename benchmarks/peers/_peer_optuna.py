@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import optuna  # pyright: ignore[reportMissingImports]
 import optuna.storages.journal  # pyright: ignore[reportMissingImports]
-from _handwritten import digits, one_trial, peers
 from _processes import CORES, pool
+from measuring.handwritten import digits, one_trial, peers
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -1,6 +1,6 @@
 """Does what a stranger wrote ever do more than be refused? Ten thousand each of specs, manifests, packs and folders.
 
-    python benchmarks/fuzz.py [COUNT]
+    python benchmarks/durability/fuzz.py [COUNT]
 
 Inputs are drawn by Hypothesis, and for what reads bytes also by Atheris (guided by coverage) where that is installed.
 Each outcome is success or the documented error, within a time limit and without running out of a bounded memory;
@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+sys.path.insert(2, str(Path(__file__).parents[2] / "tests"))
 
 import hostile  # pyright: ignore[reportMissingImports]
-from _timing import save
 from guarded import Stage  # pyright: ignore[reportMissingImports]
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from measuring.timing import save
 
 COUNT = 10_000
 WHOLE = 10  # one spec in so many is planned to the end, with tasks made and steps traced

@@ -1,4 +1,4 @@
-"""What do recording, progress, the divergence guard and segments cost? Run: python benchmarks/overhead.py
+"""What do recording, progress, the divergence guard and segments cost? Run: python benchmarks/speed/overhead.py
 
 Adam on the digits network, batch 64, float32, without held-out data. `jl.sweep` is timed whole, with its default
 recording and a progress callback. Against it: the same chunks of trials, run by a Python thread a core, of a bare
@@ -11,20 +11,24 @@ import argparse
 import concurrent.futures
 import itertools
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _compare import OURS, Way, compare, ranged, show
-from _handwritten import digits
+from measuring import timing
+from measuring.compare import OURS, Way, compare, ranged, show
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.engine.compile.program import loop_on
 from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.trial import batch_key, draws, initial_params
 
@@ -97,7 +101,7 @@ def measure(trials: int, width: int, steps: int, seeds: int, repeats: int) -> di
     """Rates of the sweep and of the bare engines, and how far their last losses are apart."""
     task = digits(width)
     space = {"learning_rate": np.geomspace(1e-4, 1e-1, trials // seeds).astype("float32")}
-    plan, _ = plan_sweep(jl.adam, task, space, steps=steps, seeds=seeds)
+    plan = plan_sweep(jl.adam, task, space, steps=steps, seeds=seeds)
     sweep = lambda **more: jl.sweep(jl.adam, task, space, steps=steps, seeds=seeds, **more)
     runs = {
         OURS: lambda: sweep(progress=lambda _: None) and None,
@@ -132,7 +136,7 @@ def main() -> None:
     best = row["best_peer"]
     print(f"time of {best!r} over ours: {ranged(row['ways'][best]['ratio'], '.3f')}, to be 0.95 or more")
     print("median relative difference of last losses: ", row["difference"])
-    print(_timing.save("overhead", row))
+    print(timing.save("overhead", row))
 
 
 if __name__ == "__main__":

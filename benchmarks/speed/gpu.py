@@ -1,7 +1,7 @@
-"""All that is measured on a GPU, in one command of less than nine minutes. Run: python benchmarks/gpu.py
+"""All that is measured on a GPU, in one command of less than nine minutes. Run: python benchmarks/speed/gpu.py
 
 - mlp: the digits network (32 units, batch 64, 1,000 steps, Adam) with 16 to 65,536 trials: whole `jl.sweep`, warm,
-  against bare loops over Optax (see _handwritten.py): vmap, shared, and a Python loop over one jitted step.
+  against bare loops over Optax (see measuring/handwritten.py): vmap, shared, and a Python loop over one jitted step.
 - adam: Adam's update alone, jitted, on 10^8 parameters with buffers donated; it reads w, m, v, g and writes w, m, v.
   Against Optax's and against the bandwidth of a copy; and the rate of a matrix product, for reference.
 - conv: a user's convolutional network against hand-written ways (see conv.py).
@@ -22,15 +22,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import conv
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _compare import OURS, Way, compare, ranged, show, spread
-from _handwritten import digits, peers
-from _limits import copy_bandwidth, matmul_rate
+from measuring import timing
+from measuring.compare import OURS, Way, compare, ranged, show, spread
+from measuring.handwritten import digits, peers
+from measuring.limits import copy_bandwidth, matmul_rate
 
 import jaxopt_lab as jl
 
@@ -86,12 +88,12 @@ def adam(small: bool, save: Save) -> None:
         return run
 
     runs = {OURS: prepared(jl.adam(1e-3)), "optax": prepared(optax.adam(1e-3))}
-    first = {name: _timing.once(run) for name, run in runs.items()}
+    first = {name: timing.once(run) for name, run in runs.items()}
     moved = 7 * grads.nbytes * calls / 1e9
     copied, size = (2**20, 200) if small else (2**33, 16_384)
     turns, flops = [], []
     for _ in range(repeats):
-        rates = {name: moved / _timing.once(run) for name, run in runs.items()}
+        rates = {name: moved / timing.once(run) for name, run in runs.items()}
         turns.append(rates | {"copy": copy_bandwidth(copied) / 1e9})
         flops.append(matmul_rate(size))
     figures: dict[str, Any] = {"parameters": n, "first": first, "matmul_flops": spread(flops)}
@@ -119,7 +121,7 @@ def largest(small: bool, save: Save) -> None:
         space = {"learning_rate": np.geomspace(1e-4, 1e-1, trials)}
         row: dict[str, Any] = {"trials": trials, "steps": steps}
         try:
-            last = _timing.once(lambda space=space: jl.sweep(jl.adam, digits(WIDTH), space, steps=steps) and None)
+            last = timing.once(lambda space=space: jl.sweep(jl.adam, digits(WIDTH), space, steps=steps) and None)
         except Exception as error:  # of whatever kind: that is where it ends
             rows.append(row | {"failed": f"{type(error).__name__}: {str(error)[:500]}"})
             save(rows)
@@ -143,11 +145,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=ALL_SECONDS, help="for all sections together")
     options = parser.parse_args()
     if options.small:
-        _timing.RESULTS = Path(tempfile.gettempdir()) / "jaxopt_lab-small"
+        timing.RESULTS = Path(tempfile.gettempdir()) / "jaxopt_lab-small"
     if len(options.only) == 1:
         (name,) = options.only
-        SECTIONS[name](options.small, lambda figures: _timing.save(f"gpu-{name}", figures))
-        print(_timing.RESULTS / f"gpu-{name}-{jax.default_backend()}.json")
+        SECTIONS[name](options.small, lambda figures: timing.save(f"gpu-{name}", figures))
+        print(timing.RESULTS / f"gpu-{name}-{jax.default_backend()}.json")
         return
     end = time.perf_counter() + options.seconds
     for name in options.only:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from _handwritten import digits, one_trial
 from hyperoptax import DiscreteSpace, GridSearch  # pyright: ignore[reportMissingImports]
+from measuring.handwritten import digits, one_trial
 
 SOME = 64  # learning rates at a time, where not all
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import _timing
+from measuring import timing
 
 OURS = "jaxopt_lab"
 
@@ -40,11 +40,11 @@ def compare(
 
     """
     limits = limits or {}
-    first = {name: _timing.once(way.run) for name, way in ways.items()}
+    first = {name: timing.once(way.run) for name, way in ways.items()}
     first |= {name: way.first for name, way in ways.items() if way.first is not None}
     turns, allowed, order = [], [], list(ways)
     for _ in range(repeats):
-        turns.append({name: _timing.once(ways[name].run) for name in order})
+        turns.append({name: timing.once(ways[name].run) for name in order})
         order = [*order[1:], order[0]]  # who comes after the heaviest finds a hot machine: not always the same
         allowed.append({name: limit() for name, limit in limits.items()})
     rates = {name: [way.trial_steps / turn[name] for turn in turns] for name, way in ways.items()}

@@ -1,4 +1,4 @@
-"""What does a Ray cluster cost, what does it bring, and how far does a driver reach? Run: python benchmarks/cluster.py
+"""What does a Ray cluster cost and bring, and how far does a driver reach? Run: python benchmarks/scale/cluster.py
 
 Adam on the digits network; nodes of one core each on this machine (`ray.cluster_utils.Cluster`), so no network.
 
@@ -17,7 +17,6 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import multiprocessing
 import os
 import resource
@@ -29,25 +28,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import numpy as np
+from measuring import timing
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.cluster import backend as elsewhere
-from jaxopt_lab.cluster import pool as crew
+from jaxopt_lab.cluster import pool as actors
 from jaxopt_lab.cluster.backend import connected
 from jaxopt_lab.cluster.worker import Record, Reply, Work, Worker
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import ENDS
-from jaxopt_lab.engine.run import execution
+from jaxopt_lab.engine.run import backend as local
+from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.engine.tuning.probe import Choice
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.run import Run
 from jaxopt_lab.sweep.planning import plan_sweep
-from jaxopt_lab.trial import COMPLETED
+from jaxopt_lab.trial import Status
 
 
 @contextlib.contextmanager
@@ -85,16 +87,16 @@ class Watch(Ledger):
 
 def digits_plan(trials: int, steps: int, chunk: int) -> Plan:
     space = {"learning_rate": np.geomspace(1e-4, 1e-2, trials).astype("float32")}
-    return plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=steps, chunk=chunk, strategy="scan")[0]
+    return plan_sweep(jl.adam, jl.tasks.digits_mlp(), space, steps=steps, chunk=chunk, strategy="scan")
 
 
-class Timed(elsewhere.ClusterExecution):
-    """Notes what workers say that chunks have taken."""
+class Timed(elsewhere.RayBackend):
+    """Notes what actors say that chunks have taken."""
 
-    def _came_back(self, race, chunk, strategy, reply) -> None:
+    def _done(self, job, reply):
         assert isinstance(reply, Reply)
         chunk_seconds.append(reply.seconds)
-        super()._came_back(race, chunk, strategy, reply)
+        return super()._done(job, reply)
 
 
 chunk_seconds: list[float] = []
@@ -106,16 +108,16 @@ def on_cluster(plan: Plan, workers: int) -> tuple[list[float], list[float]]:
     chunk_seconds.clear()
     with nodes(workers) as address, connected(address) as there:
         assert there is not None
-        cluster_plan, _ = there.planned(plan, given=False)
+        plan = there.planned(plan)
         began = time.perf_counter()
-        execute(cluster_plan, ledger=watch, make=functools.partial(Timed, there, None))
+        execute(plan, ledger=watch, backend=Timed(there, None, watch))
     return [at - began for at, _ in watch.done], list(chunk_seconds)
 
 
 def here(shape: tuple[int, int, int]) -> list[float]:
     """When each chunk was done, run by this process one after another."""
     plan = digits_plan(*shape)
-    execution.thread_count = lambda _: 1
+    local.thread_count = lambda _: 1
     watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
     began = time.perf_counter()
     execute(plan, ledger=watch)
@@ -135,12 +137,12 @@ class Seat:
         self.made, self.stop = actor.made, actor.stop
 
 
-class Seats(crew.Crew):
-    """A crew whose workers share two processes."""
+class Seats(actors.Pool):
+    """A pool whose actors share two processes."""
 
     def _begin(self) -> Any:
-        self.actors = getattr(self, "actors", None) or [super(Seats, self)._begin() for _ in range(2)]
-        return Seat(self.actors[len(self._workers) % 2])
+        self.processes = getattr(self, "processes", None) or [super(Seats, self)._begin() for _ in range(2)]
+        return Seat(self.processes[len(self._actors) % 2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Stub(Worker):
         curves = {"train_loss": len(plan.record_steps), "validation_loss": 0, "test_loss": 0}
         results = {name: np.zeros((*shape, n), np.float32) for name, n in curves.items() if n}
         results |= {name: np.zeros((*shape, len(plan.eval_steps)), np.float32) for name in self.names()}
-        results |= {name: np.full(shape, COMPLETED, np.int32) for name in ENDS}
+        results |= {name: np.full(shape, Status.COMPLETED, np.int32) for name in ENDS}
         return Reply(Record(work.last, results, None, None), made=shape[0] * shape[1] * work.last, seconds=self.said)
 
     def names(self) -> list[str]:
@@ -184,7 +186,7 @@ class Short(Stub):
 def driver(chunks: int, trials: int, stub: type[Stub], seats: int, folder: bool) -> dict:
     """The driver's load: chunks of `trials` trials that take no time, with or without a run folder."""
     space = {"learning_rate": np.geomspace(1e-4, 1e-2, chunks * trials)}
-    plan, tables = plan_sweep(
+    plan = plan_sweep(
         jl.adam, jl.tasks.digits_mlp(), space, steps=1000, chunk=trials, strategy="scan", record=50, evaluate=1000
     )
     plan = dataclasses.replace(plan, keep_params=False)
@@ -195,18 +197,18 @@ def driver(chunks: int, trials: int, stub: type[Stub], seats: int, folder: bool)
     cloudpickle.register_pickle_by_value(sys.modules[stub.__module__])  # workers cannot import it
     with nodes(2) as address, connected(address) as there:
         assert there is not None
-        cluster_plan, make = Hall(there.kind, seats).planned(plan, given=False)
-        crew.Worker, elsewhere.Crew = stub, Seats
+        hall = Hall(there.kind, seats)
+        actors.Worker, elsewhere.Pool = stub, Seats
         began, used = time.perf_counter(), time.process_time()
-        with tempfile.TemporaryDirectory() as where:
+        with tempfile.TemporaryDirectory() as where, contextlib.ExitStack() as stack:
             if folder:
-                watch = run = Run.open(where, identity(plan, tables), environment())
-            outcome = execute(cluster_plan, ledger=watch, make=make)
+                watch = stack.enter_context(contextlib.closing(Run.open(where, identity(plan), environment())))
+            outcome = execute(hall.planned(plan), ledger=watch, backend=elsewhere.RayBackend(hall, None, watch))
             if folder:
-                run.finish(lambda: None)
+                watch.stop()
             seconds, used = time.perf_counter() - began, time.process_time() - used
             stored = sum(file.stat().st_size for file in Path(where).rglob("*") if file.is_file())
-    assert (outcome.status == COMPLETED).all()
+    assert (outcome.status == Status.COMPLETED).all()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "sent": "one by one" if stub is Stub else "many together",
@@ -259,7 +261,7 @@ def main() -> None:
     figures["idle"] = statistics.median(row["idle"] for row in rows)
     print(f"overhead {figures['overhead']:.1%}, to be 5 % at most; share of time between chunks {figures['idle']:.2%}")
     print(f"two workers over one: {figures['two_over_one']:.2f}, to be 1.8 at least")
-    print(_timing.save("cluster", figures))
+    print(timing.save("cluster", figures))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How does the cost of a sweep grow? Run: python benchmarks/growth.py
+"""How does the cost of a sweep grow? Run: python benchmarks/scale/growth.py
 
 With the number of trials (logistic regression, full batch, 50 steps), with the steps of each (the same, 256 trials) and
 with the size of the model (digits network, batch 64, 64 trials of 100 steps); Adam, float32. `jl.sweep` is timed whole
@@ -19,11 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import numpy as np
-from _compare import ranged, spread
-from _handwritten import digits
+from measuring import timing
+from measuring.compare import ranged, spread
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
 
@@ -56,9 +58,9 @@ def measure(points: Mapping[int, Point], repeats: int) -> list[dict[str, Any]]:
 
     A larger network does more in a step, so where widths differ there is no such ratio.
     """
-    first = {size: _timing.once(point.sweep) for size, point in points.items()}
-    calls = {size: math.ceil(TURN_SECONDS / _timing.once(point.sweep)) for size, point in points.items()}
-    turn = lambda size, point: _timing.once(lambda: [point.sweep() for _ in range(calls[size])]) / calls[size]
+    first = {size: timing.once(point.sweep) for size, point in points.items()}
+    calls = {size: math.ceil(TURN_SECONDS / timing.once(point.sweep)) for size, point in points.items()}
+    turn = lambda size, point: timing.once(lambda: [point.sweep() for _ in range(calls[size])]) / calls[size]
     turns = [{size: turn(size, point) for size, point in points.items()} for _ in range(repeats)]
     rates = {size: [p.trials * p.steps / seconds[size] for seconds in turns] for size, p in points.items()}
     best, rows = None, []
@@ -172,7 +174,7 @@ def main() -> None:
             if name == "width":
                 row["parameters"] = _parameters(row["size"])
             _show(name, row)
-        path = _timing.save("growth", series)
+        path = timing.save("growth", series)
         plot(series, path.with_suffix(".png"))
     print(path, path.with_suffix(".png"))
 

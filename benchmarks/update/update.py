@@ -1,4 +1,4 @@
-"""How fast is an update alone, against Optax's? Run: python benchmarks/update.py
+"""How fast is an update alone, against Optax's? Run: python benchmarks/update/update.py
 
 Every optimizer that both have, float32: the update and its application, jitted, parameters and state donated, at
 10^4, 10^6 and 3.2 10^7 parameters in four matrices, and in trees of 100 and 1,000 leaves of 64. In turns, each time in
@@ -29,18 +29,22 @@ import argparse
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
-from _compare import spread
 from _pairs import Pair, twins
+from measuring import timing
+from measuring.compare import spread
 
 import jaxopt_lab as jl
 
@@ -147,8 +151,8 @@ def measure(steps: dict[str, Step], repeats: int, compiles: int) -> dict[str, An
         for name in shuffled(runs):
             between = [jax.device_put(np.zeros(SHUFFLE.randrange(1, 2**14))) for _ in range(3)]  # so that places differ
             jax.block_until_ready(runs[name].start_elsewhere())
-            _timing.once(lambda name=name: runs[name].run(2))  # so that each begins with its own arrays in the cache
-            seconds[name] = _timing.once(lambda name=name: runs[name].run(calls)) / calls
+            timing.once(lambda name=name: runs[name].run(2))  # so that each begins with its own arrays in the cache
+            seconds[name] = timing.once(lambda name=name: runs[name].run(calls)) / calls
             del between
         return seconds
 
@@ -253,7 +257,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one_core:  # before JAX looks how many there are
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    path, known = _timing.RESULTS / f"update-{jax.default_backend()}.json", twins()
+    path, known = timing.RESULTS / f"update-{jax.default_backend()}.json", twins()
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"no pair of {sorted(unknown)}: give some of {', '.join(known)}")
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
@@ -263,7 +267,7 @@ def main() -> None:
         again = rows(name, known[name], options)
         figures[name] = figures.get(name, {}) | again
         print(f"{name}: {line(again)}", flush=True)
-        _timing.save("update", figures)
+        timing.save("update", figures)
     for kind, seen in summary(figures).items():
         print(f"{kind}: {seen['median']:.2f} ({seen['least']:.2f} to {seen['most']:.2f})")
 

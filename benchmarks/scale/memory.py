@@ -1,4 +1,4 @@
-"""Does a sweep take the memory that its plan says? Run: python benchmarks/memory.py
+"""Does a sweep take the memory that its plan says? Run: python benchmarks/scale/memory.py
 
 For sweeps of several sizes: the plan's prediction (running chunks, data, and what is kept of all trials), and the peak
 of a fresh process that runs the sweep, less the peak of one that runs the same programs for hardly any trials: what
@@ -19,11 +19,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import numpy as np
-from _compare import ranged, spread
-from _handwritten import digits
-from conv import digits_conv
+from measuring import timing
+from measuring.compare import ranged, spread
+from measuring.convolutional import digits_conv
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
 
@@ -121,7 +123,7 @@ def main() -> None:
         rows.append(row | {"as_malloc_comes": spread(found[False]), "predicted_over_that": ratios[False]})
         told = f"{says / 2**20:,.0f} MiB, {ranged(ratios[True], '.2f')} x measured"
         print(f"width {size[0]}, {size[1]} trials: {told}; as malloc comes {ranged(ratios[False], '.2f')}", flush=True)
-    print(_timing.save("memory", rows))
+    print(timing.save("memory", rows))
 
 
 if __name__ == "__main__":

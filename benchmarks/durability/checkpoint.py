@@ -1,4 +1,4 @@
-"""What does a run folder cost? Run: python benchmarks/checkpoint.py
+"""What does a run folder cost? Run: python benchmarks/durability/checkpoint.py
 
 Adam on the digits network, 256 trials, with and without `out=`, in turns, warm; for sweeps of some seconds and of half
 a minute, of small networks and of larger ones. A run folder costs a fixed time (making it, the final write) and, while
@@ -8,14 +8,18 @@ processor's seconds are told as well, and those that went into saving and showin
 
 import argparse
 import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-import _timing
+sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
+
 import numpy as np
-from _compare import ranged, spread
-from _handwritten import digits
+from measuring import timing
+from measuring.compare import ranged, spread
+from measuring.handwritten import digits
 
 import jaxopt_lab as jl
 from jaxopt_lab.store.budget import Budget
@@ -89,7 +93,7 @@ def main() -> None:
         saving, worked = ranged(row["saving_share"], ".4f"), ranged(row["added_processor_share"], ".3f")
         print(f"width {width}, {steps} steps: {took:.1f} s without; with a folder {added} of it more, {worked} of the")
         print(f"    processor's time; {saving} of the time went into saving and showing", flush=True)
-        _timing.save("checkpoint", rows)
+        timing.save("checkpoint", rows)
 
 
 if __name__ == "__main__":
