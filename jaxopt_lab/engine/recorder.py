@@ -120,7 +120,7 @@ class Recorder:
         self.outcome.status[trials] = seen.status
 
     def reached(self, trials: Any, step: int, running: np.ndarray) -> None:
-        """Record that the `running` trials have made `step` steps; the others' counts come at the end of their chunk."""
+        """Record that the `running` trials have made `step` steps; other trials' counts come when their chunk ends."""
         self.outcome.steps[trials] = np.where(running, step, self.outcome.steps[trials])
 
     def counts(self, trials: Any, known: dict[str, np.ndarray]) -> None:

@@ -114,7 +114,7 @@ def test_memory_runs_out_in_a_worker(here, monkeypatch, float64):
     ledger = Ledger()
     found = execute(plan, ledger=ledger, backend=here(ledger))
     assert seen
-    assert any("ran out of memory; going on with 4" in note for note in found.notes)
+    assert any("ran out of memory; continuing with 4" in note for note in found.notes)
     np.testing.assert_array_equal(found.status, expected.status)
     np.testing.assert_allclose(
         found.curves["train_loss"], expected.curves["train_loss"], rtol=1e-9
@@ -270,7 +270,7 @@ def test_a_node_is_lost(cluster, tmp_path):
     found = sweep(cluster=cluster.address, progress=lose, **options)
     assert lost
     assert "failed" not in found.table()["status"].unique()
-    assert "An actor was lost" in str(found.dataset.attrs)
+    assert "A worker was lost" in str(found.dataset.attrs)
     equal(found, sweep(**options))
 
 

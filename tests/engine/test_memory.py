@@ -70,7 +70,7 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(small, after, consume, float
     np.testing.assert_array_equal(found.steps_taken, 60)
     assert refused
     assert all(step == after for _, step in refused)  # nothing that was done was tried again
-    assert any("ran out of memory; going on with" in note for note in notes)
+    assert any("ran out of memory; continuing with" in note for note in notes)
     assert json.loads(found.attrs["notes"]) == notes
 
 
