@@ -340,7 +340,7 @@ def test_owners_that_are_none(owner):
 def test_an_owner_says_nothing_to_the_terminal():
     folder = Folder(f"memory://{time.time_ns()}/run")
     folder.write("owner.json", json.dumps({"host": "\x1b[2Jx", "process": 1, "beat": 1.0, "token": "x"}).encode())
-    assert Lock(folder).acquire() == r"Resuming the run of process 1 on \x1b[2Jx, which ended without closing it."
+    assert Lock(folder).acquire() == r"Resuming the run of process 1 on \x1b[2Jx, which did not end cleanly."
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Lock:
         self.beat()
         if self._folder.local is None and (now := self._owner()) is not None and now["token"] != self._token:
             raise RunError(self._refusal(now))  # two tried at once, and the other wrote last
-        return f"Resuming the run of process {_named(before)}, which ended without closing it." if before else None
+        return None if before is None else f"Resuming the run of process {_named(before)}, which did not end cleanly."
 
     def beat(self) -> None:
         """Write a heartbeat, if the last one is old enough."""

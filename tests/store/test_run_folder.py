@@ -267,7 +267,7 @@ def test_an_owner_that_died_holds_nothing(tmp_path, where):
     broken(name)
     owner = {"host": "elsewhere", "process": 7, "beat": time.time() - 1000, "token": "x"}
     Folder(name).write("owner.json", json.dumps(owner).encode())
-    assert "Resuming the run of process 7 on elsewhere, which ended without closing it." in notes(sweep(name))
+    assert "Resuming the run of process 7 on elsewhere, which did not end cleanly." in notes(sweep(name))
 
 
 def test_an_owner_far_away_that_lives_is_respected():
