@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it says no."""
+"""The command line: what it prints and writes, and its errors."""
 
 import json
 import os
@@ -272,7 +272,7 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
 
 
 def test_a_broken_run_goes_on(tmp_path, monkeypatch):
-    """By `resume` or by the same command, to the tables of an undisturbed run, to the letter."""
+    """By `resume` or by the same command, with the same tables as an uninterrupted run."""
     spec = tmp_path / "tiny.toml"
     spec.write_text(SPEC)
     assert invoke("run", spec, "--steps", 40, "--out", tmp_path / "whole", "--quiet").exit_code == 0

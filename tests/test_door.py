@@ -1,6 +1,6 @@
-"""What users give us and cannot mean: every row is refused in our own words before anything compiles.
+"""Invalid arguments: every row is refused with our own message before anything compiles.
 
-A row says what kind of error it is, and two things that its message has: what was wrong, and what to do.
+A row has the type of the error and two parts of its message: what was wrong, and what to do.
 """
 
 import importlib
@@ -56,12 +56,12 @@ def run(optimizer=jl.adam, task=None, space=None, **options):
 
 
 def planned(optimizer=jl.adam, task=None, space=None):
-    """What would run, by structure: every check passes."""
+    """Return the groups that would run: every check passes."""
     return planning.plan_sweep(optimizer, task or model(), RATES if space is None else space, steps=1).groups
 
 
 def refused(call, error, *words):
-    """`call` raises one of our own errors, of that very type, with all these words."""
+    """Check that `call` raises one of our own errors, of exactly that type, with all these words."""
     with pytest.raises(error) as caught:
         call()
     assert type(caught.value) in (error, OURS.get(error))
@@ -78,7 +78,7 @@ def refused(call, error, *words):
 
 
 class Loader:
-    """As many frameworks have them: no array, no function, but batch after batch."""
+    """A data loader, as many frameworks have them: not an array or a function, but an iterable of batches."""
 
     def __iter__(self):
         return iter([(X, Y)])
@@ -394,7 +394,7 @@ def test_optimizers_that_cannot_train(optimizer, space, error, what, remedy, com
 
 
 def test_a_scaled_schedule_is_one_program_for_all_rates():
-    """What the error about Optax's schedules proposes."""
+    """The remedy that the error about Optax's schedules proposes."""
 
     def scaled(learning_rate):
         schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, 10, 100)

@@ -1,4 +1,4 @@
-"""Random numbers come from keys alone, and each key names its generator."""
+"""Random numbers come only from keys, and each key names its generator."""
 
 import contextlib
 import warnings

@@ -1,4 +1,4 @@
-"""One trial of a sweep again."""
+"""Repeating one trial of a sweep."""
 
 import dataclasses
 
@@ -53,7 +53,7 @@ def test_an_altered_curve_does_not_agree(altered):
 
 
 def picky(learning_rate, a=0, b=0):
-    """Learns by a rate of its own for each kind of value, so that another value has another curve."""
+    """An optimizer whose rate depends on the type of a value, so that another value has another curve."""
     return jl.sgd(learning_rate * (1 + len(repr(a)) / 8 + len(repr(b)) / 64 + (a is None) / 2 + (b is True) / 32))
 
 

@@ -1,4 +1,4 @@
-"""Spec files: what they mean, and that every mistake is named with its line before anything compiles."""
+"""Spec files: what they mean, and that every mistake is reported with its line before anything compiles."""
 
 import importlib.resources
 

@@ -1,4 +1,4 @@
-"""Input from a stranger: a spec, a manifest, a pack or a folder is read or refused, and does nothing else."""
+"""Untrusted input: a spec, a manifest, a pack or a folder is read or refused, without side effects."""
 
 import dataclasses
 import io
@@ -39,7 +39,7 @@ def stage(tmp_path_factory):
     return guarded.Stage(tmp_path_factory.mktemp("stage"))
 
 
-# Whatever is drawn
+# Random input
 
 
 @DRAWN
@@ -94,11 +94,11 @@ def test_the_guard_sees(stage, tmp_path):
             stage.guard.outcome(act, ValueError)
 
 
-# Nothing of a stranger's is run
+# Nothing untrusted is executed
 
 
 def test_resuming_imports_nothing(tmp_path, monkeypatch):
-    """Of a spec that the user runs, the function is imported; of a stored one never."""
+    """A function is imported for a spec that the user runs, never for a stored one."""
     ran = tmp_path / "ran"
     code = f"from pathlib import Path\nfrom jaxopt_lab import sgd as f\nPath({str(ran)!r}).touch()\n"
     (tmp_path / "of_a_stranger.py").write_text(code)
@@ -184,7 +184,7 @@ def test_hyperparameters_with_names_of_paths():
         jl.sweep({"mine": make}, "quadratic", {"../x": [0.1]}, steps=1)
 
 
-# Nothing is taken at its word
+# Nothing is trusted
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_arrays_that_claim_much(stage, changes, said):
 
 
 def test_text_that_is_none(stage):
-    """Four bytes a character, which are the number of none."""
+    """Four bytes per character that are not a code point."""
     folder = stage.fresh(stage.saved)
     file = folder / "optimizer" / ".zarray"
     described = json.loads(file.read_text())
@@ -291,7 +291,7 @@ def test_a_unit_whose_arrays_are_misnamed():
 
 
 def test_statuses_that_are_none(stage):
-    """In a pack whose checksum is right."""
+    """In a pack whose checksum is correct."""
     folder = stage.fresh(stage.broken)
     run, chunk = json.loads(stage.manifest)["run"], stage.chunk(folder)
     unit, (step, (number, offset, length, _), _) = next(iter(run["units"].items()))
@@ -368,7 +368,7 @@ def test_a_stored_spec_that_cannot_be_compared(text):
     assert runs._changes(runs.Stored(text, "x", {}), mine) == ["its text can no longer be read"]
 
 
-# Specs that would take for ever, or all memory
+# Specs that would take forever, or all memory
 
 TINY = "steps = 9\n[tasks.quadratic]\n[optimizers.sgd]\nlearning_rate = 0.1\n"
 

@@ -1,4 +1,4 @@
-"""Optax's wrappers in a sweep: given what they accept, or refused with what they need."""
+"""Optax's wrappers in a sweep: they get the arguments that they accept, or are refused with what they need."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A run folder is of one problem: whatever a traced function closes over belongs to it, and so does every function."""
+"""A run folder belongs to one problem, which includes every function and everything that it closes over."""
 
 import functools
 import json

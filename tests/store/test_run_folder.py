@@ -1,4 +1,4 @@
-"""A sweep with a run folder comes to the same last bit, whatever happens on its way."""
+"""A sweep with a run folder gives the same results bit for bit, whatever happens on the way."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ ALL = 8 * UNIT
 
 
 def broken(out, saves=4, **changes):
-    """A sweep that Ctrl-C interrupts when so much has been saved."""
+    """Run a sweep that Ctrl-C interrupts when that much has been saved."""
     count, save = itertools.count(1), Run.save
 
     def counting(self, *args):
@@ -136,7 +136,7 @@ PROGRAM = """if True:
 
 
 def test_killed_five_times(tmp_path, halved):
-    """With SIGKILL at random moments. Every segment that was seen to be done by then is not done again, but for one."""
+    """With SIGKILL at random times. Segments reported as done by then are not repeated, except one."""
     out, seen, chance = tmp_path / "run", tmp_path / "seen", random.Random(1)
     program = PROGRAM.format(tests=str(Path(__file__).parent), out=str(out), seen=str(seen))
     environment = os.environ | {"JAXOPT_LAB_CACHE": str(tmp_path / "cache")}
@@ -229,7 +229,7 @@ def harm(file, how):
 
 
 def test_results_that_were_half_written(tmp_path, undisturbed):
-    """As where the process was killed while it wrote them: made again, whatever there is of them."""
+    """As if the process was killed while it wrote them: they are written again."""
     broken(tmp_path / "run")
     (tmp_path / "run" / "results.zarr" / "train_loss" / ".zattrs").unlink()
     assert_equal(sweep(tmp_path / "run"), undisturbed)
@@ -343,7 +343,7 @@ def test_a_checkpoint_needs_a_folder():
 
 
 def test_what_is_there_is_shown_while_it_runs(tmp_path, float64):
-    """A chunk of many segments: whoever loads the folder meanwhile sees what it has come to some seconds ago."""
+    """A chunk of many segments: loading the folder meanwhile gives partial results that are some seconds old."""
     seen, out = [], tmp_path / "run"
 
     def look(progress):
@@ -373,7 +373,7 @@ def test_all_diverge(tmp_path):
 
 
 def test_a_loss_that_raises_takes_nobody_with_it(tmp_path, capfd):
-    """A callback of the loss fails for large parameters, to which one of the optimizers comes."""
+    """A callback of the loss fails for large parameters, which one of the optimizers reaches."""
 
     def check(w):
         if abs(float(w[0])) > 10:
