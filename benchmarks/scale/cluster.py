@@ -41,7 +41,7 @@ from jaxopt_lab.cluster.worker import Record, Reply, Work, Worker
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import ENDS
-from jaxopt_lab.engine.run import backend as local
+from jaxopt_lab.engine.run import backend as in_process
 from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import first_strategy
@@ -117,7 +117,7 @@ def on_cluster(plan: Plan, workers: int) -> tuple[list[float], list[float]]:
 def here(shape: tuple[int, int, int]) -> list[float]:
     """Return when each chunk was done, run one after another in this process."""
     plan = digits_plan(*shape)
-    local.thread_count = lambda _: 1
+    in_process.thread_count = lambda _: 1
     watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
     began = time.perf_counter()
     execute(plan, ledger=watch)
