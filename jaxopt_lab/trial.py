@@ -170,10 +170,9 @@ class Trial:
         )
 
     def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Info]:
-        """Make step number `t` (from 0); return the state after it, and the info before it.
+        """Make step `t` (from 0), with `key` for the optimizer's random numbers; return the state and the info before it.
 
-        `key` is for the optimizer's own random numbers. The parameters stay unchanged by a step whose loss ends the
-        trial, by all later steps, and by skipped ones.
+        A step whose loss ends the trial leaves the parameters unchanged, and so do all later steps and skipped ones.
         """
 
         # Optax's line searches pass on the arguments they get; in optax.partition, a method sees only some parameters.
@@ -226,9 +225,8 @@ class Trial:
     ) -> tuple[TrialState, Info]:
         """Make `count` steps (at most `length`) from `first` on; return the state, and curves of the info before each.
 
-        Curves are NaN for steps that were not made. `draws[offset:]` are `draws(task, key, first, length)`. With a
-        constant `count`, an accelerator need not ask its host at each iteration whether to continue. `loop` is
-        `jax.lax.fori_loop`, or an equivalent.
+        Curves are NaN for steps not made. `draws[offset:]` are `draws(task, key, first, length)`. With a constant
+        `count`, an accelerator need not ask its host at each iteration whether to continue. `loop`: as `fori_loop`.
         """
 
         def turn(i, carry):

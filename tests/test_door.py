@@ -171,7 +171,7 @@ def repeated(w, batch):
     return jax.lax.while_loop(lambda x: x < 3, lambda x: x + 1, jnp.sum(w))
 
 
-MEAN, AUX, UNSUPPORTED = "Take the mean", "(loss, aux) is not supported yet", "not supported yet: close over"
+MEAN, AUX, UNSUPPORTED = "Take the mean", "(loss, aux), where aux is a dict", "not supported yet: close over"
 LOSSES = [
     ("a pair", lambda w, b: (jnp.sum(w), b), TypeError, "got tuple of 2", AUX),
     ("a dict", lambda w, b: {"loss": jnp.sum(w)}, TypeError, "got dict of 1", AUX),
@@ -377,7 +377,7 @@ OPTIMIZERS = [
         "Convert it",
     ),
     ("a branch", branches, numeric(b1=[0.9]), TypeError, "branches in Python on learning_rate,", TRACES),
-    ("a branch of the step", decays, {}, TypeError, "the step that a schedule is given", TRACES),
+    ("a branch of the step", decays, {}, TypeError, "the step that a schedule gets", TRACES),
     ("Optax's schedule", warms_up, {}, TypeError, "branches in Python on learning_rate,", SCALED),
     ("its length", cosine, numeric(decay_steps=[10]), TypeError, "on decay_steps,", "decay_steps=jl.static([...])"),
     ("a count", layers, numeric(count=[2]), TypeError, "count are traced numbers", "jl.static([...])"),

@@ -142,5 +142,5 @@ def test_a_wrapper_that_cannot_be_trained_is_refused(name):
 def test_updates_that_would_be_broadcast_are_refused():
     """An aggregation over examples takes the first axis of the only parameter for theirs, and nothing else tells."""
     task = jl.Task("square", lambda key: jnp.ones(2), lambda w, _: jnp.sum(w**2), train=None)
-    with pytest.raises(ValueError, match=r"of w, \(2,\), got \(\)"):
+    with pytest.raises(ValueError, match=r"w has \(2,\), its update \(\)"):
         swept(REFUSED["private"][0], task)
