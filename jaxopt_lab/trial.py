@@ -170,7 +170,7 @@ class Trial:
         )
 
     def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Info]:
-        """Make step `t` (from 0), with `key` for the optimizer's random numbers; return the state and the info before it.
+        """Make step `t` (from 0), with `key` for the optimizer's random numbers; return the state and the prior info.
 
         A step whose loss ends the trial leaves the parameters unchanged, and so do all later steps and skipped ones.
         """

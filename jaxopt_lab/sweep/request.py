@@ -77,7 +77,7 @@ class Request:
     _: dataclasses.KW_ONLY
     steps: int = dataclasses.field(metadata=option(_count(), "The budget of each trial, >= 1.", True))
     seeds: int | Iterable[int] = dataclasses.field(
-        default=1, metadata=option(lambda _, value: check_seeds(value), "A count (0, 1, ...), or a list.", True)
+        default=1, metadata=option(lambda _, value: check_seeds(value), "A count (seeds 0, 1, ...), or a list.", True)
     )
     target: float | None = dataclasses.field(
         default=None,
@@ -119,7 +119,7 @@ class Request:
         default=None,
         metadata=option(
             _or_none(_count()),
-            """Record the training loss, and the loss's further curves, every this many steps; the last step is always
+            """Record the training loss, and the loss's further curves, every `record` steps; the last step is always
             recorded. By default at most 200 points, fewer where the curves of all trials would take more than
             256 MiB.""",
             True,
@@ -129,7 +129,7 @@ class Request:
         default=None,
         metadata=option(
             _or_none(_count()),
-            "Evaluate validation and test data every this many steps, and after the last. By default 20 times.",
+            "Evaluate validation and test data every `evaluate` steps, and after the last. By default 20 times.",
             True,
         ),
     )

@@ -104,13 +104,13 @@ class Forecast:
             for row in rows
         ]
         head = [
-            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks side by side:",
+            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks in parallel:",
             f"about {formats.seconds(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
             f"({formats.seconds(self.compile_seconds)} just now).",
         ]
         foot = [
             f"Memory: {formats.size(self.device_bytes)} for data and running chunks, "
-            f"{formats.size(self.host_bytes)} for what is kept; the budget is {formats.size(self.budget)}.",
+            f"{formats.size(self.host_bytes)} for results; the budget is {formats.size(self.budget)}.",
             f"A run folder takes at most {formats.size(self.folder_bytes)} on disk.",
             self.kept,
         ]
