@@ -1,4 +1,4 @@
-"""Numbers as text, for people: one form for each kind of number, in every table, message and picture."""
+"""Formatting of numbers as text: one form for each kind of number, in every table, message and picture."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Write a number in so many significant digits and few characters; "-" where it is not finite."""
+    """Format a number in `digits` significant digits and few characters; "-" where it is not finite."""
     if not _is_number(value):
         return str(value)
     if not math.isfinite(value):
@@ -17,17 +17,17 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def short(value: Any, digits: int = 3) -> str:
-    """Write a number in at most so many significant digits, without zeros at the end; other values as text."""
+    """Format a number in at most `digits` significant digits, without trailing zeros; other values as text."""
     return f"{value:.{digits}g}" if _is_number(value) else str(value)
 
 
 def rounded(value: float) -> str:
-    """Write a count in three significant digits, all of its places written out: 1,230,000."""
+    """Format a count in three significant digits, written out in full: 1,230,000."""
     return f"{float(f'{value:.3g}'):,.0f}"
 
 
 def compact(value: float) -> str:
-    """Write a count in three digits: 950, 12.3k, 1.23M."""
+    """Format a count in three digits: 950, 12.3k, 1.23M."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= 0.9995 * size:
             part = float(f"{value / size:.3g}")
@@ -36,7 +36,7 @@ def compact(value: float) -> str:
 
 
 def size(count: float, places: int = 1) -> str:
-    """Write a count of bytes in the largest unit up to GiB that it fills: 950 B, 1.5 MiB."""
+    """Format a number of bytes in the largest suitable unit up to GiB: 950 B, 1.5 MiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.{places}f} {unit}"
@@ -45,12 +45,12 @@ def size(count: float, places: int = 1) -> str:
 
 
 def seconds(value: float) -> str:
-    """Write a time in seconds, in two digits below ten."""
+    """Format a time in seconds, in two digits below ten."""
     return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
 
 
 def clock(value: float) -> str:
-    """Write a time as minutes and seconds, with hours where there are any: 1:05, 2:00:07."""
+    """Format a time as minutes and seconds, with hours where there are any: 1:05, 2:00:07."""
     minutes, left = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

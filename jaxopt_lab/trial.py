@@ -1,4 +1,4 @@
-"""One trial, pure: (optimizer, task, seed) -> curves. The only training loop; nothing here knows of other trials."""
+"""One trial as a pure function: (optimizer, task, seed) -> curves. The only training loop; it handles one trial."""
 
 import dataclasses
 import enum
@@ -20,7 +20,7 @@ from jaxopt_lab.updating import updated
 
 
 class Status(enum.IntEnum):
-    """How a trial stands, or how it ended; `text` is what results and tables call it."""
+    """The status of a trial; `text` is its name in results and tables."""
 
     RUNNING = 0
     COMPLETED = 1
@@ -34,36 +34,36 @@ class Status(enum.IntEnum):
 
     @property
     def text(self) -> str:
-        """The status in words."""
+        """The status's name in results and tables."""
         return self.name.lower()
 
 
 STATUSES = tuple(status.text for status in Status)
 LOSS_CURVE = "train_loss"  # the first of a trial's curves
-IN_FORCE = "_in_force"  # how curves of hyperparameters that change while a trial runs end
+IN_FORCE = "_in_force"  # suffix of the curves of hyperparameters that change during a trial
 
 
 class Skips(NamedTuple):
-    in_a_row: Int[Array, ""]  # steps skipped since the last one that was not
+    in_a_row: Int[Array, ""]  # steps skipped since the last step that was made
     total: Int[Array, ""]  # steps skipped so far
 
     def counted(self, sound: Array) -> "Skips":
-        """With one more step, which is skipped unless it is sound."""
+        """Count one more step, which is skipped unless it is sound."""
         return Skips(jnp.where(sound, 0, self.in_a_row + 1), self.total + ~sound)
 
 
 Info = dict[str, Array]
-"""Named scalars of a step: its training loss, what else the loss returns, hyperparameters in force."""
+"""Named scalars of a step: its training loss, the loss's further scalars, hyperparameters in force."""
 
 
 class TrialState(NamedTuple):
     params: Params
-    optimizer: Any  # the optimizer's state, as long as the trial runs
-    status: Int[Array, ""]  # of `Status`
-    steps: Int[Array, ""]  # steps made, skipped ones included; where the trial diverged, the number of that step
+    optimizer: Any  # the optimizer's state, valid while the trial runs
+    status: Int[Array, ""]  # a `Status`
+    steps: Int[Array, ""]  # steps made, including skipped ones; for a diverged trial, the number of its first bad step
     info: Info  # the last values: the last finite training loss, +inf once diverged; others NaN before the first step
-    bound: Float[Array, ""]  # a training loss above it is divergence; +inf before the first finite one has set it
-    skips: Skips | None  # where the trial may skip steps
+    bound: Float[Array, ""]  # a training loss above it is divergence; +inf until the first finite loss sets it
+    skips: Skips | None  # None where the trial may not skip steps
     values: Mapping[str, Float[Array, ""]]  # its numeric hyperparameters by name, which a stop rule may change
 
     @property
@@ -73,7 +73,7 @@ class TrialState(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What an evaluation finds: the status, the info of the step that would follow, losses and metrics by name."""
+    """The result of an evaluation: the status, the info of the next step, losses and metrics by name."""
 
     status: Int[Array, ""]
     info: Info
@@ -84,12 +84,12 @@ class Stop(NamedTuple):
     """When a trial ends before its budget.
 
     Attributes:
-        target: A training loss (of the step's batch) at or under it means reached.
-        tolerance: A step whose Euclidean norm is at or under it means converged; None never asks.
-        rise: A training loss more than rise * (1 + |first loss|) above the first means diverged.
-        ceiling: So does a training loss above it.
-        skips: How many steps in a row with a loss or gradient that is not finite are skipped before the next one means
-            diverged; None skips none, and looks at the loss alone.
+        target: The trial is reached when its training loss (of the step's batch) is at most this.
+        tolerance: The trial is converged when the Euclidean norm of an update is at most this; None disables the check.
+        rise: The trial diverges when its training loss is more than rise * (1 + |first loss|) above the first.
+        ceiling: The trial diverges when its training loss is above this.
+        skips: How many successive steps with a non-finite loss or gradient are skipped before the next one counts as
+            divergence; None skips none, and checks the loss only.
 
     """
 
@@ -100,33 +100,33 @@ class Stop(NamedTuple):
     skips: Int[Array, ""] | np.integer | int | None = None
 
     def bound(self, first: Float[Array, ""]) -> Float[Array, ""]:
-        """What training losses may rise to from the first one, which is finite."""
+        """Return the largest training loss that is not divergence, given the first one, which is finite."""
         return first + self.rise * (1 + jnp.abs(first))
 
 
 NEVER = Stop()
-RISE = 1e6  # a sweep's, unless it is told otherwise
+RISE = 1e6  # the default of a sweep
 
 
 def initial_params(task: Task, key: Key) -> Params:
-    """Where every trial of the task and key starts, whatever its optimizer."""
+    """Return the initial parameters of all trials of the task and key, which do not depend on the optimizer."""
     return jax.tree.map(jnp.asarray, task.init(jax.random.fold_in(key, 0)))
 
 
 def batch_key(key: Key) -> Key:
-    """What the batches of a trial are drawn by, whatever its optimizer."""
+    """Return the key for a trial's batches, which do not depend on the optimizer."""
     return jax.random.fold_in(key, 1)
 
 
 def noise_key(key: Key) -> Key:
-    """What an optimizer's own random numbers are drawn by."""
+    """Return the key for an optimizer's own random numbers."""
     return jax.random.fold_in(key, 2)
 
 
 def draws(task: Task, key: Key, first: Int[Array, ""], length: int) -> Any:
-    """The task's draws and the optimizer's keys for `length` steps from `first` on, stacked, for `Trial.advance`.
+    """Draw batches and the optimizer's keys for `length` steps from `first` on, stacked, for `Trial.advance`.
 
-    Apart from the loop over steps, where drawing would cost a GPU dear, and from the optimizer, which it does not ask.
+    This is separate from the loop over steps, in which drawing is slow on a GPU, and does not depend on the optimizer.
     """
     draw = lambda t: (task.draw(batch_key(key), t), jax.random.fold_in(noise_key(key), t))
     return jax.vmap(draw)(first + jnp.arange(length, dtype=jnp.int32))
@@ -136,15 +136,15 @@ def draws(task: Task, key: Key, first: Int[Array, ""], length: int) -> Any:
 class Trial:
     """One training run as pure functions of its state.
 
-    `data` is `task.data`; `key` is the trial's, `random_key(seed)`: initial parameters and batches are folded from
-    it, so that all configurations of a seed share both.
+    `data` is `task.data`; `key` is the trial's, `random_key(seed)`: initial parameters and batches are derived from it,
+    so all configurations of a seed share both.
 
     Attributes:
         optimizer: The (init, update) pair.
-        task: What is minimised.
+        task: The task to minimise.
         stop: When the trial ends before its budget.
-        in_force: Curves of hyperparameters that change: by the hyperparameter's name, steps taken by the optimizer ->
-            value.
+        in_force: Hyperparameters that change during the trial, by name: functions from the optimizer's step count to
+            the value.
 
     """
 
@@ -154,7 +154,7 @@ class Trial:
     in_force: Mapping[str, Callable[[Array], Any]] = dataclasses.field(default_factory=dict)
 
     def start(self, params: Params, values: Mapping[str, Any] | None = None) -> TrialState:
-        """The state before the first step, from `initial_params`; `values` are the optimizer's numbers by name."""
+        """Make the state before the first step; `values` are the optimizer's numeric hyperparameters by name."""
         zero, infinity = jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, float)
         skips = None if self.stop.skips is None else Skips(zero, zero)
         unknown = {name: jnp.full([], jnp.nan, float) for name in self.task.aux}
@@ -170,12 +170,12 @@ class Trial:
         )
 
     def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Info]:
-        """Step number `t`, from 0, `key` for random numbers of the optimizer's own; and the info before it.
+        """Make step `t` (from 0), with `key` for the optimizer's random numbers; return the state and the prior info.
 
-        A loss that ends the trial leaves the parameters alone, as does every step after, and as does a skipped step.
+        A step whose loss ends the trial leaves the parameters unchanged, and so do all later steps and skipped ones.
         """
 
-        # Optax's line searches hand on what they get; within optax.partition a method sees some parameters only.
+        # Optax's line searches pass on the arguments they get; in optax.partition, a method sees only some parameters.
         def objective(params, key=None, obj_fn=None):
             return self.task.loss_and_aux(params, batch)[0]
 
@@ -203,7 +203,7 @@ class Trial:
         steps = jnp.where(running, t + 1, state.steps)
         state = state._replace(
             params=_choose(moves, params, state.params),
-            optimizer=optimizer_state,  # else nobody asks of it once the trial has ended, so it need not stay
+            optimizer=optimizer_state,  # otherwise unused once the trial has ended, so it may change
             status=status,
             steps=steps,
             info=info | self._in_force(steps if skips is None else steps - skips.total),
@@ -223,10 +223,10 @@ class Trial:
         offset: Int[Array, ""] | int = 0,
         loop: Callable[..., Any] = jax.lax.fori_loop,
     ) -> tuple[TrialState, Info]:
-        """`count` steps from `first` on, at most `length`, and curves: the info before each; NaN for those not made.
+        """Make `count` steps (at most `length`) from `first` on; return the state, and curves of the info before each.
 
-        `draws[offset:]` are `draws(task, key, first, length)`. A `count` that the compiler knows spares an accelerator
-        to ask its host at each turn whether to go on. `loop` is `jax.lax.fori_loop`, or does as it does.
+        Curves are NaN for steps not made. `draws[offset:]` are `draws(task, key, first, length)`. With a constant
+        `count`, an accelerator need not ask its host at each iteration whether to continue. `loop`: as `fori_loop`.
         """
 
         def turn(i, carry):
@@ -236,16 +236,16 @@ class Trial:
             return state, {name: curve.at[i].set(info[name]) for name, curve in curves.items()}
 
         curves = {name: jnp.full((length,), jnp.nan, x.dtype) for name, x in state.info.items()}
-        values, state = state.values, state._replace(values={})  # which no step changes
+        values, state = state.values, state._replace(values={})  # no step changes them
         state, curves = loop(0, count, turn, (state, curves))
         return state._replace(values=values), curves
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> Seen:
-        """Status and info after `t` steps (of batch `t`), and losses and metrics on the held-out splits.
+        """Evaluate status and info after `t` steps (on batch `t`), and losses and metrics on the held-out splits.
 
-        Held-out splits at the method's `answer`, the training loss where its gradients are taken. `state.optimizer` may
-        be left out where both are the same. Where the step that follows would be skipped, the training loss is the last
-        finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its frozen parameters would give.
+        Held-out splits are evaluated at the method's `answer`, the training loss at the point of its gradients.
+        `state.optimizer` may be None where both are the same. Where the next step would be skipped, the training loss
+        is the last finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its parameters give.
         """
         loss, aux = self.task.loss_and_aux(state.params, self.task.batch(data[0], batch_key(key), t))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(jnp.asarray(loss)))
@@ -253,7 +253,7 @@ class Trial:
         return Seen(status, info, self.evaluate_held_out(state, status, data[1:]))
 
     def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
-        """Losses and metrics on (validation, test) data of a trial that `evaluate` found to have this status."""
+        """Evaluate losses and metrics on (validation, test) data, for a trial with this status from `evaluate`."""
         params, diverged, values = answer(state.optimizer, state.params), status == Status.DIVERGED, {}
         for split, batch in zip(SPLITS[1:], held_out, strict=True):
             if batch is None:
@@ -264,9 +264,9 @@ class Trial:
         return values
 
     def _judge(self, state: TrialState, loss: Array, aux: Mapping[str, Any], skips: Skips | None) -> tuple[Array, Info]:
-        """The status after seeing `loss`, and the last values: a trial that had stopped keeps both.
+        """Return the status after seeing `loss`, and the last values; a trial that has ended keeps both.
 
-        `skips` counts the step that the loss is of as one to be skipped, if it is.
+        `skips` already counts the step of this loss, if it is to be skipped.
         """
         finite, running = jnp.isfinite(loss), state.status == Status.RUNNING
         reached = finite & (loss <= self.stop.target)
@@ -283,7 +283,7 @@ class Trial:
         return jnp.where(running, status, state.status).astype(jnp.int32), info
 
     def _in_force(self, taken: Int[Array, ""]) -> Info:
-        """Values of hyperparameters that change, after so many steps taken by the optimizer."""
+        """Return the values of changing hyperparameters after the optimizer has taken `taken` steps."""
         return {f"{name}{IN_FORCE}": jnp.asarray(at(taken), float) for name, at in self.in_force.items()}
 
 
@@ -292,7 +292,7 @@ def _choose(condition: Array, new: Any, old: Any) -> Any:
 
 
 def _ascent(gradient: Array) -> Array:
-    """The direction of steepest ascent: JAX's gradient, which for a complex parameter is its conjugate."""
+    """Return the direction of steepest ascent: JAX's gradient, or its conjugate for a complex parameter."""
     return jnp.conj(gradient) if jnp.iscomplexobj(gradient) else gradient
 
 

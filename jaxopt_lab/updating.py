@@ -1,4 +1,4 @@
-"""What a trial asks of an optimizer: its update, with what it needs, and the answer that its state holds."""
+"""A trial's use of an optimizer: its update, with the arguments that it needs, and the answer in its state."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -13,16 +13,16 @@ from jaxopt_lab.checking import quoted
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.types import Params
 
-OWN_LOOP = "Train it in a loop of your own"
-PER_EXAMPLE = f"it wants the gradient of every example, and a sweep has that of their mean. {OWN_LOOP}"
+OWN_LOOP = "Train it in your own loop"
+PER_EXAMPLE = f"it needs the gradient of every example, and a sweep has only the gradient of their mean. {OWN_LOOP}"
 OPAQUE = (
-    "optax.contrib.sam(opaque_mode=True) wants grad_fn, a function for more gradients in a step. "
-    "Take jl.sam, which makes do with value_fn, or opaque_mode=False"
+    "optax.contrib.sam(opaque_mode=True) needs grad_fn, a function for further gradients in a step. "
+    "Use jl.sam, which needs only value_fn, or opaque_mode=False"
 )
 REFUSED = {
     ("optax._src.lookahead", ""): (
         "optax.lookahead trains optax.LookaheadParams, not the task's parameters. "
-        f"{OWN_LOOP}, or take a method that averages in its own state, such as jl.schedule_free_adamw"
+        f"{OWN_LOOP}, or use a method that averages in its own state, such as jl.schedule_free_adamw"
     ),
     ("optax.contrib._sam", "grad_fn"): OPAQUE,
     ("", "opaque_update_fn"): OPAQUE,
@@ -30,19 +30,20 @@ REFUSED = {
     ("optax.experimental._aggregating", ""): f"optax.experimental.aggregating: {PER_EXAMPLE}",
     ("", "_per_element_"): f"optax.experimental.aggregating: {PER_EXAMPLE}",
     ("optax._src.linesearch", "MaskedNode"): (
-        "within optax.partition, Optax's line searches compare the gradient of all parameters with some of them. "
-        "Give optax.partition or optax.masked mask_compatible_extra_args=True, or take jl.lbfgs"
+        "within optax.partition, Optax's line searches get the gradient of all parameters but only some parameters. "
+        "Give optax.partition or optax.masked mask_compatible_extra_args=True, or use jl.lbfgs"
     ),
 }
-"""By the module that fails ("": any) and a word of its error: what it needs, and what to do."""
+"""By the module that fails ("": any) and a word of its error: what the optimizer needs, and what to do."""
 
 
 def updated(
     optimizer: optax.GradientTransformation, grads: Params, state: Any, params: Params, extra: Mapping[str, Any]
 ) -> tuple[Params, Any]:
-    """Call `optimizer.update` with those of the extra arguments that it accepts.
+    """Call `optimizer.update` with the extra arguments that it accepts.
 
-    Raises ValueError, when traced, where the update needs what a sweep does not give, or is not one of `params`.
+    Raises ValueError, while tracing, where the update needs arguments that a sweep does not provide, or where its
+    result does not fit `params`.
     """
     try:
         updates, new_state = optimizer.update(grads, state, params, **accepted(optimizer.update, extra))
@@ -56,14 +57,14 @@ def updated(
 
 
 def answers_elsewhere(optimizer_state: Any) -> bool:
-    """Whether the method's answer is not the point at which it takes gradients: see `answer`."""
+    """Return whether the method's answer differs from the point at which it takes gradients: see `answer`."""
     return bool(_answering(optimizer_state))
 
 
 def answer(optimizer_state: Any, params: Params) -> Params:
-    """The parameters that a method would be used with: its own, or what its state makes of them.
+    """Return the parameters to evaluate: the trained ones, or those that the optimizer's state derives from them.
 
-    A state says so by a method `evaluation_params(params)`, wherever it is in a chain.
+    A state derives them by a method `evaluation_params(params)`, anywhere in a chain.
     """
     for state in _answering(optimizer_state):
         params = state.evaluation_params(params) if hasattr(state, "evaluation_params") else _of_optax(state, params)
@@ -88,8 +89,8 @@ def _refusal(error: Exception) -> str | None:
             return reason
     if isinstance(error, TypeError) and "unexpected keyword argument" in text and modules[-1].startswith("optax."):
         return (
-            f"{text}. Inside optax.chain and other wrappers, an Optax transformation that names extra arguments is "
-            "given all of them: hide them from it by optax.GradientTransformation(part.init, part.update)"
+            f"{text}. Inside optax.chain and other wrappers, an Optax transformation that names extra arguments gets "
+            "all of them: hide them from it by optax.GradientTransformation(part.init, part.update)"
         )
     return None
 
@@ -101,27 +102,27 @@ def _modules(traceback: TracebackType | None) -> Iterator[str]:
 
 
 def _check_updates(updates: Params, params: Params) -> None:
-    """Raise ValueError where they could be added to the parameters by broadcasting alone, or not at all."""
+    """Raise ValueError where updates could be added to the parameters only by broadcasting, or not at all."""
     expected, got = jax.tree.structure(params), jax.tree.structure(updates)
     if expected != got:
         raise ValueError(f"An optimizer's updates must be a tree like the parameters, {expected}, got {got}.")
     for (path, w), update in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(updates), strict=True):
         if jnp.shape(update) != jnp.shape(w):
             raise ValueError(
-                f"An optimizer's updates must have the parameters' shapes: of {jax.tree_util.keystr(path) or 'w'}, "
-                f"{jnp.shape(w)}, got {jnp.shape(update)}. If this is an aggregation over examples, such as "
+                f"An optimizer's updates must have the parameters' shapes: {jax.tree_util.keystr(path) or 'w'} has "
+                f"{jnp.shape(w)}, its update {jnp.shape(update)}. If this is an aggregation over examples, such as "
                 f"optax.contrib.dpsgd: {PER_EXAMPLE}."
             )
 
 
 def _check_state(new: Any, old: Any) -> None:
-    """Raise ValueError where steps cannot be a loop, for the state after one is of another form than before it."""
+    """Raise ValueError where a step changes the form of the state, so that steps cannot be compiled as a loop."""
     what = "An optimizer's state must keep its form from step to step"
     expected, got = jax.tree.structure(old), jax.tree.structure(new)
     if expected != got:
         raise ValueError(
-            f"{what}: it began as {expected} and became {got}. Let its init give it the form that its update does, or "
-            "leave out what only watches the training, such as optax.monitor."
+            f"{what}: it began as {expected} and became {got}. Make init return the same form as update, or remove "
+            "parts that only monitor the training, such as optax.monitor."
         )
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
         one, other = jax.typeof(before), jax.typeof(after)
@@ -130,9 +131,9 @@ def _check_state(new: Any, old: Any) -> None:
 
 
 def checked(name: str, optimizer: Any) -> Any:
-    """The optimizer `name`, which raises TypeError where its state or its updates are of a kind that no step can take.
+    """Wrap the optimizer `name` so that it raises TypeError where its state or updates have a type that cannot be used.
 
-    That updates have the shapes of the parameters, and a state those that it had, is checked where they are used.
+    Shapes of updates and states are checked in `updated`.
     """
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(f"Optimizer {name!r} must return an (init, update) pair, got {type(optimizer).__name__}.")
@@ -159,7 +160,7 @@ def checked(name: str, optimizer: Any) -> Any:
 def _check_leaf(where: str, old: Any, new: Any) -> None:
     for x in (old, new):
         if not hasattr(x, "dtype") and not isinstance(x, bool | int | float | complex):
-            raise TypeError(f"{where} must be an array, got {quoted(x, 80)}. Keep it out of what is carried on.")
+            raise TypeError(f"{where} must be an array, got {quoted(x, 80)}. Keep it out of the state.")
     before, after = jnp.result_type(old), jnp.result_type(new)
     if before != after and not jax.typeof(old).weak_type:
-        raise TypeError(f"{where} is {before} at first and {after} after a step. Convert it to one type.")
+        raise TypeError(f"{where} is {before} before a step and {after} after it. Convert it to one type.")

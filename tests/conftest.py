@@ -1,4 +1,4 @@
-"""Strict by default: mismatched ranks raise, so that no test passes by broadcasting; float32 is float32 on a GPU."""
+"""Strict defaults: mismatched ranks raise, so that no test passes by broadcasting; float32 is exact on a GPU."""
 
 import os
 
@@ -22,7 +22,7 @@ def precision(request):
 
 @pytest.fixture
 def on_a_cpu():
-    """Skip where programs run on something else: what is tested says what a CPU does."""
+    """Skip on other platforms: the test is about a CPU."""
     if jax.default_backend() != "cpu":
         pytest.skip(f"not on a {jax.default_backend()}")
 

@@ -1,4 +1,4 @@
-"""Sweeps for `test_against_naive.py`: small tasks, optimizers of every kind, and what hypothesis draws from them.
+"""Sweeps for `test_against_naive.py`: small tasks, optimizers of every kind, and hypothesis strategies over them.
 
 Structures (tasks, optimizers, chunks, strides of evaluation) come from a short list, so that compiled programs serve
 many examples; numbers are drawn freely.
@@ -23,7 +23,7 @@ DEFAULTS = {name: p.default for name, p in inspect.signature(jl.sweep).parameter
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """One sweep: `jl.sweep(**arguments, **cut)`, of which the naive loop gets the arguments."""
+    """One sweep: `jl.sweep(**arguments, **cut)`; the naive loop gets only the arguments."""
 
     arguments: dict[str, Any]
     cut: dict[str, Any]
@@ -39,7 +39,7 @@ class Drawn:
 
 
 def written(space) -> str:
-    """A space as it is typed."""
+    """Return a space as code."""
     if isinstance(space, dict):
         return "{" + ", ".join(f"{name!r}: {written(s)}" for name, s in space.items()) + "}"
     return f"jl.{space.kind}({dict(space.columns)})" if hasattr(space, "kind") else str(space)
@@ -205,7 +205,7 @@ ALL: Tables = OPTIMIZERS | MORE | {"exact": (jl.gradient_descent, DYADIC, {})}
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """All of a sweep that programs are compiled for."""
+    """Everything in a sweep that programs are compiled for."""
 
     task: jl.Task
     optimizers: list[str]
@@ -291,7 +291,7 @@ def rules(draw, task, steps):
 
 @st.composite
 def sweeps(draw, structures=None):
-    """Everything that a sweep can be told, where it makes a difference to its results or must make none."""
+    """Draw sweeps with any option that changes results, or that must not change them."""
     made = draw(st.sampled_from(FEW) if structures is None else structures)
     maybe = lambda *values: draw(st.one_of(st.none(), st.none(), st.sampled_from(values)))
     steps = draw(st.one_of(st.integers(1, 40), st.integers(10, 40), st.integers(20, 40)))

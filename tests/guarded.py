@@ -1,4 +1,4 @@
-"""Reads what a stranger hands to us, under a guard: each outcome is success or a documented error, and nothing else.
+"""Read untrusted input under a guard: each outcome is success or a documented error, and there are no side effects.
 
 Used by `test_untrusted.py`, a few hundred inputs of each kind, and by `benchmarks/durability/fuzz.py`, ten thousand.
 """
@@ -49,11 +49,11 @@ LOADING = (FileNotFoundError, ValueError, jl.RunError)  # what `jl.load` may rai
 
 
 class TooLong(BaseException):
-    """Reading it took longer than it may."""
+    """Reading took too long."""
 
 
 class Guard:
-    """Watches what reading does: processes, imports, connections, and writing anywhere but `inside` are failures."""
+    """Watches for side effects: processes, imports, connections, and writing anywhere but `inside` are failures."""
 
     def __init__(self, inside):
         self.inside, self.watching, self.seen, self.longest = os.path.realpath(inside), False, [], 0.0
@@ -172,7 +172,7 @@ class Stage:
         return found
 
     def read_manifest(self, content):
-        """Go on with the run that the manifest is said to be of, as far as reading what its packs hold."""
+        """Resume the run of the manifest, as far as reading its packs."""
         folder = self.inside / "run"
         if not (folder / "packs").exists():
             self.fresh(self.broken)
@@ -184,7 +184,7 @@ class Stage:
         return self._outcome(lambda: pack.listed(pack.unpacked(content), "state/"), ValueError)
 
     def read_folder(self, folder):
-        """Show it, and go on with it where it is a run's; `success` where nothing was refused."""
+        """Show the folder, and resume it where it is a run folder; `success` where nothing was refused."""
         outcomes = [self._outcome(lambda: self._show(folder), LOADING)]
         if (folder / "packs").exists():
             outcomes.append(self._outcome(lambda: stored(Folder(folder)), jl.RunError))

@@ -1,4 +1,4 @@
-"""What a stranger may hand to us: specs, manifests and run folders, altered in every way. `guarded.py` reads them."""
+"""Untrusted input: specs, manifests and run folders, altered in every way. `guarded.py` reads them."""
 
 import contextlib
 import copy
@@ -52,7 +52,7 @@ optimizers = { sgd = { learning_rate = [0.1, 0.2] }, "no.such:thing" = { x = 1 }
 """,
 )
 
-# What stands in a document where something else is expected.
+# Unexpected values in a document.
 NUMBERS = (0, -1, 1, 2, 2**31 - 1, 2**31, 2**40, 2**53, 2**63, 10**12, 10**400, True, 0.5, -0.0, 1e-320, 1e308)
 UNREAL = (float("nan"), float("inf"), float("-inf"))
 NAMES = (
@@ -111,7 +111,7 @@ values = st.one_of(
 
 
 def places(tree, at=()):
-    """The paths of all that is in a tree of tables and lists."""
+    """Return the paths of all values in a tree of tables and lists."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in inner:
         yield (*at, key)
@@ -220,7 +220,7 @@ TOKENS = (
 
 
 def toml(value):
-    """A value in TOML, as far as it can be said there."""
+    """Return a value in TOML, as far as TOML can express it."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -257,12 +257,12 @@ def sealed(run):
 
 
 def unsealed(content):
-    """What a manifest's checksum is of."""
+    """Return the text that a manifest's checksum is of."""
     return json.dumps(json.loads(content)["run"]).encode()
 
 
 def resealed(content):
-    """Whatever JSON the bytes are, as a manifest with a right checksum; the bytes where they are none."""
+    """Return the bytes, if they are JSON, as a manifest with a correct checksum; else unchanged."""
     try:
         return sealed(json.loads(content))
     except (ValueError, RecursionError):
@@ -285,7 +285,7 @@ def manifests(draw, content):
 
 @st.composite
 def packs(draw, content):
-    """Bytes that are nearly this piece of a pack: most of them with a header that says other things."""
+    """Bytes that are nearly this piece of a pack, mostly with an altered header."""
     if draw(st.integers(0, 3)) == 0:
         return draw(scrambled(content, (b"\xff" * 8, b"[" * DEEP)))
     length = int.from_bytes(content[:8], "little")
@@ -298,7 +298,7 @@ def packs(draw, content):
 
 @st.composite
 def spoil(draw, folder, outside):
-    """Alter files of a folder: what they say, and what they are. Returns what was done."""
+    """Alter the content or the type of files in a folder. Returns what was done."""
     done = []
     for _ in range(draw(st.integers(1, 3))):
         plain = lambda path: path.is_file() and not path.is_symlink() and path.stat().st_size < 2**20
@@ -333,7 +333,7 @@ ADDED = ("\u00b2", "007", "-1", "x.partial", "deep", "link", "zarr.json", ".zmet
 
 
 def replace(path, kind, outside):
-    """Something else in a file's place."""
+    """Put something else in a file's place."""
     path.unlink()
     match kind:
         case "folder":
@@ -354,7 +354,7 @@ def replace(path, kind, outside):
 
 
 def add(folder, name, outside):
-    """Something that was never there."""
+    """Add a file that did not exist."""
     path = folder / name
     if os.path.lexists(path):
         return

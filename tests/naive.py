@@ -1,7 +1,7 @@
-"""A sweep as anyone would write it: loops over steps and trials, by the words of the documentation of each field.
+"""A naive sweep: loops over steps and trials, written from the documentation of each field.
 
-Nothing here is vectorised, cut into chunks or compiled beyond one training step, and nothing comes from the engine. It
-is what `test_against_naive.py` holds every sweep against.
+Nothing here is vectorised, cut into chunks or compiled beyond one training step, and nothing comes from the engine.
+`test_against_naive.py` compares every sweep with it.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ NEAR = 1e-9  # two numbers closer than this, relatively, may come in either orde
 
 
 class TooCloseError(Exception):
-    """What happens next hangs on rounding: a loss at its target, a tie that is not exact."""
+    """What happens next depends on rounding: a loss at its target, a tie that is not exact."""
 
 
 @dataclasses.dataclass
 class Trial:
-    """One training run, and all that is known of it."""
+    """One training run, and everything known about it."""
 
     optimizer: str
     config: int
@@ -77,9 +77,9 @@ class Expected:
 
 
 class Loop:
-    """The naive loop. Arguments are those of `jl.sweep`, and two more.
+    """The naive loop. Its arguments are those of `jl.sweep`, and two more.
 
-    `exact`: the task's arithmetic is without rounding. `nudge`: relative, of initial parameters.
+    `exact`: the task's arithmetic has no rounding. `nudge`: a relative change of the initial parameters.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Loop:
         )
 
     def race(self, optimizer, bracket, trials, rungs):
-        """Train the trials of a pool side by side; yields what the rule decides."""
+        """Train the trials of a pool in parallel; yields the rule's decisions."""
         racing = list(trials)  # those that the rule has not ended
         running = bool(trials)  # since the last rung
         for t in range(self.steps + 1):
@@ -220,7 +220,7 @@ class Loop:
         return trial.loss
 
     def bound(self, first: float) -> float:
-        """What a training loss must not be above."""
+        """Return the bound above which a training loss is divergence."""
         if self.diverged_above == "auto":
             return first + 1e6 * (1 + abs(first))
         return math.inf if self.diverged_above is None else self.diverged_above
@@ -232,7 +232,7 @@ class Loop:
             trial.held_out[name, t] = float(found.get(name, worst))
 
     def judged(self, racing: list[Trial]) -> list[Trial]:
-        """The trials that the rule ends at this rung, among those that it has not ended before."""
+        """Return the trials that the rule ends at this rung, among those that it has not ended before."""
         name = self.compared_by
         for trial in racing:
             value = trial.loss if name == "train_loss" else trial.held_out[name, max(k[1] for k in trial.held_out)]
@@ -281,7 +281,7 @@ class Loop:
         return value <= bound
 
     def tell_apart(self, a: float, b: float) -> None:
-        """Raise where other rounding could put two numbers in the other order."""
+        """Raise where rounding could change the order of two numbers."""
         if not self.exact and math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR * (abs(a) + abs(b)):
             raise TooCloseError
 
@@ -312,7 +312,7 @@ def inner(static: dict[str, Any]) -> dict[str, Any]:
 
 
 def points(stride, steps, most) -> list[int]:
-    """Every so many steps, and the last; by default `most` times."""
+    """Return every `stride`-th step and the last; by default `most` of them."""
     return [*range(0, steps, stride or math.ceil(steps / most)), steps]
 
 
@@ -378,7 +378,7 @@ def held_out(task, params, state):
 
 
 def differences(results: jl.Results, expected: Expected, rtol: float = 1e-9, atol: float = 1e-12) -> list[str]:
-    """Whatever in the results is not as expected, in words; losses and parameters may differ by rounding."""
+    """Describe how the results differ from those expected; losses and parameters may differ by rounding."""
     dataset, found = results.dataset, []
     variables = set(expected.arrays)
     if set(dataset.data_vars) != variables:
@@ -414,7 +414,7 @@ def differences(results: jl.Results, expected: Expected, rtol: float = 1e-9, ato
 
 
 def alike(one: Expected, other: Expected, rtol: float = 1e-9) -> bool:
-    """Whether two outcomes of the naive loop are the same but for rounding."""
+    """Return whether two outcomes of the naive loop are the same except for rounding."""
     close = lambda a, b: np.allclose(a, b, rtol=rtol, atol=1e-12, equal_nan=True)
     pairs = ((one.arrays[name], other.arrays[name]) for name in one.arrays)
     return all(close(a, b) if a.dtype.kind == "f" else (a == b).all() for a, b in pairs)

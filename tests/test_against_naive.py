@@ -1,6 +1,6 @@
-"""Sweeps drawn by hypothesis beside one naive loop: everything in the dataset, whatever the sweep is told.
+"""Compare sweeps drawn by hypothesis with one naive loop: everything in the dataset, for all options.
 
-A hundred in every run; `pytest -m thorough` draws thousands, of any structure.
+Every run draws a hundred; `pytest -m thorough` draws thousands, of any structure.
 """
 
 import itertools
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def expected(drawn: Drawn, nudge: float = 0.0) -> Expected:
-    """What the naive loop comes to, unless that hangs on rounding."""
+    """Return the naive loop's results, unless they depend on rounding."""
     try:
         return Loop(**drawn.arguments, exact=drawn.exact, nudge=nudge).run()
     except TooCloseError:
@@ -40,7 +40,7 @@ def expected(drawn: Drawn, nudge: float = 0.0) -> Expected:
 
 
 def compare(results: jl.Results, loop: Expected, drawn: Drawn):
-    """Fail where they differ, unless training amplifies rounding so far that nobody can tell."""
+    """Fail where they differ, unless training amplifies rounding so much that they cannot be compared."""
     wrong = differences(results, loop)
     if wrong and not drawn.exact and not alike(expected(drawn, nudge=1e-13), loop):
         reject()
@@ -48,13 +48,13 @@ def compare(results: jl.Results, loop: Expected, drawn: Drawn):
 
 
 def looks(drawn: Drawn) -> bool:
-    """Whether the sweep's rule, if any, would look at two configurations before the last step."""
+    """Return whether the sweep's rule, if any, has a rung before the last step."""
     stop, steps = drawn.arguments["stop"], drawn.arguments["steps"]
     return stop is None or any(rungs for _, rungs in divided(stop, 2, steps))
 
 
 def check(drawn: Drawn):
-    """The sweep is what the naive loop is."""
+    """Check that the sweep equals the naive loop."""
     if looks(drawn):
         loop = expected(drawn)
         compare(jl.sweep(**drawn.arguments, **drawn.cut), loop, drawn)
@@ -80,7 +80,7 @@ def test_thousands_of_sweeps_are_the_naive_loop(drawn):
 
 
 def check_broken_off(drawn: Drawn, saves: int, killed: bool):
-    """The same call goes on with a sweep that was broken off and comes to its results, to the last bit."""
+    """Check that the same call resumes an interrupted sweep and gives its results bit for bit."""
     if not looks(drawn):
         reject()
     loop, whole = expected(drawn), jl.sweep(**drawn.arguments, **drawn.cut)
@@ -107,7 +107,7 @@ def test_hundreds_of_sweeps_that_were_broken_off_go_on(drawn, saves, killed):
 
 
 def broken_off(options: dict[str, Any], saves: int, killed: bool) -> jl.Results:
-    """A sweep that ends at its save of this number: by Ctrl-C, or without saving more, as one that is killed."""
+    """Run a sweep that ends at its save of this number: by Ctrl-C, or without further saves, as if it was killed."""
     count, save, pressed = itertools.count(1), Run.save, []
 
     def counting(self, *args):
@@ -129,7 +129,7 @@ def broken_off(options: dict[str, Any], saves: int, killed: bool) -> jl.Results:
 
 
 def falsehoods(part: jl.Results, whole: Expected) -> list[str]:
-    """What partial results say that is not so in the end. NaN is not known yet, and an interrupted trial not over."""
+    """Return what partial results claim that final ones contradict. NaN is not known yet; interrupted is not final."""
     found = []
     for name, values in whole.arrays.items():
         ours = part.dataset[name].values
@@ -143,7 +143,7 @@ def falsehoods(part: jl.Results, whole: Expected) -> list[str]:
 
 
 def assert_equal(found: jl.Results, expected: jl.Results):
-    """To the last bit: every array, every decision, every parameter."""
+    """Check that every array, decision and parameter is equal bit for bit."""
     for name in expected.dataset.variables:
         ours, theirs = found.dataset[name].values, expected.dataset[name].values
         if theirs.dtype == object:  # of which NumPy tells one NaN from another

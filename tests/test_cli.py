@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it says no."""
+"""The command line: what it prints and writes, and its errors."""
 
 import importlib
 import json
@@ -86,14 +86,14 @@ def test_leaderboards_and_times_are_printed(finished):
     expected = best[["learning_rate", "validation_loss", "test_loss", "test_r2"]]
     np.testing.assert_allclose([float(x) for x in shown], expected.to_numpy(float), rtol=6e-3)
     *_, times = result.stdout.splitlines()
-    parts = ["imports", "checks and data", "compiling and running", "pictures and writing", "in all"]
+    parts = ["imports", "checks and data", "compiling and running", "pictures and writing", "total"]
     assert re.match("Time: " + ", ".join(rf"{part} \d+\.\d s" for part in parts), times)
 
 
 def test_plain_progress_where_there_is_no_terminal(finished):
     lines = finished[0].stderr.splitlines()
     last = [line for line in lines if line.startswith("quadratic: ")][-1]  # on a slow machine others come before it
-    assert re.match(r"quadratic: 12/12 trials, \d+ diverged, 2/2 compiled, \S+ trial-steps/s, \d:\d\d in all", last)
+    assert re.match(r"quadratic: 12/12 trials, \d+ diverged, 2/2 compiled, \S+ trial-steps/s, \d:\d\d in total", last)
     assert lines[-1].startswith("linear_regression: 12/12 trials")
     assert "\x1b" not in finished[0].output
 
@@ -211,7 +211,7 @@ def test_an_existing_output_is_left_alone(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("mine", "folder", "link"):
-        assert_refused(invoke("run", "--out", tmp_path / name), "exists already", "--out")
+        assert_refused(invoke("run", "--out", tmp_path / name), "exists", "--out")
     assert (tmp_path / "mine").read_text() == "precious"
     assert list((tmp_path / "folder").iterdir()) == []
     (tmp_path / "tiny.toml").write_text(SPEC)
@@ -264,7 +264,7 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     assert run.returncode == status
     written = [str(tmp_path / "run" / task) for task in ("linear_regression", "quadratic")]
     assert interrupted == f"Interrupted. Written: {', '.join(written)}.\n"
-    assert last == f"Go on with: jaxopt-lab resume {tmp_path / 'run'}\n"
+    assert last == f"Resume with: jaxopt-lab resume {tmp_path / 'run'}\n"
     assert "best validation loss first, interrupted" in " ".join(stdout.split())
     whole, part = (jl.load(tmp_path / "run" / t / "results.zarr").dataset for t in ("quadratic", "linear_regression"))
     assert (whole.attrs["interrupted"], part.attrs["interrupted"]) == (0, 1)
@@ -275,7 +275,7 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
 
 
 def test_a_broken_run_goes_on(tmp_path, monkeypatch):
-    """By `resume` or by the same command, to the tables of an undisturbed run, to the letter."""
+    """By `resume` or by the same command, with the same tables as an uninterrupted run."""
     spec = tmp_path / "tiny.toml"
     spec.write_text(SPEC)
     assert invoke("run", spec, "--steps", 40, "--out", tmp_path / "whole", "--quiet").exit_code == 0
@@ -292,7 +292,7 @@ def test_a_broken_run_goes_on(tmp_path, monkeypatch):
     for name in ("resumed", "repeated"):
         broken = invoke("run", spec, "--steps", 40, "--out", tmp_path / name, "--quiet")
         assert broken.exit_code == 130
-        assert broken.stderr.splitlines()[-1] == f"Go on with: jaxopt-lab resume {tmp_path / name}"
+        assert broken.stderr.splitlines()[-1] == f"Resume with: jaxopt-lab resume {tmp_path / name}"
         assert "interrupted" in broken.stdout
     monkeypatch.setattr(Run, "save", save)
     assert_refused(
@@ -312,8 +312,8 @@ def test_a_broken_run_goes_on(tmp_path, monkeypatch):
 def test_what_cannot_go_on(tmp_path):
     assert_refused(invoke("resume", tmp_path), "is not the folder of a run", "it has no run.json")
     (tmp_path / "run.json").write_text('{"format": "another"}')
-    assert_refused(invoke("resume", tmp_path), "run.json is damaged or of another kind")
-    assert_refused(invoke("run", "--out", "nosuch://x"), "nosuch://x cannot be a run's folder")
+    assert_refused(invoke("resume", tmp_path), "run.json is damaged or not a record of a run")
+    assert_refused(invoke("run", "--out", "nosuch://x"), "nosuch://x cannot be a run folder")
 
 
 def test_a_run_can_be_anywhere(tmp_path):
@@ -334,7 +334,7 @@ def test_an_interruption_before_anything_is_written(tmp_path, monkeypatch):
     (tmp_path / "tiny.toml").write_text(SPEC)
     result = invoke("run", tmp_path / "tiny.toml", "--out", tmp_path / "run")
     assert result.exit_code == 130
-    assert result.stderr.startswith("Interrupted. Written: nothing.\nGo on with: ")
+    assert result.stderr.startswith("Interrupted. Written: nothing.\nResume with: ")
 
 
 def test_an_interruption_waits_for_the_end_of_writing():

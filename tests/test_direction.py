@@ -1,4 +1,4 @@
-"""Which way a metric is better: said by its function, else by its name, else nobody chooses by it."""
+"""The direction of a metric: stated by its function, else by its name, else it cannot be used for selection."""
 
 import dataclasses
 import json

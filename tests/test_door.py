@@ -1,6 +1,6 @@
-"""What users give us and cannot mean: every row is refused in our own words before anything compiles.
+"""Invalid arguments: every row is refused with our own message before anything compiles.
 
-A row says what kind of error it is, and two things that its message has: what was wrong, and what to do.
+A row has the type of the error and two parts of its message: what was wrong, and what to do.
 """
 
 import importlib
@@ -56,12 +56,12 @@ def run(optimizer=jl.adam, task=None, space=None, **options):
 
 
 def planned(optimizer=jl.adam, task=None, space=None):
-    """What would run, by structure: every check passes."""
+    """Return the groups that would run: every check passes."""
     return planning.plan_sweep(optimizer, task or model(), RATES if space is None else space, steps=1).groups
 
 
 def refused(call, error, *words):
-    """`call` raises one of our own errors, of that very type, with all these words."""
+    """Check that `call` raises one of our own errors, of exactly that type, with all these words."""
     with pytest.raises(error) as caught:
         call()
     assert type(caught.value) in (error, OURS.get(error))
@@ -78,7 +78,7 @@ def refused(call, error, *words):
 
 
 class Loader:
-    """As many frameworks have them: no array, no function, but batch after batch."""
+    """A data loader, as many frameworks have them: not an array or a function, but an iterable of batches."""
 
     def __iter__(self):
         return iter([(X, Y)])
@@ -171,7 +171,7 @@ def repeated(w, batch):
     return jax.lax.while_loop(lambda x: x < 3, lambda x: x + 1, jnp.sum(w))
 
 
-MEAN, AUX, UNSUPPORTED = "Take the mean", "where aux is a dict of scalars", "not supported yet: close over"
+MEAN, AUX, UNSUPPORTED = "Take the mean", "(loss, aux), where aux is a dict", "not supported yet: close over"
 LOSSES = [
     ("a pair", lambda w, b: (jnp.sum(w), b), TypeError, "got tuple of 2", AUX),
     ("a dict", lambda w, b: {"loss": jnp.sum(w)}, TypeError, "got dict of 1", AUX),
@@ -373,16 +373,16 @@ OPTIMIZERS = [
         pair(lambda p: jnp.int32(0), lambda g, s, p=None: (g, s + 0.5)),
         {},
         TypeError,
-        "is int32 at first and float32 after a step",
+        "is int32 before a step and float32 after it",
         "Convert it",
     ),
     ("a branch", branches, numeric(b1=[0.9]), TypeError, "branches in Python on learning_rate,", TRACES),
-    ("a branch of the step", decays, {}, TypeError, "the step that a schedule is given", TRACES),
+    ("a branch of the step", decays, {}, TypeError, "the step that a schedule gets", TRACES),
     ("Optax's schedule", warms_up, {}, TypeError, "branches in Python on learning_rate,", SCALED),
     ("its length", cosine, numeric(decay_steps=[10]), TypeError, "on decay_steps,", "decay_steps=jl.static([...])"),
     ("a count", layers, numeric(count=[2]), TypeError, "count are traced numbers", "jl.static([...])"),
     ("NumPy", lambda learning_rate: optax.sgd(np.exp(learning_rate)), {}, TypeError, "to NumPy", "jax.numpy"),
-    ("C", dict, {}, TypeError, "does not say which hyperparameters", "Wrap it in a"),
+    ("C", dict, {}, TypeError, "has no signature that says which hyperparameters", "Wrap it in a"),
 ]
 
 
@@ -394,7 +394,7 @@ def test_optimizers_that_cannot_train(optimizer, space, error, what, remedy, com
 
 
 def test_a_scaled_schedule_is_one_program_for_all_rates():
-    """What the error about Optax's schedules proposes."""
+    """The remedy that the error about Optax's schedules proposes."""
 
     def scaled(learning_rate):
         schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, 10, 100)
@@ -406,7 +406,7 @@ def test_a_scaled_schedule_is_one_program_for_all_rates():
 NAMES = [
     ("a number beside its text", {1: jl.adam, "1": jl.lion}, TypeError, "got the name 1", "non-empty strings"),
     ("an empty name", {"": jl.adam}, TypeError, "got the name ''", "non-empty strings"),
-    ("a set", {jl.adam, jl.sgd}, TypeError, "an order", "a list or a dict"),
+    ("a set", {jl.adam, jl.sgd}, TypeError, "ordered", "a list or a dict"),
     ("no module", "nowhere.at.all:f", ValueError, "cannot be imported", "ModuleNotFoundError"),
 ]
 
@@ -434,7 +434,7 @@ LINES = [
     ({"optimizer": '"mistakes:misspelt"'}, 6, "raised AttributeError"),
     ({"optimizer": '"mistakes:branches"'}, 6, "branches in Python on learning_rate"),
     ({"optimizer": '"mistakes:three"'}, 6, "(init, update) pair, got int"),
-    ({"optimizer": '"builtins:min"'}, 6, "does not say which hyperparameters"),
+    ({"optimizer": '"builtins:min"'}, 6, "has no signature that says which hyperparameters"),
     ({"optimizer": '"mistaken:f"'}, 6, "cannot be imported (SyntaxError"),
 ]
 
@@ -460,7 +460,7 @@ SPACES = [
     ("a table of values", {"learning_rate": jl.zipped(RATES)}, ValueError, "Unknown optimizer", "a list, a range"),
     ("a list of spaces", [RATES], TypeError, "A space is a dict", "jl.zipped"),
     ("a dict in a list", {"learning_rate": [{"low": 1}]}, TypeError, "learning_rate = {'low': 1}", NESTED),
-    ("mixed levels", {"adam": RATES, "b1": [0.9]}, ValueError, "'b1' beside the space of 'adam'", "{'adam': {'b1'"),
+    ("mixed levels", {"adam": RATES, "b1": [0.9]}, ValueError, "'b1' and a space for 'adam'", "{'adam': {'b1'"),
     ("an optimizer's list", {"adam": [0.1], "sgd": RATES}, TypeError, "space of optimizer 'adam'", "must be a dict"),
     ("a number's name", {1: [0.1]}, TypeError, "got 1", "names"),
     ("a tuple's name", {("a",): {"b": 1}}, TypeError, "got ('a',)", "names"),

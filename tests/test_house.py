@@ -1,4 +1,4 @@
-"""Habits of the house that a test can hold."""
+"""Rules of this code base that a test can check."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import jaxopt_lab
 
 PACKAGE = Path(jaxopt_lab.__file__).parent
-# From the bottom up: a room, or a module beside the rooms, knows none that comes after it.
+# From the bottom up: a room, or a module beside the rooms, imports none that comes after it.
 ROOMS = [
     *(
         "types",
@@ -40,7 +40,7 @@ MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports(path):
-    """The package's own modules that a file imports, inside of functions and for type checkers too, with the line."""
+    """Yield the package's own modules that a file imports, also in functions and for type checkers, with the node."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -54,7 +54,7 @@ def imports(path):
 
 
 def imported(path):
-    """What a file imports when it is imported itself."""
+    """Yield the modules that a file imports when it is imported itself."""
     tree = ast.parse(path.read_text())
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -110,7 +110,7 @@ def test_modules_do_not_go_round_in_circles():
 
 
 def test_the_packages_own_modules_are_imported_at_the_top():
-    """An import inside a function hides that one module needs another; only libraries that are heavy may wait."""
+    """An import inside a function hides a dependency; only heavy libraries may be imported there."""
     at_the_top = {path: ast.parse(path.read_text()).body for path in MODULES.values()}
     lines = {path: {node.lineno for node in body} for path, body in at_the_top.items()}
     lazy = [
@@ -130,7 +130,7 @@ def test_modules_are_short(path):
 
 
 def test_the_table_of_benchmarks_is_that_of_their_figures():
-    """Else: python benchmarks/table.py."""
+    """If it fails, run: python benchmarks/table.py."""
     benchmarks = PACKAGE.parent / "benchmarks"
     made = subprocess.run(
         [sys.executable, benchmarks / "table.py", "--print"], capture_output=True, text=True, check=True

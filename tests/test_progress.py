@@ -29,7 +29,7 @@ def test_a_plain_line_every_five_seconds_and_a_final_one():
     lines = lines_of([at(s / 10, trial_steps=s) for s in range(121)])
     assert len(lines) == 3  # at 5 s, at 10 s, and at the end (12 s); longer than the console and yet not wrapped
     assert lines[0] == "task: 0/10 trials, 0 diverged, 0/2 compiled, 10 trial-steps/s, 1:35 left"
-    assert lines[-1] == "task: 0/10 trials, 0 diverged, 0/2 compiled, 10 trial-steps/s, 0:12 in all"
+    assert lines[-1] == "task: 0/10 trials, 0 diverged, 0/2 compiled, 10 trial-steps/s, 0:12 in total"
 
 
 def test_the_final_line_has_what_came_after_the_last_report():
@@ -38,7 +38,7 @@ def test_the_final_line_has_what_came_after_the_last_report():
     with shown(console=Console(file=out)) as report:
         report(progress)
         progress.trials_done, progress.diverged, progress.programs_compiled, progress.trial_steps = 10, 3, 2, 1000
-    assert out.getvalue() == "10/10 trials, 3 diverged, 2/2 compiled, 1.00k trial-steps/s, 0:01 in all\n"
+    assert out.getvalue() == "10/10 trials, 3 diverged, 2/2 compiled, 1.00k trial-steps/s, 0:01 in total\n"
 
 
 def test_nothing_reported_is_nothing_printed():
@@ -67,7 +67,7 @@ def test_notes_are_printed_once_each():
             report(progress)
     *notes, last = out.getvalue().splitlines()
     assert notes == ["task: memory ran out; going on with 4 [b]trials[/]", "task: and again"]
-    assert last.endswith("in all")
+    assert last.endswith("in total")
 
 
 def test_markup_in_a_label_is_text():
@@ -94,7 +94,7 @@ def test_a_bar_on_a_terminal(width):
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
     assert "[task] ━" in text
     assert "2/10 trials, 0 diverged" in text
-    assert text.rstrip().endswith("250 trial-steps/s, 0:02 in all")
+    assert text.rstrip().endswith("250 trial-steps/s, 0:02 in total")
     assert all(len(line) <= width for part in text.splitlines()[:-1] for line in part.split("\r"))
 
 

@@ -1,4 +1,4 @@
-"""Random numbers come from keys alone, and each key names its generator."""
+"""Random numbers come only from keys, and each key names its generator."""
 
 import contextlib
 import warnings
@@ -104,21 +104,21 @@ def iterating(key, batches=iter(np.random.default_rng(0).normal(size=(50, 4, 3))
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"train": from_numpy}, r"train\(key\) gives the same batch for every key.* Draw with jax.random from train's"),
-        ({"train": iterating}, r"train\(key\) gives the same batch for every key"),
-        ({"train": lambda key: jnp.ones((4, 3))}, r"train\(key\) gives the same batch for every key"),
-        ({"train": jax.jit(lambda key: jnp.ones((4, 3)))}, r"train\(key\) gives the same batch for every key"),
+        ({"train": from_numpy}, r"train\(key\) returns the same batch for every key.* Draw with jax.random from train"),
+        ({"train": iterating}, r"train\(key\) returns the same batch for every key"),
+        ({"train": lambda key: jnp.ones((4, 3))}, r"train\(key\) returns the same batch for every key"),
+        ({"train": jax.jit(lambda key: jnp.ones((4, 3)))}, r"train\(key\) returns the same batch for every key"),
         (
             {"train": lambda key: jax.random.normal(key, (4, 3)) + from_numpy(key)},
-            r"train\(key\) gives two results for one key\. .* Draw with jax.random from train's key",
+            r"train\(key\) returns two results for one key\. .* Draw with jax.random from train's key",
         ),
-        ({"init": lambda key: from_numpy(key)[0]}, r"init\(key\) gives two results for one key\. .* from init's key"),
-        ({"init": jax.jit(lambda key: from_numpy(key)[0])}, r"init\(key\) gives two results for one key"),
+        ({"init": lambda key: from_numpy(key)[0]}, r"init\(key\) returns two results for one key\. .* from init's key"),
+        ({"init": jax.jit(lambda key: from_numpy(key)[0])}, r"init\(key\) returns two results for one key"),
         (
             {"init": lambda key: init(key) * np.random.default_rng().normal()},
-            r"init\(key\) gives two results for one key",
+            r"init\(key\) returns two results for one key",
         ),
-        ({"loss": lambda w, _: jnp.sum(w * from_numpy(0)[0])}, "loss is another function each time it is traced"),
+        ({"loss": lambda w, _: jnp.sum(w * from_numpy(0)[0])}, "loss differs each time it is traced"),
     ],
 )
 def test_a_task_that_draws_from_elsewhere_is_refused(changes, said):

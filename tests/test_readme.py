@@ -1,4 +1,4 @@
-"""README's Python runs as it stands, in order, in one process; its spec file parses."""
+"""README's Python blocks run unchanged, in order, in one process; its spec file parses."""
 
 import re
 import subprocess

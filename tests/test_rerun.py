@@ -1,4 +1,4 @@
-"""One trial of a sweep again."""
+"""Repeating one trial of a sweep."""
 
 import dataclasses
 
@@ -53,7 +53,7 @@ def test_an_altered_curve_does_not_agree(altered):
 
 
 def picky(learning_rate, a=0, b=0):
-    """Learns by a rate of its own for each kind of value, so that another value has another curve."""
+    """An optimizer whose rate depends on the type of a value, so that another value has another curve."""
     return jl.sgd(learning_rate * (1 + len(repr(a)) / 8 + len(repr(b)) / 64 + (a is None) / 2 + (b is True) / 32))
 
 
@@ -123,11 +123,11 @@ def scaled(scale):
         (
             mine(2.0),
             scaled(0.5),
-            r"trials: task, loss: changed; .*optimizer scaled, mathematics of a step: changed",
+            r": task, loss: changed; .*optimizer scaled, mathematics of a step: changed",
         ),
-        (mine(threshold=0.7), scaled(0.5), r"trials: task, metrics, hits: changed\. Pass"),
-        (mine(held_out=4.0), scaled(0.5), r"trials: task, validation data: changed\. Pass"),
-        (mine(), scaled(0.25), r"trials: optimizer scaled, mathematics of a step: changed\. Pass"),
+        (mine(threshold=0.7), scaled(0.5), r": task, metrics, hits: changed\. Pass"),
+        (mine(held_out=4.0), scaled(0.5), r": task, validation data: changed\. Pass"),
+        (mine(), scaled(0.25), r": optimizer scaled, mathematics of a step: changed\. Pass"),
     ],
     ids=["loss", "metric", "data", "optimizer"],
 )
@@ -135,7 +135,7 @@ def test_another_problem_is_refused(kept, task, optimizer, said, tmp_path):
     results = jl.sweep({"scaled": scaled(0.5), "adam": jl.adam}, mine(), {"learning_rate": [0.1, 0.2]}, steps=3)
     results = jl.load(results.save(tmp_path / "saved")) if kept == "saved" else results
     assert jl.rerun(results, 1, 0, task=mine(), optimizer=scaled(0.5)).agrees
-    with pytest.raises(ValueError, match=f"This is none of the sweep's {said}"):
+    with pytest.raises(ValueError, match=f"This is not a trial of the sweep{said}"):
         jl.rerun(results, 1, 0, task=task, optimizer=optimizer)
 
 
@@ -143,7 +143,7 @@ def test_another_problem_is_refused(kept, task, optimizer, said, tmp_path):
 def test_a_damaged_problem_is_none(problem):
     results = jl.sweep(jl.sgd, mine(), {"learning_rate": [0.1]}, steps=3)
     altered = dataclasses.replace(results, dataset=results.dataset.assign_attrs(problem=problem))
-    with pytest.raises(ValueError, match="This is none of the sweep's trials: "):
+    with pytest.raises(ValueError, match="This is not a trial of the sweep: "):
         jl.rerun(altered, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""Results: the dataset's contract, choosing, tables, and that saving loses nothing."""
+"""Results: the dataset's contract, selection, tables, and that saving loses nothing."""
 
 import dataclasses
 import json
@@ -83,7 +83,7 @@ def test_a_diverged_seed_never_helps(results):
 
 
 def ended(results, status, **curves):
-    """The results as if trials had ended otherwise: statuses broadcast to (configs, seeds), curves given whole."""
+    """Change how trials ended: statuses broadcast to (configs, seeds), curves replaced as a whole."""
     shape = results.dataset.status.shape
     new = {"status": (("config", "seed"), np.broadcast_to(np.asarray(status), shape))}
     new |= {name: (results.dataset[name].dims, values) for name, values in curves.items()}

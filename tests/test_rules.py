@@ -1,4 +1,4 @@
-"""Stop rules of one's own: what they are shown, and what becomes of what they decide, against a loop by hand."""
+"""Users' own stop rules: what they see, and the effect of their decisions, compared with a hand-written loop."""
 
 import dataclasses
 import importlib
@@ -24,7 +24,7 @@ def task():
 
 @dataclasses.dataclass(frozen=True)
 class Exploit(jl.StopRule):
-    """At each rung, the worst trial of a seed goes on from the best one, at half of the best one's learning rate."""
+    """At each rung, a seed's worst trial continues from the best one's state, at half of its learning rate."""
 
     changes: tuple[str, ...] = ("learning_rate",)
 
@@ -42,7 +42,7 @@ class Exploit(jl.StopRule):
 
 
 def by_hand(seeds):
-    """Training losses, learning rates and final parameters of every trial, trial by trial, step by step."""
+    """Compute training losses, learning rates and final parameters, trial by trial and step by step."""
     made, shape = task(), (len(RATES), len(seeds))
     losses, rates = (np.full((*shape, STEPS + 1), np.nan) for _ in range(2))
     ws = {
@@ -154,7 +154,7 @@ def test_a_run_folder_knows_a_rule_by_its_settings_and_its_code(tmp_path):
 
 
 def test_the_protocol_is_enough():
-    """An object that has what a rule has need not derive from it."""
+    """An object with a rule's attributes and methods need not derive from it."""
 
     class Own:
         metric, status, changes = "train_loss", "stopped", ()

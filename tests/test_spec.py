@@ -1,4 +1,4 @@
-"""Spec files: what they mean, and that every mistake is named with its line before anything compiles."""
+"""Spec files: what they mean, and that every mistake is reported with its line before anything compiles."""
 
 import importlib.resources
 
@@ -262,7 +262,7 @@ def test_optimizers_of_optax_and_of_any_module():
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("adma", r'x.toml:\d+: .*Did you mean .*adam.*Others are "optax:NAME" or "package.module:function"'),
+        ("adma", r'x.toml:\d+: .*Did you mean .*adam.*Write others as "optax:NAME" or "package.module:function"'),
         ("optax:adma", "optax has no function 'adma'"),
         ("no_such_module:adam", "'no_such_module' cannot be imported"),
         (":adam", "cannot be imported"),

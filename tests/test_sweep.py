@@ -1,4 +1,4 @@
-"""The public sweep: what may be swept, and what is refused before anything compiles."""
+"""The public sweep: what can be swept, and what is refused before anything compiles."""
 
 import importlib
 import json
@@ -256,7 +256,7 @@ def test_bad_input_is_refused_before_anything_compiles(call, error, words, monke
 
 
 def test_numbers_stay_what_they_were_given(task):
-    """A number one program takes as an argument is the number written down, to the program's precision."""
+    """A number that a program takes as an argument is the number given, in the program's precision."""
     with jax.enable_x64(True):
         results = jl.sweep(jl.sgd, task, {"learning_rate": [0.1]}, steps=1)
     assert results.dataset.learning_rate.item() == 0.1

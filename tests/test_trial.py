@@ -1,4 +1,4 @@
-"""One trial against a training loop written out by hand, and how it ends."""
+"""One trial compared with a hand-written training loop, and how it ends."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from jaxopt_lab.trial import STATUSES, Stop, Trial, draws, initial_params
 
 
 def loop(task, optimizer, seed, steps):
-    """The same training as everybody writes it: a Python loop over jitted steps."""
+    """Train with a plain Python loop over jitted steps."""
     key = jax.random.key(seed)
     params = task.init(jax.random.fold_in(key, 0))
     state = optimizer.init(params)
@@ -117,7 +117,7 @@ def test_an_ended_trial_keeps_its_answer(float64):
 
 
 def test_optimizers_get_a_key_of_their_own_each_step(float64):
-    """Of the seed and the step alone: alike for all configurations, and however many trials run at once."""
+    """It depends only on the seed and the step: not on the configuration, nor on how many trials run at once."""
 
     def walk(learning_rate):
         def update(grads, state, params=None, *, key, **_):
@@ -196,7 +196,7 @@ def test_a_step_beyond_the_last_changes_nothing():
 
 
 def test_a_loss_far_above_the_first_is_divergence(float64):
-    """By default more than 1e6 (1 + |first loss|) above it; a number is a bound of its own, None is none."""
+    """By default more than 1e6 (1 + |first loss|) above it; a number sets another bound, None disables it."""
     starts = [1.0, -2e7]  # of which the second one's bound is 20 times further up
 
     def losses(above):

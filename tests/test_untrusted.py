@@ -1,4 +1,4 @@
-"""Input from a stranger: a spec, a manifest, a pack or a folder is read or refused, and does nothing else."""
+"""Untrusted input: a spec, a manifest, a pack or a folder is read or refused, without side effects."""
 
 import dataclasses
 import io
@@ -39,7 +39,7 @@ def stage(tmp_path_factory):
     return guarded.Stage(tmp_path_factory.mktemp("stage"))
 
 
-# Whatever is drawn
+# Random input
 
 
 @DRAWN
@@ -94,11 +94,11 @@ def test_the_guard_sees(stage, tmp_path):
             stage.guard.outcome(act, ValueError)
 
 
-# Nothing of a stranger's is run
+# Nothing untrusted is executed
 
 
 def test_resuming_imports_nothing(tmp_path, monkeypatch):
-    """Of a spec that the user runs, the function is imported; of a stored one never."""
+    """A function is imported for a spec that the user runs, never for a stored one."""
     ran = tmp_path / "ran"
     code = f"from pathlib import Path\nfrom jaxopt_lab import sgd as f\nPath({str(ran)!r}).touch()\n"
     (tmp_path / "of_a_stranger.py").write_text(code)
@@ -108,7 +108,7 @@ def test_resuming_imports_nothing(tmp_path, monkeypatch):
     runs.Stored(text, "spec.toml", {}).write(Folder(tmp_path / "run"))
     done = CliRunner().invoke(cli.app, ["resume", str(tmp_path / "run")])
     assert done.exit_code == 2
-    assert "'of_a_stranger:f' would be imported, which is never done from a folder. Run the spec itself" in done.stderr
+    assert "'of_a_stranger:f' would be imported, which a run folder may not cause. Run the spec itself" in done.stderr
     assert not ran.exists()
     assert "of_a_stranger" not in sys.modules
     spec.parse(text, "spec.toml")
@@ -184,7 +184,7 @@ def test_hyperparameters_with_names_of_paths():
         jl.sweep({"mine": make}, "quadratic", {"../x": [0.1]}, steps=1)
 
 
-# Nothing is taken at its word
+# Nothing is trusted
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_arrays_that_claim_much(stage, changes, said):
 
 
 def test_text_that_is_none(stage):
-    """Four bytes a character, which are the number of none."""
+    """Four bytes per character that are not a code point."""
     folder = stage.fresh(stage.saved)
     file = folder / "optimizer" / ".zarray"
     described = json.loads(file.read_text())
@@ -215,7 +215,7 @@ def test_text_that_is_none(stage):
     size = int(described["dtype"].removeprefix("<U"))
     for number in (0xD800, 0x7F570000):
         (folder / "optimizer" / "0").write_bytes(number.to_bytes(4, "little") * size * described["chunks"][0])
-        with pytest.raises(ValueError, match="its optimizer is no text"):
+        with pytest.raises(ValueError, match="its optimizer is not valid text"):
             jl.load(folder)
 
 
@@ -223,7 +223,7 @@ def test_text_that_is_none(stage):
 def test_numbers_that_do_not_differ(stage, name):
     dataset = xr.open_zarr(stage.saved, consolidated=False).load()
     check_dataset(dataset)
-    with pytest.raises(ValueError, match=f"its {name} are no different numbers"):
+    with pytest.raises(ValueError, match=f"its {name} are not distinct integers"):
         check_dataset(dataset.isel({name: [0, 0]}))
 
 
@@ -233,11 +233,11 @@ def test_numbers_that_do_not_differ(stage, name):
         ("main_metric", "validation_lss", "its attribute main_metric is 'validation_lss'"),
         ("main_metric", "status", "its attribute main_metric is 'status'"),
         ("main_metric", 3, "its attribute main_metric is 3"),
-        ("directions", "[]", "its attribute directions is no table"),
-        ("directions", '{"train_loss": "up"}', "directions is not of its metrics"),
-        ("directions", '{"test_f9": "max"}', "directions is not of its metrics"),
-        ("structural", '{"sgd": {"a": [3]}}', "structural is no table of values"),
-        ("structural", '{"sgd": 3}', "structural is no table of values"),
+        ("directions", "[]", "its attribute directions is not a table"),
+        ("directions", '{"train_loss": "up"}', "directions does not match its metrics"),
+        ("directions", '{"test_f9": "max"}', "directions does not match its metrics"),
+        ("structural", '{"sgd": {"a": [3]}}', "structural is not a table of values"),
+        ("structural", '{"sgd": 3}', "structural is not a table of values"),
     ],
 )
 def test_attributes_that_results_do_not_have(stage, attribute, value, said):
@@ -291,7 +291,7 @@ def test_a_unit_whose_arrays_are_misnamed():
 
 
 def test_statuses_that_are_none(stage):
-    """In a pack whose checksum is right."""
+    """In a pack whose checksum is correct."""
     folder = stage.fresh(stage.broken)
     run, chunk = json.loads(stage.manifest)["run"], stage.chunk(folder)
     unit, (step, (number, offset, length, _), _) = next(iter(run["units"].items()))
@@ -303,15 +303,15 @@ def test_statuses_that_are_none(stage):
     run["units"][unit] = [step, [number, offset, length, digest(piece)], None]
     (folder / MANIFEST).write_bytes(hostile.sealed(run))
     again = stage.sweep(folder)
-    assert "its trials have a status that is none" in again.dataset.attrs["notes"]
+    assert "its trials have an invalid status" in again.dataset.attrs["notes"]
     np.testing.assert_array_equal(again.dataset.status, jl.load(stage.saved).dataset.status)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"next_pack": 0}, "its next pack is there already"),
-        ({"next_pack": True}, "it lacks something"),
+        ({"next_pack": 0}, "its next pack already exists"),
+        ({"next_pack": True}, "it is incomplete"),
         ({"identity": {"x": float("nan")}}, "not JSON compliant"),
         ({"identity": hostile.deep(60)}, "nested too deeply"),
     ],
@@ -340,7 +340,7 @@ def test_owners_that_are_none(owner):
 def test_an_owner_says_nothing_to_the_terminal():
     folder = Folder(f"memory://{time.time_ns()}/run")
     folder.write("owner.json", json.dumps({"host": "\x1b[2Jx", "process": 1, "beat": 1.0, "token": "x"}).encode())
-    assert Lock(folder).acquire() == r"Going on from where process 1 on \x1b[2Jx was ended."
+    assert Lock(folder).acquire() == r"Resuming the run of process 1 on \x1b[2Jx, which did not end cleanly."
 
 
 @pytest.mark.parametrize(
@@ -358,17 +358,17 @@ def test_an_owner_says_nothing_to_the_terminal():
 def test_damaged_runs(tmp_path, stored):
     whole = {"format": runs.FORMAT, "text": "", "source": "x", "given": {"steps": 1}}
     (tmp_path / "run.json").write_text(json.dumps(whole | stored if isinstance(stored, dict) else stored))
-    with pytest.raises(jl.RunError, match=r"run\.json is damaged or of another kind"):
+    with pytest.raises(jl.RunError, match=r"run\.json is damaged or not a record of a run"):
         runs.stored(Folder(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 5000, "x = " + "9" * 5000, "x = 0x" + "f" * 9000, "x = ["])
 def test_a_stored_spec_that_cannot_be_compared(text):
     mine = runs.Stored("steps = 1", "x", {})
-    assert runs._changes(runs.Stored(text, "x", {}), mine) == ["its text cannot be read any more"]
+    assert runs._changes(runs.Stored(text, "x", {}), mine) == ["its text can no longer be read"]
 
 
-# Specs that would take for ever, or all memory
+# Specs that would take forever, or all memory
 
 TINY = "steps = 9\n[tasks.quadratic]\n[optimizers.sgd]\nlearning_rate = 0.1\n"
 

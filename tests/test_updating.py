@@ -1,4 +1,4 @@
-"""Optax's wrappers in a sweep: given what they accept, or refused with what they need."""
+"""Optax's wrappers in a sweep: they get the arguments that they accept, or are refused with what they need."""
 
 import jax
 import jax.numpy as jnp
@@ -93,13 +93,13 @@ def test_a_wrapper_trains_as_in_a_loop_of_optaxs(name, float64):
 adversary = optax.chain(contrib.normalize(), optax.sgd(0.05))
 opaque = lambda r: contrib.sam(optax.sgd(r), adversary, opaque_mode=True)
 REFUSED = {
-    "lookahead": (lambda r: optax.lookahead(optax.sgd(r), 2, 0.5), "optax.LookaheadParams.*loop of your own"),
+    "lookahead": (lambda r: optax.lookahead(optax.sgd(r), 2, 0.5), "optax.LookaheadParams.*your own loop"),
     "lookahead in a chain": (
         lambda r: optax.chain(optax.clip(1.0), optax.lookahead(optax.sgd(r), 2, 0.5)),
         "optax.LookaheadParams",
     ),
-    "opaque sam": (opaque, "wants grad_fn.*jl.sam"),
-    "opaque sam in a chain": (lambda r: optax.chain(opaque(r)), "wants grad_fn.*jl.sam"),
+    "opaque sam": (opaque, "needs grad_fn.*jl.sam"),
+    "opaque sam in a chain": (lambda r: optax.chain(opaque(r)), "needs grad_fn.*jl.sam"),
     "sam in a chain": (
         lambda r: optax.chain(contrib.sam(optax.sgd(r), adversary)),
         r"hide them from it by optax.GradientTransformation\(part.init",
@@ -142,5 +142,5 @@ def test_a_wrapper_that_cannot_be_trained_is_refused(name):
 def test_updates_that_would_be_broadcast_are_refused():
     """An aggregation over examples takes the first axis of the only parameter for theirs, and nothing else tells."""
     task = jl.Task("square", lambda key: jnp.ones(2), lambda w, _: jnp.sum(w**2), train=None)
-    with pytest.raises(ValueError, match=r"of w, \(2,\), got \(\)"):
+    with pytest.raises(ValueError, match=r"w has \(2,\), its update \(\)"):
         swept(REFUSED["private"][0], task)

@@ -32,7 +32,7 @@ def sweep(width: int, steps: int, out: str | None = None) -> jl.Results:
 
 @contextlib.contextmanager
 def counted() -> Iterator[list[float]]:
-    """The seconds of everything that run folders do by a budget, while sweeps run and at their end."""
+    """Count the seconds of all work of run folders, while sweeps run and at their end."""
     spent: list[float] = []
     spending = Budget.spending
 

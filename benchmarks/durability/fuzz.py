@@ -5,7 +5,7 @@
 Inputs are drawn by Hypothesis, and for what reads bytes also by Atheris (guided by coverage) where that is installed.
 Each outcome is success or the documented error, within a time limit and without running out of a bounded memory;
 nothing is written outside of the folder, no process is started, nothing imported, nothing unpickled: an audit hook and
-a snapshot of what is around the folder tell. The first that does otherwise ends this with its traceback.
+a snapshot of the folder's surroundings check this. The first violation ends the benchmark with its traceback.
 """
 
 import importlib
@@ -53,7 +53,7 @@ def readers(stage: Stage) -> dict[str, Callable[[st.DataObject], str]]:
 
 
 def drawn(read: Callable[[st.DataObject], str], count: int) -> Counter:
-    """Outcomes by kind of so many different inputs."""
+    """Count outcomes by kind, for a number of different inputs."""
     outcomes: Counter = Counter()
     limits = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
@@ -104,7 +104,7 @@ def guide(stage: Stage, target: str, count: int) -> None:
 
 
 def limit_memory() -> None:
-    """What an input claims to need beyond that is refused by the system, and counts as a failure."""
+    """Limit memory: an input that makes the reader allocate more counts as a failure."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmSize:"):
             most = int(line.split()[1]) * 1024 + ROOM

@@ -43,7 +43,7 @@ def committed(folder: Path) -> int:
 
 
 def differing_bytes(found: jl.Results, expected: jl.Results) -> int:
-    """Of all arrays and parameters."""
+    """Count the bytes of arrays and parameters that differ."""
     pairs = [(found.dataset[name].values, expected.dataset[name].values) for name in expected.dataset.variables]
     leaves = lambda results: jax.tree.leaves([params for _, params in results.final_params])
     pairs += zip(leaves(found), leaves(expected), strict=True)
@@ -52,7 +52,7 @@ def differing_bytes(found: jl.Results, expected: jl.Results) -> int:
 
 
 def attempt(folder: Path, checkpoint: str, chance: random.Random, longest: float, kill: bool) -> tuple[bool, int]:
-    """Run until done or killed; which, and the trial-steps that were lost."""
+    """Run until done or killed; return which, and the trial-steps that were lost."""
     progress, before = folder.with_suffix(".progress"), committed(folder)
     progress.write_text("")
     with subprocess.Popen([sys.executable, str(PROGRAM), str(folder), checkpoint, str(progress)]) as process:

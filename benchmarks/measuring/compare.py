@@ -1,4 +1,4 @@
-"""Several ways to train the same model, timed in turns, and our rate over each of theirs, turn by turn."""
+"""Several ways to train the same model, timed in turns, and the ratio of our rate to each, turn by turn."""
 
 import os
 import statistics
@@ -29,9 +29,9 @@ def compare(
     """Time all ways in turns, one of which is `OURS`.
 
     Args:
-        ways: What to time, by name.
-        repeats: How many turns, after each way's first call.
-        limits: What the machine would allow, by name: functions that measure trial-steps/s, called once a turn.
+        ways: The ways to time, by name.
+        repeats: The number of turns, after each way's first call.
+        limits: Limits of the machine, by name: functions that measure trial-steps/s, called once per turn.
 
     Returns:
         `ways`: by name, the seconds of the `first` call (which compiles) and of the warm ones, the rate, and `ratio`,
@@ -69,14 +69,14 @@ def compare(
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
-    """Median, least and most, in five figures."""
+    """Return median, least and most, in five digits."""
     values = sorted(values)
     found = {"median": statistics.median(values), "least": values[0], "most": values[-1]}
     return {name: float(f"{value:.5g}") for name, value in found.items()}
 
 
 def show(label: str, compared: Mapping[str, Any]) -> None:
-    """Print one line a way; a star marks the fastest of the others."""
+    """Print one line per way; a star marks the fastest of the others."""
     for name, row in compared["ways"].items():
         star = "*" if name == compared["best_peer"] else " "
         ratio = "" if name == OURS else f", ours {ranged(row['ratio'], '.2f')} times that"
@@ -85,5 +85,5 @@ def show(label: str, compared: Mapping[str, Any]) -> None:
 
 
 def ranged(found: Mapping[str, float], form: str) -> str:
-    """A spread as one reads it: 1.52 (1.48 to 1.60)."""
+    """Format a spread: 1.52 (1.48 to 1.60)."""
     return f"{found['median']:{form}} ({found['least']:{form}} to {found['most']:{form}})"

@@ -1,4 +1,4 @@
-"""The loops that people write over Optax themselves, for any task with training data in arrays."""
+"""Hand-written training loops over Optax, for any task with training data in arrays."""
 
 import dataclasses
 import functools

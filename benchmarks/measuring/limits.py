@@ -1,4 +1,4 @@
-"""What the machine can do at most (matrix products, moving memory), and what a training step asks of it."""
+"""The machine's limits (matrix products, memory bandwidth), and what a training step requires of it."""
 
 import functools
 
@@ -13,36 +13,36 @@ ADAM_PASSES = 7  # over memory: it reads w, m, v and g, and writes w, m and v
 
 
 def matmul_rate(size: int = 2000) -> float:
-    """FLOP/s of one float32 product of two matrices of `size` x `size`: 2 size^3 operations, at JAX's own precision.
+    """Measure the FLOP/s of one float32 product of two `size` x `size` matrices: 2 size^3 operations, JAX's precision.
 
-    One measurement, warm from the first call on, so that callers can take it in turns with other timings. A fast GPU
-    needs a larger size, for the call itself takes tens of microseconds.
+    It makes one measurement, warm from the first call on, so that callers can alternate it with other timings. A fast
+    GPU needs a larger size, because the call itself takes tens of microseconds.
     """
     product, matrix = _product(size)
     return 2 * size**3 / timing.once(lambda: product(matrix, matrix))
 
 
 def copy_bandwidth(bytes: int = 2**28) -> float:
-    """Bytes/s of `x + 1` in place on a float32 array of so many bytes, each counted twice: once read, once written.
+    """Measure the bytes/s of `x + 1` in place on a float32 array, each byte counted twice: once read, once written.
 
-    In place because the array is donated: what is measured is memory, not the making of fresh pages. One measurement,
-    warm from the first call on.
+    The array is donated, so memory bandwidth is measured, not the allocation of pages. It makes one measurement, warm
+    from the first call on.
     """
     array = jax.block_until_ready(_add_one(jnp.zeros(bytes // 4, jnp.float32)))
     return 2 * array.nbytes / timing.once(lambda: _add_one(array))
 
 
 def flops_per_step(task: jl.Task) -> int:
-    """Operations of a step in matrix products: 6 for each example and weight, the field's usual count.
+    """Count the operations of a step in matrix products: 6 for each example and weight, as is usual.
 
-    Two forward, two for the gradient of the weights, two for that of the layer's input: of the first layer's too, which
-    nobody computes.
+    Two forward, two for the gradient of the weights, two for that of the layer's input (also counted for the first
+    layer, where it is not computed).
     """
     return 6 * batch_size(task) * sum(w.size for w in _params(task) if len(w.shape) > 1)
 
 
 def adam_bytes_per_step(task: jl.Task) -> int:
-    """What Adam's update moves where parameters, moments and gradients are in memory."""
+    """Count the bytes that Adam's update moves where parameters, moments and gradients are in memory."""
     return ADAM_PASSES * sum(w.size * w.dtype.itemsize for w in _params(task))
 
 

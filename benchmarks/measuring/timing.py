@@ -1,4 +1,4 @@
-"""How every benchmark here measures: warm, to the end of the computation, peers in turns, median and spread, JSON."""
+"""Timing for all benchmarks: warm, until the computation is done, in turns with peers; median and spread, as JSON."""
 
 import importlib.metadata
 import json
@@ -19,7 +19,7 @@ PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 
 
 def once(function: Callable[[], Any]) -> float:
-    """Seconds of one call, until what it returns is computed."""
+    """Measure the seconds of one call, until its result is computed."""
     began = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - began
@@ -44,7 +44,7 @@ def interleaved(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dic
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what the figures were taken."""
+    """Describe the machine and the versions that figures are from."""
     device = jax.devices()[0]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     return {

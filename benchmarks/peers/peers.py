@@ -57,7 +57,7 @@ Run = Callable[[Sequence[float]], Any]  # learning rates -> the last training lo
 
 
 class Chosen(NamedTuple):
-    """The fastest of a peer's ways, with the rates of all that were tried, or why they failed."""
+    """The fastest of a peer's ways, with the rates of all ways, or the reasons why they failed."""
 
     way: Way
     name: str
@@ -96,7 +96,7 @@ def choose(ways: dict[str, Run], trials: int, steps: int) -> Chosen:
 
 
 def prepare(names: list[str], trials: int, width: int, steps: int) -> dict[str, Chosen]:
-    """Ours and those peers whose packages are here."""
+    """Prepare our own way and those peers whose packages are installed."""
     chosen = {OURS: choose(ours(width, steps), trials, steps)}
     for name in names:
         peer = PEERS[name]

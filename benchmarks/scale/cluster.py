@@ -1,4 +1,4 @@
-"""What does a Ray cluster cost and bring, and how far does a driver reach? Run: python benchmarks/scale/cluster.py
+"""What does a Ray cluster cost and gain, and how far does a driver scale? Run: python benchmarks/scale/cluster.py
 
 Adam on the digits network; nodes of one core each on this machine (`ray.cluster_utils.Cluster`), so no network.
 
@@ -68,7 +68,7 @@ def nodes(count: int) -> Iterator[str]:
 
 
 class Watch(Ledger):
-    """Notes when units are done, and settles what it is told to."""
+    """A ledger that notes when units are done, and uses a given strategy."""
 
     keeps = True  # pyright: ignore[reportAssignmentType]
 
@@ -91,7 +91,7 @@ def digits_plan(trials: int, steps: int, chunk: int) -> Plan:
 
 
 class Timed(elsewhere.RayBackend):
-    """Notes what actors say that chunks have taken."""
+    """A backend that notes how long actors say that chunks took."""
 
     def _done(self, job, reply):
         assert isinstance(reply, Reply)
@@ -103,7 +103,7 @@ chunk_seconds: list[float] = []
 
 
 def on_cluster(plan: Plan, workers: int) -> tuple[list[float], list[float]]:
-    """When each chunk was done, and what it took its worker."""
+    """Return when each chunk was done, and how long its worker took."""
     watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
     chunk_seconds.clear()
     with nodes(workers) as address, connected(address) as there:
@@ -115,7 +115,7 @@ def on_cluster(plan: Plan, workers: int) -> tuple[list[float], list[float]]:
 
 
 def here(shape: tuple[int, int, int]) -> list[float]:
-    """When each chunk was done, run by this process one after another."""
+    """Return when each chunk was done, run one after another in this process."""
     plan = digits_plan(*shape)
     in_process.thread_count = lambda _: 1
     watch = Watch(Strategy("scan", 1, plan.chunk or 1, one_core=True))
@@ -125,7 +125,7 @@ def here(shape: tuple[int, int, int]) -> list[float]:
 
 
 def per_chunk(done: list[float]) -> float:
-    """Seconds between two chunks, without the first, whose worker starts and compiles."""
+    """Return the seconds between two chunks, without the first, whose worker starts and compiles."""
     return (done[-1] - done[0]) / (len(done) - 1)
 
 
@@ -147,7 +147,7 @@ class Seats(actors.Pool):
 
 @dataclasses.dataclass(frozen=True)
 class Hall(elsewhere.Cluster):
-    """A cluster that has more room than there is."""
+    """A cluster that claims more room than it has."""
 
     seats: int = 2
 
@@ -156,7 +156,7 @@ class Hall(elsewhere.Cluster):
 
 
 class Stub(Worker):
-    """Answers at once, with what a worker's answers look like, and says that it took 20 seconds."""
+    """Answers at once with replies of a worker's form, and claims to have taken 20 seconds."""
 
     said = 20.0
 
@@ -178,13 +178,13 @@ class Stub(Worker):
 
 
 class Short(Stub):
-    """Says that it took a fifth of a second, so that a hundred are sent together."""
+    """Claims to have taken a fifth of a second, so that a hundred are sent together."""
 
     said = 0.2
 
 
 def driver(chunks: int, trials: int, stub: type[Stub], seats: int, folder: bool) -> dict:
-    """The driver's load: chunks of `trials` trials that take no time, with or without a run folder."""
+    """Measure the driver's load: chunks of `trials` trials that take no time, with or without a run folder."""
     space = {"learning_rate": np.geomspace(1e-4, 1e-2, chunks * trials)}
     plan = plan_sweep(
         jl.adam, jl.tasks.digits_mlp(), space, steps=1000, chunk=trials, strategy="scan", record=50, evaluate=1000
@@ -225,7 +225,7 @@ def driver(chunks: int, trials: int, stub: type[Stub], seats: int, folder: bool)
 
 
 def apart(function: Any, *arguments: Any) -> Any:
-    """What the function returns in a process of its own, whose memory is nothing else's."""
+    """Run a function in its own process, so that its memory is measured separately."""
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 

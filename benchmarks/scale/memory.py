@@ -1,4 +1,4 @@
-"""Does a sweep take the memory that its plan says? Run: python benchmarks/scale/memory.py
+"""Does a sweep take the memory that its plan predicts? Run: python benchmarks/scale/memory.py
 
 For sweeps of several sizes: the plan's prediction (running chunks, data, and what is kept of all trials), and the peak
 of a fresh process that runs the sweep, less the peak of one that runs the same programs for hardly any trials: what
@@ -43,7 +43,7 @@ def arguments(width: int, trials: int, chunk: int) -> tuple[tuple, dict]:
 
 
 def predicted(width: int, trials: int, chunk: int) -> int:
-    """Bytes at the peak, as the plan says."""
+    """Return the plan's prediction of the peak, in bytes."""
     positional, named = arguments(width, trials, chunk)
     forecast = jl.plan(*positional, **named)
     return forecast.peak_bytes
@@ -59,14 +59,14 @@ def convolutional(memory: int) -> tuple[tuple, dict]:
 
 
 def peak(kind: str, *sizes: int, thrifty: bool) -> int:
-    """Bytes at the peak of a fresh process."""
+    """Measure the peak of a fresh process, in bytes."""
     command = [sys.executable, __file__, "--once", kind, *map(str, sizes)]
     environment = os.environ | {"JAXOPT_LAB_CACHE": "off"} | (KEEP_NOTHING if thrifty else {})
     return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 def extra(size: tuple[int, int, int], thrifty: bool) -> int:
-    """Bytes at the peak that the trials take."""
+    """Measure the part of the peak that the trials take, in bytes."""
     return peak("digits", *size, thrifty=thrifty) - peak("digits", size[0], 2, 1, thrifty=thrifty)
 
 

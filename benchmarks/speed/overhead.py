@@ -34,7 +34,7 @@ from jaxopt_lab.trial import batch_key, draws, initial_params
 
 
 def chunk_shape(plan: Plan) -> tuple[int, int]:
-    """(seeds, configurations) that the plan would run at once."""
+    """Return the (seeds, configurations) that the plan would run at once."""
     return first_strategy(plan, plan.groups[0]).shape
 
 

@@ -1,4 +1,4 @@
-"""Every optimizer that Optax has as well, and its."""
+"""Pairs of our optimizers and Optax's."""
 
 import functools
 import inspect

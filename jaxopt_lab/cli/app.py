@@ -1,4 +1,4 @@
-"""The command line: run a spec, show what a run found, list what there is."""
+"""The command line: run a spec, show the results of a run, list optimizers and tasks."""
 
 import contextlib
 import datetime
@@ -30,23 +30,23 @@ from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.sweep.durable import terminable
 
 AllowDifferentVersion = Annotated[
-    bool, typer.Option("--allow-different-version", help="Go on with what other versions or another device began.")
+    bool, typer.Option("--allow-different-version", help="Resume a run that other versions or another device started.")
 ]
 OnCluster = Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address (host:port).")]
-# Importing this module took about the processor time that the process has used so far. (No clock tells when it began.)
+# No clock tells when the process began; importing this module took about the CPU time that it has used so far.
 BEGAN = time.perf_counter() - time.process_time()
 NOTE = (
-    "Each optimizer at its best learning rate: medians over seeds with quartiles; diverged: share of all its trials; "
-    "good decades: powers of ten of learning rates around the best that, not stopped, reach 95 % of its improvement."
+    "Each optimizer at its best configuration: medians over seeds with quartiles; diverged: share of all its trials; "
+    "good decades: width, in powers of ten, of the learning rates around the best that reach 95 % of its improvement."
 )
 
-# Errors of the user's are said in a line (`_fail`); any other keeps its plain traceback.
+# A user's mistake is reported in one line (`_fail`); any other error keeps its plain traceback.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(verify_app, name="verify")
 
 
 def main() -> None:
-    """The program `jaxopt-lab`."""
+    """Run the program `jaxopt-lab`."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets "?", not an error
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
@@ -62,7 +62,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it, and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Which optimizer, with which hyperparameters, on my problem, and how sure am I?"""
@@ -73,13 +73,13 @@ def run(
     spec: Annotated[Path | None, typer.Argument(help="A TOML file; without one, the built-in first look.")] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="A new folder, or that of a broken run of the same spec. By default runs/NAME-TIME."),
+        typer.Option(help="A new run folder, or one of the same spec, to resume it. By default runs/NAME-TIME."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help=f"{OPTIONS['steps'].meaning} Instead of the spec's.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many, instead of the spec's.")] = None,
-    memory: Annotated[float | None, typer.Option(help="Bytes to take; below 1, a share of what is free.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="The number of seeds. Instead of the spec's.")] = None,
+    memory: Annotated[float | None, typer.Option(help="Memory budget: bytes, or a share of free memory.")] = None,
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what it will take, and run nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Predict programs, memory and time; run nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     allow_different_version: AllowDifferentVersion = False,
     cluster: OnCluster = None,
@@ -94,13 +94,13 @@ def run(
 
 @app.command()
 def resume(
-    out: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")],
+    out: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     allow_different_version: AllowDifferentVersion = False,
     cluster: OnCluster = None,
 ) -> None:
-    """Go on with a run that was interrupted or killed, from where it was last saved."""
+    """Resume a run that was interrupted or killed, from its last save."""
     options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
     _run(lambda: _read_stored(out), out, options, False, quiet)
 
@@ -120,7 +120,7 @@ def _run(read: Callable[[], Spec], out: str | None, options: dict[str, Any], pla
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
             with taken(folder, spec):
                 interrupted, compiling = _sweeps(spec, options, folder, quiet, seconds)
-        except (MemoryError, RunError, ClusterError, ImportError) as error:  # of memory, folder, cluster: not to be had
+        except (MemoryError, RunError, ClusterError, ImportError) as error:  # memory, folder or cluster unavailable
             _fail(str(error))
         except KeyboardInterrupt:
             interrupted = True
@@ -129,33 +129,33 @@ def _run(read: Callable[[], Spec], out: str | None, options: dict[str, Any], pla
             raise typer.Exit(128 + signal.SIGTERM if terminated else 130)
     for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".png", ".toml", ".parquet"))):
         typer.echo(printable(folder.url(name)))
-    seconds["in all"] = time.perf_counter() - BEGAN
+    seconds["total"] = time.perf_counter() - BEGAN
     parts = ", ".join(f"{part} {took:.1f} s" for part, took in seconds.items())
-    typer.echo(f"Time: {parts}. Programs compile while others run; added up, compiling took {compiling:.1f} s.")
+    typer.echo(f"Time: {parts}. Programs compile while others run; compiling took {compiling:.1f} s in total.")
 
 
 def _say_interrupted(folder: Folder | None) -> None:
     written = [folder.url(task) for task in _tasks(folder)] if folder else []
     typer.echo(printable(f"Interrupted. Written: {', '.join(written) or 'nothing'}."), err=True)
     if folder is not None and folder.exists():
-        typer.echo(f"Go on with: jaxopt-lab resume {shlex.quote(folder.url())}", err=True)
+        typer.echo(f"Resume with: jaxopt-lab resume {shlex.quote(folder.url())}", err=True)
 
 
 @app.command("list")
 def list_(
-    what: Annotated[Literal["optimizers", "tasks"], typer.Argument(help="Which.")],
-    priors: Annotated[bool, typer.Option("--priors", help="Where each hyperparameter is worth searching.")] = False,
+    what: Annotated[Literal["optimizers", "tasks"], typer.Argument(help="What to list.")],
+    priors: Annotated[bool, typer.Option("--priors", help="Show the range worth searching for each one.")] = False,
 ) -> None:
     """List optimizers with their hyperparameters, or tasks with their arguments."""
     if priors and what != "optimizers":
-        _fail("--priors is for optimizers: a task has nothing to search.")
+        _fail("--priors is for optimizers: a task has no ranges to search.")
     for line in listing.priors() if priors else listing.signatures(what):
         typer.echo(line)
 
 
 @app.command()
-def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or one results.zarr.")]) -> None:
-    """Print the leaderboards of a run again, or of one that is under way as far as it was last written."""
+def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a results.zarr.")]) -> None:
+    """Print the leaderboards of a run, or the latest partial ones of a run that is not complete."""
     try:
         folder = folder_of(path)
         found = [jaxopt_lab.load(folder.url(task)) for task in _tasks(folder) or [""]]
@@ -168,7 +168,7 @@ def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder
 
 
 def _tasks(folder: Folder) -> list[str]:
-    """Of a run, those of whose results something is written."""
+    """Return the tasks of a run that have results."""
     return [name for name in folder.names() if RESULTS in folder.names(name)]
 
 
@@ -187,31 +187,31 @@ def _timed(seconds: dict[str, float], part: str):
 
 
 def _heavy_imports() -> None:
-    """What a run needs sooner or later, here so that its time is counted as what it is."""
+    """Import what a run needs later, so that its time is counted as imports."""
     for module in ("matplotlib.figure", "pandas", "xarray", "zarr"):
         importlib.import_module(module)
 
 
 def _show_plan(spec: Spec, cache: bool) -> None:
-    """What each task's sweep will take."""
+    """Print the forecast for each task's sweep."""
     for name, task in spec.tasks.items():
         forecast = jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options, cache=cache)
         typer.echo(f"{name}: {forecast}\n")
 
 
 def _refuse_strange(out: str) -> None:
-    """Before anything is read or made: a folder that is no run's is left alone."""
+    """Refuse a folder that is not a run folder, before anything is read or made."""
     try:
         folder = folder_of(out)
         link = folder.local is not None and folder.local.is_symlink()
         if link or (folder.exists() and stored(folder) is None):
-            _fail(f"{out} exists already and is no run's folder. Nothing is overwritten: choose another --out.")
+            _fail(f"{out} already exists and is not a run folder. Nothing is overwritten: choose another --out.")
     except RunError as error:
         _fail(str(error))
 
 
 def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
-    """The spec at the path, or the built-in one; some of its options replaced."""
+    """Read the spec at the path, or the built-in one, with some of its options replaced."""
     source = importlib.resources.files("jaxopt_lab.cli") / "specs" / "first-look.toml" if path is None else path
     try:
         given = {name: value for name, value in overrides.items() if value is not None}
@@ -229,7 +229,7 @@ def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
 
 
 def _check(name: str, value: Any) -> None:
-    """End the program where an option of the command line cannot have this value."""
+    """Exit with an error where an option of the command line cannot have this value."""
     try:
         OPTIONS[name].check(value)
     except ArgumentError as error:
@@ -237,10 +237,10 @@ def _check(name: str, value: Any) -> None:
 
 
 def _read_stored(out: str) -> Spec:
-    """The spec of a run's folder, from which nothing is imported."""
+    """Read the spec of a run folder, which may not import anything."""
     found = stored(folder_of(out))
     if found is None:
-        _fail(f"{out} is not the folder of a run that `jaxopt-lab run` has begun: it has no {RUN}.")
+        _fail(f"{out} is not the folder of a run that `jaxopt-lab run` started: it has no {RUN}.")
     try:
         return parse(found.text, found.source, found.given, imports=False)
     except ValueError as error:
@@ -250,7 +250,7 @@ def _read_stored(out: str) -> Spec:
 def _sweeps(
     spec: Spec, options: dict[str, Any], folder: Folder, quiet: bool, seconds: dict[str, float]
 ) -> tuple[bool, float]:
-    """Sweep task by task, writing and printing each as it ends; was it interrupted, and how long did it compile?"""
+    """Sweep task by task, writing and printing each; returns whether it was interrupted, and the compile time."""
     import pandas as pd
 
     console, boards, compiling, interrupted = Console(), [], 0.0, False
@@ -281,7 +281,7 @@ def _sweeps(
 
 @contextlib.contextmanager
 def _interrupts_later():
-    """Ctrl-C waits until the block has ended, so that nothing is left half written."""
+    """Delay Ctrl-C until the block has ended, so that nothing is left half written."""
     waiting = []
     before = signal.signal(signal.SIGINT, lambda *_: waiting.append(True))
     try:

@@ -1,4 +1,4 @@
-"""The folder of a spec's run: the spec, and for each of its tasks a run folder with tables and pictures beside it."""
+"""The folder of a spec's run: the spec, and for each task a run folder with tables and pictures."""
 
 import contextlib
 import dataclasses
@@ -17,18 +17,18 @@ from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import differences
 
-GIVEN = {"steps", "seeds", "memory"}  # what may be given instead of the spec's
+GIVEN = {"steps", "seeds", "memory"}  # options of the command line that replace the spec's
 RUN, SPEC, FORMAT = "run.json", "spec.toml", "jaxopt_lab spec 1"
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """What a run's folder says of its spec.
+    """A run folder's record of its spec.
 
     Attributes:
-        text: The spec's.
-        source: What it was read from, for errors.
-        given: Options that were given instead of the spec's.
+        text: The spec's text.
+        source: Where it was read from, for errors.
+        given: Options that replace the spec's.
 
     """
 
@@ -43,14 +43,14 @@ class Stored:
     def write(self, folder: Folder) -> None:
         folder.write(RUN, json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1).encode())
         changes = "".join(f"# run with --{name} {value}\n" for name, value in self.given.items())
-        folder.write(SPEC, (changes + self.text).encode())  # for people
+        folder.write(SPEC, (changes + self.text).encode())  # for people to read
 
 
 def stored(folder: Folder) -> Stored | None:
-    """What the folder is a run of; None where it is none.
+    """Read the record of the spec that a folder is a run of; None where it has none.
 
     Raises:
-        RunError: That is damaged.
+        RunError: The record is damaged.
 
     """
     try:
@@ -66,20 +66,20 @@ def stored(folder: Folder) -> Stored | None:
                     return Stored(text, source, given)
     except (ValueError, RecursionError):
         pass
-    raise RunError(f"{folder.url(RUN)} is damaged or of another kind. Move the folder away and run again.")
+    raise RunError(f"{folder.url(RUN)} is damaged or not a record of a run. Move the folder away and run again.")
 
 
 @contextlib.contextmanager
 def taken(folder: Folder, spec: Spec) -> Iterator[None]:
-    """The folder as this process's own: made new, or that of a broken or complete run of the same spec.
+    """Hold the folder for this process: a new one, or that of an unfinished or complete run of the same spec.
 
     Raises:
-        RunError: It is in use, of another spec, something else, or cannot be written.
+        RunError: The folder is in use, of another spec, not a run folder, or cannot be written.
 
     """
     before, now = stored(folder), Stored.of(spec)
     if before is None and folder.exists():
-        raise RunError(f"{folder} exists already and is no run: nothing is overwritten. Choose another --out.")
+        raise RunError(f"{folder} exists and is not a run folder: nothing is overwritten. Choose another --out.")
     if before is not None and (lines := _changes(before, now)):
         raise RunError(f"{folder} is the run of another spec: {'; '.join(lines)}. Choose another --out.")
     folder.make()
@@ -95,13 +95,13 @@ def taken(folder: Folder, spec: Spec) -> Iterator[None]:
 
 
 def write_about(results: Results, folder: Folder, task: str) -> None:
-    """Tables and pictures of a task: what can be made again from its results at any time."""
+    """Write a task's tables and pictures, which can be made again from its results at any time."""
     folder.write(f"{task}/table.csv", written_table(results).to_csv(index=False).encode())
     figures = {
         "sensitivity": results.plot.sensitivity(),
         "curves": results.plot.curves(default_metric(results.dataset)),
     }
-    with contextlib.suppress(ValueError):  # no regression, or its parameters were not kept: nothing to draw
+    with contextlib.suppress(ValueError):  # not a regression, or its parameters were not kept: nothing to draw
         figures["fit"] = results.plot.fit()
     for name, figure in figures.items():
         drawn = io.BytesIO()
@@ -110,16 +110,16 @@ def write_about(results: Results, folder: Folder, task: str) -> None:
 
 
 def folder_of(where: str | Path) -> Folder:
-    """The folder at a path or URL; RunError where there cannot be one."""
+    """Return the folder at a path or URL; RunError where there cannot be one."""
     try:
         return Folder(where)
-    except (ImportError, ValueError) as error:  # of a URL whose file system is not installed, or unknown
-        raise RunError(f"{where} cannot be a run's folder: {error}") from error
+    except (ImportError, ValueError) as error:  # the URL's file system is not installed, or unknown
+        raise RunError(f"{where} cannot be a run folder: {error}") from error
 
 
 def _changes(before: Stored, now: Stored) -> list[str]:
-    """In what two specs differ but for their wording."""
+    """Describe how two specs differ in content, ignoring their formatting."""
     with contextlib.suppress(ValueError):
         old, new = (loaded(x.text) | {f"--{n}": v for n, v in x.given.items()} for x in (before, now))
         return differences(old, new)
-    return ["its text cannot be read any more"]
+    return ["its text can no longer be read"]

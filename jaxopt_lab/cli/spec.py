@@ -1,29 +1,29 @@
 """Spec files: a run of several optimizers on several tasks, as TOML.
 
-    name = "first-look"            # of the run's folder; by default the file's name
+    name = "first-look"            # the run's name; by default the file's
     steps = 500                    # the budget of each trial
-    seeds = 5                      # how many, or a list; by default 1
-    target = 0.01                  # also tolerance, record, evaluate, strategy, chunk and memory, as `sweep` takes them
+    seeds = 5                      # a count, or a list; by default 1
+    target = 0.01                  # likewise tolerance, record, evaluate and the other options of `sweep`
     stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
 
-    [tasks.linear_regression]      # a table for each task, with arguments of its function or empty
+    [tasks.linear_regression]      # a table for each task, with arguments of its function, or empty
     batch_size = 10
     [tasks.digits_mlp]
 
     [space]                        # hyperparameters of every optimizer
     learning_rate = { log = [1e-5, 10.0, 32] }
 
-    [optimizers.adam]              # a table for each optimizer: its own hyperparameters, which go before the space's
+    [optimizers.adam]              # a table for each optimizer: its own hyperparameters, which override the space's
     b1 = [0.9, 0.95]
     [optimizers.momentum]
     nesterov = { static = [true, false] }
-    [optimizers."optax:adabelief"] # of Optax, or "package.module:function": any that returns an (init, update) pair
+    [optimizers."optax:adabelief"] # one of Optax's, or "package.module:function", which returns an (init, update) pair
 
 A hyperparameter is a number, a list, `{ log = [low, high, count] }`, `{ linear = [low, high, count] }`, or
-`{ static = [...] }` for structural values, also of the task's arguments as "task.NAME". TOML has no null: in static
-values and in arguments of tasks the string "none" stands for None.
-Configurations are the product of all values. At the top level, `combine = "zipped"` takes the i-th values together;
-`sample = { random = 100, seed = 0 }` or `{ sobol = 64, seed = 0 }` draws so many, and ranges then need no count.
+`{ static = [...] }` for structural values; "task.NAME" is an argument of the task. TOML has no null: in static values
+and in arguments of tasks, the string "none" stands for None.
+Configurations are the product of all values. At the top level, `combine = "zipped"` combines the i-th values instead;
+`sample = { random = 100, seed = 0 }` or `{ sobol = 64, seed = 0 }` draws that many, and ranges then need no count.
 """
 
 import contextlib
@@ -51,41 +51,41 @@ from jaxopt_lab.tasks.task import Task, remake
 
 REQUIRED = ("steps", "tasks", "optimizers")
 OPTIONS = {name: option for name, option in options(Request).items() if option.in_spec}
-# How the file writes what is not the same in Python.
+# Conversions of values that the file writes differently from Python.
 READ: Mapping[str, Callable[[Any], Any]] = {"stop": stop_rule, "diverged_above": plain}
 KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
-MOST_SAID = 4000  # characters of an error: it may quote the spec
+MOST_SAID = 4000  # characters of an error, which may quote the spec
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
 
 
 class SpecError(ValueError):
-    """What is wrong with a spec, with its file and line."""
+    """An error in a spec, with its file and line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A spec all of whose names and values have been checked."""
+    """A spec whose names and values have all been checked."""
 
     name: str  # of the run
-    text: str  # what it was read from
+    text: str  # the TOML text
     tasks: Mapping[str, Task]  # by name
-    spaces: Mapping[str, Configurations]  # of each optimizer, by its name
+    spaces: Mapping[str, Configurations]  # by optimizer
     options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
-    source: str  # what it was read from, for errors
-    given: Mapping[str, Any]  # those of the options that were given instead of the spec's
+    source: str  # where the text was read from, for errors
+    given: Mapping[str, Any]  # the options that replace the spec's
 
 
 def parse(text: str, source: str, given: Mapping[str, Any] | None = None, imports: bool = True) -> Spec:
-    """Read a spec and check all of it, so that nothing in it is left to fail once programs compile.
+    """Read a spec and check all of it, so that no error in it appears only after programs have compiled.
 
     Args:
         text: TOML.
-        source: What to call it in errors, for example the file's path.
-        given: Further arguments of `sweep`, checked already, instead of the spec's.
-        imports: Whether "package.module:function" is imported; refused where the text is not one that its user wrote.
+        source: What errors call it, for example the file's path.
+        given: Further arguments of `sweep`, already checked, that replace the spec's.
+        imports: Whether "package.module:function" may be imported; not where the text may not be the user's own.
 
     Raises:
-        SpecError: It is not TOML, or a name, type or value in it is wrong.
+        SpecError: The text is not TOML, or a name, type or value in it is wrong.
 
     """
     try:
@@ -98,7 +98,7 @@ def parse(text: str, source: str, given: Mapping[str, Any] | None = None, import
 
 
 class _Reader:
-    """Reads one document; knows on which line each of its keys stands."""
+    """Reads one document; knows the line of each of its keys."""
 
     def __init__(
         self, text: str, source: str, document: dict[str, Any], given: Mapping[str, Any], imports: bool = True
@@ -140,14 +140,14 @@ class _Reader:
             for column, raw in (common | table).items():
                 with self.at(*self.place(name, column)):
                     values[column] = hyperparameter(column, raw)
-                    combine({column: values[column]})  # alone first: what is wrong with it has a line of its own
+                    combine({column: values[column]})  # separately first, so that an error has the column's own line
             with self.at("space", name):
                 spaces[name] = combine(values) if values else configurations({})
                 check_hyperparameters(name, addressed(name), spaces[name])
         return spaces
 
     def place(self, optimizer: str, column: str) -> tuple[str, ...]:
-        """Where an optimizer's hyperparameter stands: in its own table, or in the common one."""
+        """Return the path of an optimizer's hyperparameter: in its own table, or in the common one."""
         own = column in self.document["optimizers"][optimizer]
         return ("optimizers", optimizer, column) if own else ("space", column)
 
@@ -169,7 +169,7 @@ class _Reader:
         return lambda values: getattr(space, kinds[0])(values, n, seed)
 
     def tasks(self, arguments: dict[str, dict[str, Any]], spaces: dict[str, Configurations], options: dict[str, Any]):
-        """Make every task, and plan every sweep of it. A sweep makes none again: equal ones are kept."""
+        """Make every task and plan its sweep. The sweep does not make it again: equal tasks are cached."""
         tasks = {}
         for name, given in arguments.items():
             with self.at("tasks", name):
@@ -184,7 +184,7 @@ class _Reader:
         return tasks
 
     def tables(self, key: str, check: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
-        """The tables under `key`, whose names `check` accepts."""
+        """Return the tables under `key`, whose names `check` accepts."""
         tables = self.document[key]
         if not isinstance(tables, dict) or not tables:
             self.fail((key,), f"{key} must be tables: write [{key}.NAME] for each, got {tables!r}.")
@@ -199,7 +199,7 @@ class _Reader:
     def at(self, *path: str, task: str | None = None):
         """Report errors inside with the line of what they are about: the key at `path`, or something in it.
 
-        In a sweep of a task, what is about nothing that has a line of its own is about the task.
+        In a sweep of a task, an error about nothing that has a line of its own is reported at the task's line.
         """
         try:
             yield
@@ -209,7 +209,7 @@ class _Reader:
             self.fail(self.written(about, task), message)
 
     def written(self, about: tuple[str, ...], task: str | None) -> tuple[str, ...]:
-        """The path in the file of what an error is about."""
+        """Return the path in the file of what an error is about."""
         match about:
             case ("space" | "optimizers", optimizer, column, *_) if optimizer in self.document["optimizers"]:
                 return self.place(optimizer, column)
@@ -228,5 +228,5 @@ class _Reader:
 
 
 def _plan(task: Task, spaces: Mapping[str, Configurations], chosen: Mapping[str, Any]) -> None:
-    """The sweep's own checks of everything together."""
+    """Run the sweep's own checks of everything together."""
     planned(Request(list(spaces), task, spaces, **chosen))

@@ -1,4 +1,4 @@
-"""Reading a TOML document, and the line of each of its keys, which the standard library does not tell."""
+"""Reading a TOML document, and the line of each of its keys, which the standard library does not report."""
 
 import re
 import tomllib
@@ -8,16 +8,16 @@ from jaxopt_lab.checking import NESTED, is_nested
 
 MOST_CHARACTERS = 2**20
 _PART = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
-DOTTED = re.compile(rf"{_PART}(?:\.[ \t]*+{_PART}){{{NESTED}}}")  # a key deeper than any of ours
+DOTTED = re.compile(rf"{_PART}(?:\.[ \t]*+{_PART}){{{NESTED}}}")  # a key nested too deeply
 
 
 def loaded(text: str) -> dict[str, Any]:
-    """The document; ValueError where it is not TOML, or so large or deep that reading it would not end well."""
+    """Parse the document; ValueError where it is not TOML, or too large or too deeply nested."""
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"It is longer than {MOST_CHARACTERS:,} characters.")
     try:
         if not DOTTED.search(text) and not is_nested(document := tomllib.loads(text)):
-            repr(document)  # an integer may be longer than Python writes, in errors for example
+            repr(document)  # fails for an integer that is too long for Python to print, in errors for example
             return document
     except RecursionError:
         pass
@@ -25,7 +25,7 @@ def loaded(text: str) -> dict[str, Any]:
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line on which each key or table begins. (A line inside a long value can pass for a key, of another table.)"""
+    """Return the line of each key or table. (A line inside a multi-line value may be mistaken for a key.)"""
     lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), 1):
@@ -42,7 +42,7 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _path(parsed: Any) -> tuple[str, ...]:
-    """The keys from the root to the only leaf."""
+    """Return the keys from the root to the only leaf."""
     keys = []
     while isinstance(parsed, dict) and parsed:
         ((key, parsed),) = parsed.items()

@@ -1,4 +1,4 @@
-"""Values of a spec file as a sweep takes them; what cannot be one is refused with a sentence that says why."""
+"""Conversion of a spec file's values to a sweep's; invalid ones are refused with a message that says why."""
 
 import inspect
 import types
@@ -13,12 +13,12 @@ from jaxopt_lab.sweep.arguments import addressed
 from jaxopt_lab.sweep.checks import TASK_PREFIX
 from jaxopt_lab.tasks import TASKS
 
-# What an argument with a type of Python's may be in the file; the tasks themselves check arguments of other types.
+# What the file may write for an argument of each type; arguments of other types are checked by the tasks themselves.
 KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}
 
 
 def stop_rule(raw: Any) -> StopRule:
-    """A rule of the file: { halving = { min_steps = 50 } }."""
+    """Convert a stop rule of the file, such as { halving = { min_steps = 50 } }."""
     if not isinstance(raw, dict) or len(raw) != 1:
         raise ArgumentTypeError(f"stop must be a table with one of {', '.join(RULES)}, got {raw!r}.")
     ((kind, arguments),) = raw.items()
@@ -35,16 +35,16 @@ def stop_rule(raw: Any) -> StopRule:
 
 
 def of_a_stranger(address: str) -> Any:
-    """As `addressed`, but nothing is imported."""
+    """Resolve an optimizer as `addressed` does, but import nothing."""
     if ":" in address and not address.startswith("optax:"):
         raise ArgumentValueError(
-            f"{address!r} would be imported, which is never done from a folder. Run the spec itself again."
+            f"{address!r} would be imported, which a run folder may not cause. Run the spec itself again."
         )
     return addressed(address)
 
 
 def hyperparameter(column: str, raw: Any) -> Any:
-    """One hyperparameter of the file as a space takes it."""
+    """Convert one hyperparameter of the file to a space's values."""
     if not isinstance(raw, dict):
         return raw
     if f"{column}." == TASK_PREFIX:
@@ -67,7 +67,7 @@ def hyperparameter(column: str, raw: Any) -> Any:
 
 
 def checked_argument(task: str, name: str, value: Any) -> Any:
-    """The value; raises where the signature says that it is of another type: "no" would pass for true."""
+    """Return the value; raise where it does not have the type in the signature, since "no" would count as true."""
     parameters = inspect.signature(TASKS[task]).parameters
     check_known(f"argument of task {task!r}:", name, parameters)
     annotation = parameters[name].annotation
@@ -79,7 +79,7 @@ def checked_argument(task: str, name: str, value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value of the file as Python has it: "none" is None, and lists are tuples, which can be hashed."""
+    """Convert a value of the file to Python's: "none" to None, and lists to tuples, which can be hashed."""
     if isinstance(value, list):
         return tuple(plain(v) for v in value)
     if not isinstance(value, bool | int | float | str):

@@ -1,4 +1,4 @@
-"""`jaxopt-lab verify`: recompute what the project claims and print it."""
+"""`jaxopt-lab verify`: recompute the project's claims and print them."""
 
 import importlib.metadata
 from pathlib import Path
@@ -11,12 +11,12 @@ from rich.progress import Progress
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.verify.optimizers import conformance, table
 
-app = typer.Typer(no_args_is_help=True, help="Recompute what is claimed, and print it.")
+app = typer.Typer(no_args_is_help=True, help="Recompute the project's claims and print them.")
 
 
 @app.callback()
 def _verify() -> None:
-    """Recompute what is claimed, and print it."""
+    """Recompute the project's claims and print them."""
 
 
 @app.command()
@@ -24,12 +24,12 @@ def optimizers(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Optimizers to check; by default all.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A file for the whole table, in Markdown.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the whole table to this file, in Markdown.")] = None,
 ) -> None:
     """Check every optimizer against its witnesses; the exit status is 1 if one exceeds its bounds."""
     names = names or list(OPTIMIZERS)
     if unknown := sorted(set(names) - set(OPTIMIZERS)):
-        typer.echo(f"error: no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` has their names.", err=True)
+        typer.echo(f"error: no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` shows the names.", err=True)
         raise typer.Exit(2)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         under_way = progress.add_task("walks", total=1)
@@ -42,5 +42,5 @@ def optimizers(
         out.write_text(table.markdown(rows, versions), "utf-8")
         typer.echo(out)
     if beyond := table.misses(measured):
-        console.print("Beyond the bounds:", *beyond, sep="\n")
+        console.print("Outside the bounds:", *beyond, sep="\n")
         raise typer.Exit(1)

@@ -1,1 +1,1 @@
-"""A sweep on a Ray cluster: the same plan, whose chunks run elsewhere."""
+"""Sweeps on a Ray cluster: the same plan, with chunks that run in other processes."""

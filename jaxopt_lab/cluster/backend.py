@@ -1,7 +1,7 @@
-"""The same plan on a Ray cluster: chunks go to actors of one core or accelerator each, and records come back.
+"""The Ray backend: chunks go to actors with one core or accelerator each, and records come back.
 
-Actors stay, and so keep their card, the data and compiled programs. This process runs cohorts, rungs and the ledger as
-ever; it sends a chunk and its stage, or several where they are short.
+Actors live as long as the sweep, so they keep their accelerator, the data and compiled programs. This process handles
+cohorts, rungs and the ledger as usual; it sends a chunk and its stage, or several where they are short.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from jaxopt_lab.store.identity import versions
 from jaxopt_lab.tracing.settings import by_name
 
 CONNECT_SECONDS = 10.0
-DRIVER_THREADS = 2  # none of which ever waits for a chunk
+DRIVER_THREADS = 2  # they never wait for a chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,43 +42,43 @@ class Cluster:
     """A Ray cluster that this process is connected to.
 
     Attributes:
-        kind: Ray's name for what an actor gets one of, "GPU" where there are any, else "CPU".
+        kind: Ray's name for the resource that an actor gets one of: "GPU" where there are any, else "CPU".
 
     """
 
     kind: str
 
     def slots(self) -> int:
-        """How many actors find room now; ClusterError where not even this process's own node is left."""
+        """Return how many actors fit into the cluster now; ClusterError where no node is alive."""
         import ray
 
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not alive:
-            raise ClusterError("The Ray cluster has ended: none of its nodes is alive any more.")
+            raise ClusterError("The Ray cluster has ended: none of its nodes is alive.")
         return sum(int(resources.get(self.kind, 0)) for resources in alive)
 
     def planned(self, plan: Plan) -> Plan:
-        """The plan for as many actors as there are."""
+        """Adapt the plan to the number of actors."""
         return dataclasses.replace(plan, actors=self.slots(), segment_length=segment_length(plan, self.kind.lower()))
 
     def settings(self, memory: int | None, shared: tuple[str, bytes] | None, every: float | None) -> Settings:
-        """What actors must have as this thread has it."""
-        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # others may have something on the card
+        """Return the settings that actors must share with this thread."""
+        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # other processes may use the accelerator's memory
         if VARIABLE in os.environ:
             environment[VARIABLE] = os.environ[VARIABLE]
         config = by_name()
         if self.kind == "CPU":
-            environment["NPROC"] = "1"  # XLA's threads: the other cores have actors of their own
+            environment["NPROC"] = "1"  # XLA's threads: the other cores have their own actors
             config["jax_platforms"] = "cpu"
         return Settings(environment, config, versions(), memory, shared, every)
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Cluster | None]:
-    """A connection to a Ray cluster, the process's own where it has one already.
+    """Connect to a Ray cluster, or use the connection that the process already has.
 
     Args:
-        address: "auto", or where Ray's head is: "host:port", or "ray://host:port"; None: there is none.
+        address: "auto", or the address of Ray's head: "host:port", or "ray://host:port"; None: no cluster.
 
     Raises:
         ImportError: Ray is not installed.
@@ -92,7 +92,7 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
         import ray
     except ImportError:
         raise ImportError("A cluster needs Ray: python -m pip install 'jaxopt_lab[ray]'.") from None
-    # Before this process first asks for a device: an actor may be on the same card.
+    # Before this process first uses a device: an actor may use the same one.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     ours = not ray.is_initialized()
     try:
@@ -104,7 +104,7 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
             except (OSError, ValueError, RuntimeError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise ClusterError(
-                    f"No Ray cluster answers at {address!r}: {reason} Start one by `ray start --head`, and name the "
+                    f"No Ray cluster answers at {address!r}: {reason} Start one with `ray start --head`, and pass the "
                     "address that it prints."
                 ) from error
         named: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -119,7 +119,7 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
 
 
 def _answers(address: str) -> None:
-    """OSError where nothing listens at "host:port", which Ray takes minutes to see."""
+    """Raise OSError where nothing listens at "host:port", which Ray takes minutes to find out."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in address:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
@@ -127,7 +127,7 @@ def _answers(address: str) -> None:
 
 @contextlib.contextmanager
 def _signals_as_before() -> Iterator[None]:
-    """SIGTERM ends a sweep in good order; Ray would have it exit where it stands."""
+    """Restore the SIGTERM handler, with which a sweep ends cleanly; Ray's own would exit at once."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -137,12 +137,12 @@ def _signals_as_before() -> Iterator[None]:
 
 
 class RayBackend:
-    """The backend whose chunks run on a cluster, in actors of one core or accelerator each.
+    """The backend whose chunks run on a cluster, in actors with one core or accelerator each.
 
     Args:
-        cluster: Which.
-        memory: Bytes that an actor's trials may take; None: a share of what is free where it runs.
-        ledger: Of the execution: where it keeps where trials stand, if it does, actors may keep them too.
+        cluster: The cluster.
+        memory: The memory budget of an actor's trials in bytes; None: a share of free memory where it runs.
+        ledger: The execution's ledger: where it saves trials' states, if it does, actors may save them too.
 
     """
 
@@ -151,13 +151,13 @@ class RayBackend:
     def __init__(self, cluster: Cluster, memory: int | None, ledger: Ledger):
         self._cluster, self._memory, self._ledger = cluster, memory, ledger
         self._folder: Folder | None = None
-        self._kept: dict[Unit, int] = {}  # that actors may still keep, until the ledger holds them
+        self._kept: dict[Unit, int] = {}  # units that actors may have saved, until the ledger holds them
         self._lock = threading.Lock()
 
     def open(self, host: Host) -> None:
         self._host = host
         settings = self._cluster.settings(self._memory, self._shared(), self._ledger.every)
-        plan = dataclasses.replace(host.plan, tables={})  # which actors do not ask for
+        plan = dataclasses.replace(host.plan, tables={})  # actors do not need them
         self._pool = Pool(plan, settings, self._cluster, host.threads, host.made, host.note, self._tidy)
 
     def choose(
@@ -166,11 +166,11 @@ class RayBackend:
         if known is None:
             self._pool.choose(priority, number, then)
         else:
-            program: Any = None  # which actors have
+            program: Any = None  # only actors have it
             then(Choice(known, program, math.nan, 0.0, 0.0, {}, remembered=True))
 
     def compile(self, number: int, strategy: Strategy) -> None:
-        """Actors compile what they need."""
+        """Do nothing: actors compile what they need."""
 
     def run(self, priority: Priority, job: Job, then: Callable[[Done], None]) -> None:
         chunk, stage = job.chunk, job.stage
@@ -185,7 +185,7 @@ class RayBackend:
         self._tidy()
 
     def _done(self, job: Job, reply: Reply | Exception) -> Done:
-        """An actor has done what it could, or has been lost too often."""
+        """Convert an actor's reply, or the error of a job that has lost too many actors."""
         reply = reply if isinstance(reply, Reply) else Reply(None, reply)
         self._host.made(reply.made)
         with self._lock:
@@ -199,7 +199,7 @@ class RayBackend:
         return Done(chunk, reply.made, error, reply.compile_seconds)
 
     def _shared(self) -> tuple[str, bytes] | None:
-        """A folder that actors may reach, and what is written there for them to know it by."""
+        """Make a folder that actors may reach; return it, with the token in it by which they recognise it."""
         if self._ledger.where is None:
             return None
         self._folder, token = Folder(f"{self._ledger.where}/{ACTORS}"), secrets.token_bytes(16)
@@ -208,7 +208,7 @@ class RayBackend:
         return self._folder.where, token
 
     def _tidy(self) -> None:
-        """Remove from the shared folder what the ledger holds for good."""
+        """Remove from the shared folder what the ledger durably holds."""
         with self._lock:
             held = [unit for unit, step in self._kept.items() if self._ledger.holds(unit, step)]
             for unit in held:

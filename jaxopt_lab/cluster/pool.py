@@ -1,4 +1,4 @@
-"""A pool of actors on a Ray cluster: as many as find room, given work as they come free, replaced where lost."""
+"""A pool of actors on a Ray cluster: as many as fit, given work when they are free, replaced when they are lost."""
 
 import contextlib
 import dataclasses
@@ -17,16 +17,16 @@ from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.errors import ActorsLostError, ClusterError
 
-TASK_SECONDS = 20.0  # of work that is sent at once, where chunks are short and many
+TASK_SECONDS = 20.0  # the most work that is sent at once, where chunks are short and many
 POLL_SECONDS = 0.05
-LOOK_SECONDS = 1.0  # between two looks at whether there is room for more actors, and at how far some have come
-LOOKED_AT = 32  # actors at once
-RETRIES = 3  # of a work whose actor is lost
-GRACE_SECONDS = 60.0  # that segments have to end, once the sweep is told to stop
+LOOK_SECONDS = 1.0  # between two checks for room for more actors, and for the progress of some
+LOOKED_AT = 32  # actors asked for their progress at once
+RETRIES = 3  # for work whose actor is lost
+GRACE_SECONDS = 60.0  # for segments to end, once the sweep is told to stop
 
 
 class Room(Protocol):
-    """Who knows how many actors find room, and what an actor gets one of: "CPU" or "GPU"."""
+    """Knows how many actors fit, and which resource an actor gets one of: "CPU" or "GPU"."""
 
     @property
     def kind(self) -> str: ...
@@ -35,7 +35,7 @@ class Room(Protocol):
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """Something for an actor to do: run a work, or choose for the group of a number."""
+    """A job for an actor: to run work, or to choose a strategy for the group of that number."""
 
     priority: tuple[int, ...]
     what: Work | int
@@ -44,23 +44,24 @@ class Job:
 
 
 class Call(NamedTuple):
-    """What an actor is at; without jobs, it is about to begin."""
+    """A pending call of an actor; without jobs, the actor is starting."""
 
     actor: Any
     jobs: list[Job]
 
 
 class Pool:
-    """Sends jobs to actors, and hands their results to this process's own threads, each exactly once.
+    """Sends jobs to actors, and passes each result to this process's threads exactly once.
 
     Args:
-        plan: Sent to each actor once.
-        settings: For them.
-        room: How many there may be.
-        threads: Who take up results.
-        count: Told of trial-steps as they are made, and of those back that a result will count, or nobody.
-        note: Told what the user should know.
-        tidy: Called now and then.
+        plan: The plan, sent to each actor once.
+        settings: The actors' settings.
+        room: Says how many actors there may be.
+        threads: Process the results.
+        count: Counts trial-steps as they are made; a negative count takes back those that a result counts again, or
+            that are lost.
+        note: Passes messages to the user.
+        tidy: Called from time to time.
 
     """
 
@@ -81,14 +82,14 @@ class Pool:
         self._most, self._settings = plan.trials, settings
         self._plan = ray.put(cloudpickle.dumps(plan))  # pyright: ignore[reportPrivateImportUsage]
         resources: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if room.kind == "GPU" else {"num_cpus": 1}
-        # Two methods at once, so that one that runs can be told to stop. Lost actors are replaced here.
+        # Two methods may run at once, so that a running one can be told to stop. Lost actors are replaced here.
         self._make = ray.remote(Worker).options(max_concurrency=2, max_restarts=0, **resources)
         self._changed = threading.Condition()
         self._waiting: list[tuple[tuple[int, ...], int, Job]] = []
-        self._numbers, self._rates = itertools.count(), dict[int, float]()  # seconds a trial-step, by group
+        self._numbers, self._rates = itertools.count(), dict[int, float]()  # seconds per trial-step, by group
         self._calls: dict[Any, Call] = {}
-        self._asked: dict[Any, Any] = {}  # of the questions how far they have come, which call each is of
-        self._said: dict[Any, int] = {}  # and what the answer was
+        self._asked: dict[Any, Any] = {}  # pending questions about progress, and the call that each is about
+        self._said: dict[Any, int] = {}  # the latest answer, by call
         self._actors: set[Any] = set()
         self._idle: list[Any] = []
         self._slots, self._bundled, self._looked = 1, 1, -math.inf
@@ -102,15 +103,15 @@ class Pool:
         self._send(Job(priority, number, then))
 
     def run(self, priority: tuple[int, ...], work: Work, then: Callable[[Any], None]) -> None:
-        """Have an actor do a work; `then` is given a `Reply` or an exception. Waits where very many are waiting."""
+        """Have an actor do work; `then` is given a `Reply` or an exception. Blocks while the queue is long."""
         with self._changed:
             while len(self._waiting) >= 64 + 4 * self._slots * self._bundled and not self._threads.cancelled.is_set():
-                self._raise()  # or all threads would wait for a pool that is no more
+                self._raise()  # otherwise all threads would wait for a pool that has failed
                 self._changed.wait(POLL_SECONDS)
         self._send(Job(priority, work, then))
 
     def close(self, gently: bool) -> None:
-        """Let all actors go; `gently`, take what those at work have come to by the end of their segments."""
+        """Release all actors; `gently`: first collect the results of working ones at the end of their segments."""
         import ray
 
         with self._changed:
@@ -139,7 +140,7 @@ class Pool:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        """The pool's own thread."""
+        """Run the pool's own thread."""
         try:
             while not self._closing:
                 self._look()
@@ -158,7 +159,7 @@ class Pool:
             raise self._error
 
     def _look(self) -> None:
-        """Now and then, how many actors there is room for, since nodes come and go; and how far some have come."""
+        """Check from time to time how many actors fit, since nodes come and go, and the progress of some actors."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
@@ -171,13 +172,13 @@ class Pool:
         self._ask()
 
     def _ask(self) -> None:
-        """Hear from those who were asked how far they are, and ask those whose turn it is."""
+        """Collect answers about progress, and ask some further actors."""
         import ray
         from ray.exceptions import RayError
 
         for asked in ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)[0] if self._asked else ():
             ref = self._asked.pop(asked)
-            with contextlib.suppress(RayError):  # it is lost, as its call will tell
+            with contextlib.suppress(RayError):  # the actor is lost, which its call will report
                 said = ray.get(asked)
                 if ref in self._calls:
                     self._count(said - self._said.get(ref, 0))
@@ -187,11 +188,11 @@ class Pool:
             self._asked[self._calls[ref].actor.made.remote()] = ref
 
     def _begin(self) -> Any:
-        """A new actor, which is there once it finds room."""
+        """Start a new actor, which is ready once it has resources."""
         return self._make.remote(self._settings)
 
     def _hand_out(self) -> None:
-        """Something to do for whoever has nothing to do."""
+        """Give jobs to idle actors."""
         while self._idle and self._waiting:
             with self._changed:
                 jobs = self._bundle()
@@ -201,7 +202,7 @@ class Pool:
             self._calls[method.remote([job.what for job in jobs])] = Call(actor, jobs)
 
     def _bundle(self) -> list[Job]:
-        """The next job, and more where they are short: fewer towards the end, so that all actors end together."""
+        """Take the next job, and more where they are short; fewer towards the end, so that all actors end together."""
         fair = math.ceil(len(self._waiting) / (2 * self._slots))
         jobs, seconds = [], 0.0
         while self._waiting and (not jobs or len(jobs) < fair):
@@ -214,14 +215,14 @@ class Pool:
         return jobs
 
     def _expected(self, job: Job) -> float:
-        """Seconds that it will take. What is unknown, or has lost its actor before, goes alone."""
+        """Return the expected seconds; infinity, so that it goes alone, where unknown or after a lost actor."""
         work = job.what
         if job.failures or not isinstance(work, Work) or work.group not in self._rates:
             return math.inf
         return self._rates[work.group] * len(work.rows) * len(work.columns) * (work.last - work.first)
 
     def _collect(self, seconds: float, deliver: Callable[[Job, Any], None]) -> None:
-        """Take what actors have done, waiting so long for the first."""
+        """Take results from actors, waiting at most `seconds` for the first."""
         import ray
 
         refs = list(self._calls)
@@ -237,13 +238,13 @@ class Pool:
         self._count(-self._said.pop(ref, 0))
         try:
             found: Any = ray.get(ref)
-        except RayTaskError as error:  # raised where an actor reads what it was sent, or sends what it has
+        except RayTaskError as error:  # raised when an actor receives its arguments or sends its result
             found = [error] * len(jobs) or error
         except RayError as error:
             self._lost(actor, jobs, error, deliver)
             return
         if not jobs and found is not None:
-            raise ClusterError(f"An actor of the cluster cannot load the sweep: {found!r}") from found
+            raise ClusterError(f"A worker of the cluster cannot load the sweep: {found!r}") from found
         self._begun = True
         self._idle.append(actor)
         for job, result in zip(jobs, found or [], strict=True):
@@ -255,23 +256,23 @@ class Pool:
         self._threads.submit((-1,), functools.partial(job.then, result), awaited=True)
 
     def _lost(self, actor: Any, jobs: list[Job], error: Exception, deliver: Callable[[Job, Any], None]) -> None:
-        """An actor has died, or its machine, or what it has done was there: others do it again."""
+        """Handle the loss of an actor, of its machine, or of its result: other actors repeat the work."""
         import ray
 
-        with contextlib.suppress(Exception):  # it may have been out of reach for a moment only
+        with contextlib.suppress(Exception):  # it may only have been unreachable for a moment
             ray.kill(actor)
         self._actors.discard(actor)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not jobs and not self._begun:
             self._stillborn += 1
             if self._stillborn > RETRIES:
-                raise ClusterError(f"Threads of the cluster end before they begin: {reason}") from error
+                raise ClusterError(f"Workers of the cluster end before they begin: {reason}") from error
         if jobs:
-            self._note(f"An actor was lost; what it had to do is done again by others: {reason}")
+            self._note(f"A worker was lost; other workers repeat its work: {reason}")
         for job in jobs:
             job.failures += 1
             if job.failures > RETRIES:
-                deliver(job, ActorsLostError(f"{job.failures} actors were lost that ran it: {reason}"))
+                deliver(job, ActorsLostError(f"{job.failures} workers that ran it were lost: {reason}"))
             else:
                 job.priority = (-1,)
                 self._send(job, again=True)

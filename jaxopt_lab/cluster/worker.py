@@ -1,4 +1,4 @@
-"""A process of a cluster: it keeps the plan, its data and compiled programs, and takes chunks from rung to rung."""
+"""A worker process of a cluster: it keeps the plan, its data and compiled programs, and runs chunks rung to rung."""
 
 import contextlib
 import dataclasses
@@ -29,20 +29,20 @@ from jaxopt_lab.store.identity import versions
 from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.tasks.task import Task
 
-TOKEN = "token"  # a file by which a worker knows that the folder is the driver's
-SAVING_SHARE = 0.01  # of a worker's time, at the most: what saving where trials stand may take
+TOKEN = "token"  # a file by which a worker recognises the driver's folder
+SAVING_SHARE = 0.01  # the most that saving trials' states may take of a worker's time
 
 
 class Settings(NamedTuple):
-    """What a worker must have as the driver has it.
+    """The settings that a worker must share with the driver.
 
     Attributes:
-        environment: Variables that are set where the machine does not say otherwise.
+        environment: Environment variables, set where the machine does not already set them.
         config: JAX's settings by name.
-        versions: Of the packages that figures depend on.
-        memory: Bytes that trials may take where the process runs; None: a share of what is free there.
-        shared: A folder or URL where trials' states may be kept, if the worker reaches it; and what its token says.
-        every: Seconds between two such saves; None: as often as takes little of the time.
+        versions: Versions of the packages that results depend on.
+        memory: The memory budget of the worker's trials in bytes; None: a share of free memory.
+        shared: A folder or URL where trials' states may be saved, if the worker can reach it, and its token.
+        every: Seconds between two such saves; None: as often as a small share of the time allows.
 
     """
 
@@ -55,7 +55,7 @@ class Settings(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A chunk and its stage: see `Chunk`, `Stage` and `Unit`. `state` has the leaves of where its trials stand."""
+    """A chunk and its stage: see `Chunk`, `Stage` and `Unit`. `state` has the leaves of the trials' states."""
 
     unit: str
     group: int
@@ -73,15 +73,15 @@ class Work(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What has come of a work.
+    """The result of some work.
 
     Attributes:
-        record: From where it began to where it stands now; None where it made no step.
-        error: Why it stands there, if that is not where it should.
+        record: The record from the work's start to its present state; None where it made no step.
+        error: Why the work is not complete, if it is not.
         out_of_memory: Whether that is because the device ran out of memory.
-        made: Trial-steps.
-        seconds: What they took.
-        compile_seconds: What compiling took before.
+        made: The number of trial-steps made.
+        seconds: The time that they took.
+        compile_seconds: The time that compiling took before.
 
     """
 
@@ -97,7 +97,7 @@ class Worker:
     """An actor. Its methods return exceptions, in a form that travels, and raise none of the user's."""
 
     def __init__(self, settings: Settings):
-        for name, value in settings.environment.items():  # before anything asks for a device
+        for name, value in settings.environment.items():  # before anything uses a device
             os.environ.setdefault(name, value)
         for name, value in settings.config.items():
             jax.config.update(name, value)
@@ -105,36 +105,36 @@ class Worker:
         self._data: dict[Task, Any] = {}
 
     def load(self, plan: bytes) -> Exception | None:
-        """Get ready; says why it cannot."""
+        """Load the plan; return the error where that fails."""
         try:
             if others := sorted(set(versions().items()) - set(self._settings.versions.items())):
                 said = ", ".join(f"{name} {version}" for name, version in others)
-                return RuntimeError(f"{platform.node()} has {said}, which this process has not: install the same.")
+                return RuntimeError(f"{platform.node()} has {said}, unlike the driver: install the same versions.")
             found = pickle.loads(plan)
             memory = self._settings.memory or default_budget(devices())
             self._plan = dataclasses.replace(found, memory=memory)
             self._standing = _Standing.reached(self._settings)
-            self._cache = contextlib.ExitStack()  # as long as the process lives
+            self._cache = contextlib.ExitStack()  # never closed: it lasts as long as the process
             self._cache.enter_context(persistent(found.cache))
         except Exception as error:
             return _portable(error)
         return None
 
     def choose(self, numbers: list[int]) -> list[Choice | Exception]:
-        """How groups' trials run, measured here; the programs stay here."""
+        """Choose strategies for groups, measured here; the programs stay here."""
         return [self._choose(number) for number in numbers]
 
     def run(self, works: list[Work]) -> list[Reply]:
-        """One after another."""
+        """Run works, one after another."""
         self._made = 0
         return [self._run(work) for work in works]
 
     def made(self) -> int:
-        """Trial-steps that the works at hand have come to."""
+        """Return the trial-steps made so far in the present call of `run`."""
         return self._made
 
     def stop(self) -> None:
-        """Works end at their next segment."""
+        """Let works end at their next segment."""
         self._stopping = True
 
     def _choose(self, number: int) -> Choice | Exception:
@@ -176,7 +176,7 @@ class Worker:
             return reply(None, _portable(error))
 
     def _own(self, work: Work) -> tuple[Plan, Chunk, Group]:
-        """A plan of the chunk's trials alone, so that only their results take memory; the chunk in it; its group."""
+        """Make a plan of only the chunk's trials, so that only these take memory; return it, chunk and group."""
         group, plan = self._plan.groups[work.group], self._plan
         values = {name: x[work.rows] for name, x in group.values.items()}
         own = dataclasses.replace(group, configs=np.arange(len(work.rows)), values=values)
@@ -184,7 +184,7 @@ class Worker:
         return part, Chunk(0, np.arange(len(work.rows)), np.arange(len(work.columns)), work.first), group
 
     def _resumed(self, work: Work, plan: Plan, chunk: Chunk, recorder: Recorder, program: Program) -> Chunk:
-        """The chunk where the driver says that it stands, or further on, where another worker has left it."""
+        """Return the chunk at the state that the driver sent, or at a later one that another worker saved."""
         state, shapes = None, state_shapes(plan, plan.groups[0])
         if work.state is not None:
             state = jax.tree.unflatten(jax.tree.structure(program.shapes), work.state)
@@ -212,32 +212,32 @@ class Worker:
             self._standing.save(work, recorded(recorder, chunk, work.stage))
 
     def _placed(self, task: Task) -> Any:
-        """The task's data on the device."""
+        """Return the task's data on the device."""
         if task not in self._data:
             self._data[task] = on_devices(task.data)
         return self._data[task]
 
 
 class _Standing:
-    """Where trials stand, kept in a folder that outlives this process."""
+    """Saves trials' states in a folder that outlives this process."""
 
     def __init__(self, folder: Any, every: float | None):
         self._folder, self.budget = folder, Budget(SAVING_SHARE, every)
 
     @classmethod
     def reached(cls, settings: Settings) -> "_Standing | None":
-        """None where the driver has no such folder, or it cannot be reached from here."""
+        """Open the driver's folder; None where it has none, or it cannot be reached from here."""
         if settings.shared is None:
             return None
         where, token = settings.shared
         try:
             folder = Folder(where)
             return cls(folder, settings.every) if folder.read(TOKEN) == token else None
-        except Exception:  # whatever a file system, or the lack of one, has to say
+        except Exception:  # a missing or unsupported file system may raise anything
             return None
 
     def save(self, work: Work, record: Record) -> None:
-        """Keep it; a folder that cannot be written keeps nothing, and the work goes on."""
+        """Save a record; if the folder cannot be written, nothing is saved, and the work continues."""
         arrays = {"at": np.asarray([work.first, record.step])}
         arrays |= {f"results/{name}": x for name, x in record.results.items()}
         arrays |= {f"state/{i}": x for i, x in enumerate(record.state or [])}
@@ -246,7 +246,7 @@ class _Standing:
             self._folder.write(work.unit, hashlib.sha256(content).digest() + content)
 
     def find(self, work: Work) -> Record | None:
-        """What is kept of a work that began where this one does; None where that is nothing, or damaged."""
+        """Return what is saved of a work with the same start as this one; None where there is nothing, or damage."""
         try:
             content = self._folder.read(work.unit)
             if hashlib.sha256(content[32:]).digest() != content[:32]:
@@ -254,7 +254,7 @@ class _Standing:
             arrays = unpacked(content[32:])
             first, step = arrays["at"].tolist()
             state = listed(arrays, "state/")
-        except Exception:  # whatever a missing or a stranger's file does to who reads it
+        except Exception:  # reading a missing or untrusted file may raise anything
             return None
         if first != work.first:
             return None
@@ -263,7 +263,7 @@ class _Standing:
 
 
 def _portable(error: Exception) -> Exception:
-    """The exception, or one that says the same, where it cannot be sent."""
+    """Return the exception, or one with the same message where it cannot be pickled."""
     try:
         return pickle.loads(pickle.dumps(error))
     except Exception:

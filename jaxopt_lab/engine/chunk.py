@@ -12,15 +12,15 @@ from jaxopt_lab.trial import TrialState
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some configurations of a group by some seeds, at some step; padded to the program's shape where they run.
+    """Some configurations of a group by some seeds, at one step; padded to the program's shape when they run.
 
     Attributes:
-        group: Its number.
+        group: The group's number.
         rows: Positions in the group's configs.
         columns: Positions in the seeds.
         first: Steps that the trials have made.
-        state: Where they stand, on the host, with leading axes (configurations, seeds); None before the first step.
-        params: What they have come to: see `trial.answer`. None where it is not wanted.
+        state: The trials' states on the host, with leading axes (configurations, seeds); None before the first step.
+        params: The trials' parameters: see `trial.answer`. None where they are not kept.
 
     """
 
@@ -36,18 +36,18 @@ class Chunk:
         return len(self.rows) * len(self.columns)
 
     def part(self, rows: slice, columns: slice) -> "Chunk":
-        """Some of its configurations by some of its seeds."""
+        """Return some of its configurations by some of its seeds."""
         state = jax.tree.map(lambda x: x[rows, columns], self.state)
         return dataclasses.replace(self, rows=self.rows[rows], columns=self.columns[columns], state=state)
 
     def parts(self, strategy: Strategy) -> list["Chunk"]:
-        """Pieces that fit the strategy's shape; the chunk itself where it fits."""
+        """Divide the chunk into pieces that fit the strategy's shape; the chunk itself where it fits."""
         pieces = lambda n, size: [slice(i, i + size) for i in range(0, n, size)]
         rows, columns = pieces(len(self.rows), strategy.configs), pieces(len(self.columns), strategy.seeds)
         return [self] if len(rows) == len(columns) == 1 else [self.part(r, c) for c in columns for r in rows]
 
     def halves(self) -> list["Chunk"]:
-        """Two pieces of it, one seed's configurations apart from another's before they are divided themselves."""
+        """Divide the chunk into two: by seeds where it has several, else by configurations."""
         rows, columns = len(self.rows), len(self.columns)
         whole = slice(None)
         if columns > 1:
@@ -55,12 +55,12 @@ class Chunk:
         return [self.part(half, whole) for half in (slice(rows // 2), slice(rows // 2, None))]
 
     def standing(self, held: Any) -> "Chunk":
-        """The chunk where `held`, which has rows for all trials of the group, says that its trials stand."""
+        """Return the chunk with its trials' states from `held`, which has those of all trials of the group."""
         return dataclasses.replace(self, state=jax.tree.map(lambda x: x[np.ix_(self.rows, self.columns)], held))
 
 
 class OutOfMemoryError(Exception):
-    """A chunk did not fit; `chunk` is where its trials stood."""
+    """A device ran out of memory; `chunk` has the trials' last known states."""
 
     def __init__(self, chunk: Chunk, cause: BaseException):
         super().__init__(str(cause))
@@ -68,7 +68,7 @@ class OutOfMemoryError(Exception):
 
 
 def cut(group: int, alive: np.ndarray, first: int, strategy: Strategy) -> list[Chunk]:
-    """Chunks of the strategy's shape, or less, that hold all trials marked in `alive` (configurations, seeds)."""
+    """Cut all trials marked in `alive` (configurations, seeds) into chunks of at most the strategy's shape."""
     chunks = []
     for at in range(0, alive.shape[1], strategy.seeds):
         columns = np.arange(at, min(at + strategy.seeds, alive.shape[1]))

@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Configurations:
-    """A table of configurations: one column a hyperparameter, one row a configuration.
+    """A table of configurations: one column per hyperparameter, one row per configuration.
 
     Attributes:
         columns: Values by name, all of one length. Numbers are floats, which programs take as arguments.
         static: The names whose values are structural, which programs are compiled for.
-        kind: How the table came about: product, zipped, random or sobol.
-        described: The space in words.
+        kind: How the table was made: product, zipped, random or sobol.
+        described: The space in words, by name.
 
     """
 

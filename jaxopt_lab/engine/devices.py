@@ -1,4 +1,4 @@
-"""Where programs run: which devices, how many chunks at once, how much memory there is."""
+"""Devices: which ones run programs, how many chunks at once, and how much memory is free."""
 
 import math
 import os
@@ -9,14 +9,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-FREE_SHARE = {"cpu": 0.5, "accelerator": 0.8}  # of free memory: what a sweep takes unless it is told otherwise
-GPUS = ("gpu", "cuda", "rocm")  # what JAX may call their platform
-SMALL_BYTES = 2**20  # of an array that is not worth a place in pinned memory
-ASSUMED_FREE_BYTES = 2**32  # where a platform does not say
+FREE_SHARE = {"cpu": 0.5, "accelerator": 0.8}  # the default memory budget, as a share of free memory
+GPUS = ("gpu", "cuda", "rocm")  # JAX's names for their platform
+SMALL_BYTES = 2**20  # smaller arrays are not worth pinned memory
+ASSUMED_FREE_BYTES = 2**32  # where the platform does not say
 
 
 def devices() -> tuple[Any, ...]:
-    """The devices that share a chunk's trials: all local ones, or the one that `jax.default_device` names."""
+    """Return the devices that share a chunk's trials: all local ones, or the one that `jax.default_device` names."""
     named: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if named is None:
         return tuple(jax.local_devices())
@@ -24,26 +24,26 @@ def devices() -> tuple[Any, ...]:
 
 
 def on_cores(used: tuple[Any, ...]) -> bool:
-    """Whether chunks run side by side on the cores of one CPU device, so that small ones that stay in cache pay."""
+    """Return whether chunks run in parallel on the cores of one CPU device, so that small chunks, in cache, pay."""
     return len(used) == 1 and used[0].platform == "cpu"
 
 
 def thread_count(used: tuple[Any, ...]) -> int:
-    """How many chunks run at once: one a core; two on accelerators, so that they compute while the host reads."""
+    """Return how many chunks run at once: one per core; two on accelerators, which compute while the host reads."""
     if not on_cores(used):
         return 2
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name(used: tuple[Any, ...]) -> str:
-    """What results and plans call them, for example "2 x gpu: NVIDIA H100 80GB HBM3"; a CPU is just that."""
+    """Return the devices' name in results and plans, for example "2 x gpu: NVIDIA H100 80GB HBM3", or "cpu"."""
     platform, kind = used[0].platform, used[0].device_kind
     name = platform if platform == kind else f"{platform}: {kind}"
     return name if len(used) == 1 else f"{len(used)} x {name}"
 
 
 def on_devices(tree: Any) -> Any:
-    """Arrays of which every device has a copy."""
+    """Copy arrays to every device."""
     used = devices()
     if len(used) == 1:
         return jax.device_put(tree)
@@ -51,7 +51,7 @@ def on_devices(tree: Any) -> Any:
 
 
 def on_host(tree: Any) -> Any:
-    """Arrays where the host reads them: an accelerator's in pinned memory, to which it copies many times faster."""
+    """Move arrays to where the host reads them: from an accelerator to pinned memory, which is many times faster."""
     if devices()[0].platform == "cpu":
         return tree
     pinned = lambda x: jax.device_put(x, x.sharding.with_memory_kind("pinned_host"))
@@ -59,7 +59,7 @@ def on_host(tree: Any) -> Any:
 
 
 def sent_to_host(tree: Any) -> Any:
-    """The arrays, which an accelerator copies to the host as soon as they are there: who reads them need not wait."""
+    """Return the arrays, and have an accelerator copy them to the host as soon as they are computed."""
     if devices()[0].platform != "cpu":
         for x in jax.tree.leaves(tree):
             x.copy_to_host_async()
@@ -67,7 +67,7 @@ def sent_to_host(tree: Any) -> Any:
 
 
 def free_bytes(used: tuple[Any, ...]) -> int:
-    """Memory that is free: of the accelerators together, or of the host within its control group's limit."""
+    """Return the free memory: of all accelerators together, or of the host within its control group's limit."""
     stats = [device.memory_stats() for device in used]
     if all(s and "bytes_limit" in s for s in stats):
         return sum(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
@@ -75,12 +75,12 @@ def free_bytes(used: tuple[Any, ...]) -> int:
 
 
 def default_budget(used: tuple[Any, ...]) -> int:
-    """The memory that a sweep may take unless it is told otherwise."""
+    """Return a sweep's default memory budget."""
     return int(free_bytes(used) * FREE_SHARE["cpu" if used[0].platform == "cpu" else "accelerator"])
 
 
 def host_free_bytes() -> int:
-    """Free memory of the host, within its control group's limit."""
+    """Return the free memory of the host, within its control group's limit."""
     return int(min(_machine_free_bytes(), _control_group_free_bytes()))
 
 
@@ -95,7 +95,7 @@ def _machine_free_bytes() -> float:
 
 
 def _control_group_free_bytes() -> float:
-    """What a container may still take; version 2 of Linux's control groups, then version 1."""
+    """Return the memory that a container may still take; tries version 2 of Linux's control groups, then version 1."""
     root = Path("/sys/fs/cgroup")
     for limit, used in (
         ("memory.max", "memory.current"),

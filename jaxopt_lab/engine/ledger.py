@@ -1,7 +1,7 @@
-"""What a run remembers beyond its process: the engine asks a ledger before it works, and tells it what has come of it.
+"""Ledgers: what a run keeps beyond its process. The engine asks a ledger before it does work, and saves the result.
 
-A sweep that is run again with the ledger of an earlier, broken one cuts the same work in the same order, finds what was
-done already, and does the rest: nothing but results and where trials stand needs to be kept.
+A sweep that runs again with the ledger of an earlier, unfinished one cuts the same work in the same order, finds what
+is done, and does the rest. So only results and the states of trials need to be saved.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from jaxopt_lab.engine.recorder import Outcome, Recorder
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.trial import Status, TrialState
 
-ACTORS = "actors"  # of a run folder: where actors elsewhere keep where trials stand
+ACTORS = "actors"  # the part of a run folder in which workers of a cluster save the states of trials
 
 
 class Unit(NamedTuple):
@@ -27,20 +27,20 @@ class Unit(NamedTuple):
     cohort: int
     rung: int
     group: int
-    trials: str  # which, digested
+    trials: str  # a digest of which trials these are
 
     def __str__(self) -> str:
         return "-".join(map(str, self))
 
 
 class Record(NamedTuple):
-    """What has come of a unit by some step, as arrays alone.
+    """The results and state of a unit of work at some step, as arrays only.
 
     Attributes:
-        step: Steps that its trials have made; that of the plan's end where all have ended before.
+        step: Steps that its trials have made; the plan's last where all have ended before.
         results: Curves, evaluations and statuses by name: see `Recorder.taken`.
-        params: Leaves of the parameters that the trials have come to; None where they are not kept.
-        state: Leaves of where they stand; None where nothing goes on from there.
+        params: Leaves of the trials' parameters; None where they are not kept.
+        state: Leaves of the trials' states; None where nothing continues from there.
 
     """
 
@@ -51,11 +51,11 @@ class Record(NamedTuple):
 
 
 class Ledger:
-    """The ledger of a sweep that keeps nothing.
+    """The ledger of a sweep that saves nothing; the base class of one that does.
 
     Attributes:
-        where: The folder or URL of one that keeps: actors elsewhere that reach it may use its folder `ACTORS`.
-        every: Seconds between two saves of where trials stand; None: as often as takes little of the time.
+        where: The folder or URL of a ledger that saves; workers that can reach it may use its folder `ACTORS`.
+        every: Seconds between two saves of trials' states; None: as often as a small share of the time allows.
 
     """
 
@@ -63,42 +63,42 @@ class Ledger:
     every: float | None = None
 
     def settled(self, about: tuple[int, ...], settle: Callable[[], Strategy]) -> Strategy:
-        """How trials run, as it was settled once and for all: a group's first, or one of its stages'."""
+        """Return the strategy recorded for a group, or for one of its stages; where there is none, `settle` it."""
         return settle()
 
     def knows(self, about: tuple[int, ...]) -> bool:
-        """Whether that has been settled by an earlier process."""
+        """Return whether an earlier process has recorded this strategy."""
         return False
 
     def find(self, unit: Unit) -> Record | None:
-        """What is kept of a unit."""
+        """Return what is saved of a unit."""
         return None
 
     def due(self, unit: Unit) -> bool:
-        """Whether it is time to keep where a unit's trials stand."""
+        """Return whether it is time to save the state of a unit's trials."""
         return False
 
     def save(self, unit: Unit, record: Record, done: bool) -> None:
-        """Keep it; `done` where the unit has come to its end. What the record holds is not changed afterwards."""
+        """Save a record; `done` where the unit is complete. The record's arrays are not changed afterwards."""
 
     def damaged(self, unit: Unit, wrong: str) -> None:
-        """What is kept of a unit cannot be of this plan, so it is done again."""
+        """Discard what is saved of a unit, because it cannot be of this plan; the unit runs again."""
 
     def begin(self, outcome: Outcome) -> None:
-        """What the sweep will fill, for who looks on."""
+        """Get the outcome that the sweep will fill, to show partial results."""
 
     @property
     def keeps(self) -> bool:
-        """Whether `save` does anything: making a record takes time."""
+        """Whether `save` does anything; if not, no record need be made, which takes time."""
         return False
 
     def holds(self, unit: Unit, step: int) -> bool:
-        """Whether what is kept of a unit, to stay, goes as far as that step."""
+        """Return whether what is durably saved of a unit reaches that step."""
         return True
 
 
 def unit_of(cohort: int, rung: int, chunk: Chunk) -> Unit:
-    """The unit of work that a chunk is, wherever it stands in it."""
+    """Return the unit of work of a chunk, at whichever step it is."""
     trials = hashlib.sha256()
     for part in (chunk.rows, chunk.columns):
         trials.update(np.asarray(part, np.int64).tobytes() + b";")
@@ -106,7 +106,7 @@ def unit_of(cohort: int, rung: int, chunk: Chunk) -> Unit:
 
 
 def recorded(recorder: Recorder, chunk: Chunk, stage: Stage) -> Record:
-    """What has come of a chunk since its stage began."""
+    """Make the record of a chunk since its stage began."""
     trials, done = recorder.trials(chunk.group, chunk.rows, chunk.columns), chunk.first >= stage.last
     results = recorder.taken(trials, stage.first, chunk.first)
     if chunk.state is not None:
@@ -116,15 +116,15 @@ def recorded(recorder: Recorder, chunk: Chunk, stage: Stage) -> Record:
 
 
 def counts(state: TrialState) -> dict[str, np.ndarray]:
-    """The steps that trials have made, and skipped, as results know them."""
+    """Return the steps that trials have made, and skipped, by their names in the outcome."""
     skipped = {} if state.skips is None else {"skipped": np.asarray(state.skips.total)}
     return {"steps": np.asarray(state.steps), **skipped}
 
 
 def restored(recorder: Recorder, chunk: Chunk, first: int, record: Record, shapes: TrialState) -> Chunk:
-    """The chunk where a record of it since step `first` says that it stands; what is known of it goes to the recorder.
+    """Return the chunk at the state of a record made since step `first`, and give the record's results to the recorder.
 
-    `shapes` tells how leaves were a tree.
+    `shapes` has the tree structure of the state's leaves.
     """
     recorder.restore(recorder.trials(chunk.group, chunk.rows, chunk.columns), first, record.step, record.results)
     put = lambda like, found: None if found is None else jax.tree.unflatten(jax.tree.structure(like), found)
@@ -134,27 +134,27 @@ def restored(recorder: Recorder, chunk: Chunk, first: int, record: Record, shape
 
 
 def leaves(tree: Any) -> list[np.ndarray]:
-    """Of a pytree of arrays on the host."""
+    """Return the leaves of a pytree of arrays, on the host."""
     return [np.asarray(x) for x in jax.tree.leaves(tree)]
 
 
 def misfit(
     record: Record, plan: Plan, stage: Stage, chunk: Chunk, results: dict[str, np.ndarray], shapes: TrialState
 ) -> str | None:
-    """Why a record cannot be of this chunk in this stage; None where it can.
+    """Explain why a record cannot be of this chunk in this stage; None where it can.
 
     Args:
-        record: Of whatever origin.
-        plan: What is run.
-        stage: The chunk's.
-        chunk: As it begins the stage.
-        results: What the recorder holds of the chunk's trials, whose shapes are the right ones.
-        shapes: Of where one trial of the chunk's group stands.
+        record: The record, which is not trusted.
+        plan: The plan that runs.
+        stage: The chunk's stage.
+        chunk: The chunk at the start of the stage.
+        results: The recorder's results of the chunk's trials, which have the right names and shapes.
+        shapes: The state of one trial of the chunk's group, as shapes.
 
     """
     steps = [*(s.last for s in plan.segments if stage.first < s.last <= stage.last), plan.steps]
     if record.step not in steps:
-        return f"it stands at step {record.step}, where no segment ends"
+        return f"it is at step {record.step}, where no segment ends"
     described = lambda arrays: {name: (x.shape, x.dtype) for name, x in arrays.items()}
     if described(record.results) != described(results):
         return "its results have other names or shapes"
@@ -166,12 +166,12 @@ def misfit(
     for needed, like, found in wanted:
         expected = [((len(chunk.rows), len(chunk.columns), *x.shape), x.dtype) for x in jax.tree.leaves(like)]
         if needed and (found is None or [(x.shape, x.dtype) for x in found] != expected):
-            return "it lacks what its trials go on from" if found is None else "its trials have other shapes"
+            return "it lacks its trials' state" if found is None else "its trials have other shapes"
         if not needed and found is not None:
             return "it holds more than it should"
     statuses = [record.results["ends/status"]]
     if record.state is not None:
         statuses.append(jax.tree.unflatten(jax.tree.structure(shapes), record.state).status)
     if not all(np.isin(x, list(Status)).all() for x in statuses):
-        return "its trials have a status that is none"
+        return "its trials have an invalid status"
     return None

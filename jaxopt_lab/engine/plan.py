@@ -1,4 +1,4 @@
-"""What will run: groups of equal structure, cut into chunks of one shape, and the steps at which the host looks."""
+"""Plans: what will run, in groups of equal structure, and the steps at which the host records and compares."""
 
 import dataclasses
 import functools
@@ -28,12 +28,12 @@ class Group:
     structure: Structure
     optimizer: str
     configs: np.ndarray  # their numbers in the whole sweep
-    values: Mapping[str, np.ndarray]  # traced hyperparameters by name, one value a configuration
+    values: Mapping[str, np.ndarray]  # traced hyperparameters by name, one value per configuration
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Steps first to last - 1, run without a look of the host; `evaluate` afterwards?"""
+    """Steps first to last - 1, run without the host; `evaluate` says whether held-out data are evaluated afterwards."""
 
     first: int
     last: int
@@ -41,11 +41,11 @@ class Segment:
 
 
 class Stage(NamedTuple):
-    """The way from one look of a stop rule to the next.
+    """The steps from one rung of a stop rule to the next.
 
     Attributes:
         first, last: The steps at which it begins and ends; held-out data are evaluated at both.
-        final: Whether trials end there, rather than go on in another stage.
+        final: Whether trials end there, rather than continue in another stage.
 
     """
 
@@ -59,8 +59,8 @@ class Pool:
     """Configurations that a stop rule compares: all of one optimizer, or of one of its brackets.
 
     Attributes:
-        rows: Of each group in it, by the group's number: positions in the group's configs.
-        rungs: The steps at which the rule looks, all of them before the last step.
+        rows: Positions in each group's configs, by the group's number.
+        rungs: The steps of the rungs, all before the last step.
 
     """
 
@@ -78,19 +78,20 @@ class Plan:
         seeds: Each configuration is trained with every seed.
         steps: The budget of a trial.
         target, tolerance: See `trial.Stop`; minus infinity and None where there is none.
-        diverged_above: A training loss above it is divergence; "auto": so is one that has risen by `trial.RISE`, see
-            `trial.Stop`; None: no finite loss is.
-        nonfinite: How many steps in a row with a loss or gradient that is not finite are skipped.
-        record_steps, eval_steps: Where the training loss is kept, and where held-out data are evaluated.
-        segment_length: The most steps between two looks of the host.
+        diverged_above: A training loss above this is divergence; "auto": a loss that has risen by `trial.RISE` is (see
+            `trial.Stop`); None: no finite loss is.
+        nonfinite: How many successive steps with a non-finite loss or gradient are skipped.
+        record_steps, eval_steps: The steps at which training curves are recorded, and held-out data are evaluated.
+        segment_length: The most steps that run without the host.
         keep_params: Whether final parameters are kept.
         stop: The rule that ends trials by comparing them, if any.
-        compared: What it compares, and 1 where less is better, -1 where more is.
+        compared: The metric that it compares, and 1 where less is better, -1 where more is.
         strategy: One of STRATEGIES for every group, or None: whichever is measured to be fastest.
-        chunk: Trials at once, or None: as memory and caches allow.
-        memory: What the sweep may take, in bytes, on the accelerators (on the host where there are none).
+        chunk: The most trials at once, or None: as many as memory and caches allow.
+        memory: The memory budget in bytes, of the accelerators (of the host where there are none).
         cache: Whether compiled programs and measured strategies are kept on disk.
-        actors: Processes elsewhere, of one core or accelerator each, that run chunks; None: this one runs them.
+        actors: The number of workers of a cluster, of one core or accelerator each, that run chunks; None: this process
+            runs them.
 
     """
 
@@ -124,7 +125,7 @@ class Plan:
 
     @functools.cached_property
     def segments(self) -> list[Segment]:
-        """From one evaluation to the next in pieces of at most `segment_length` steps."""
+        """The steps from one evaluation to the next, in pieces of at most `segment_length` steps."""
         segments = []
         for start, end in zip(self.eval_steps[:-1].tolist(), self.eval_steps[1:].tolist(), strict=True):
             for first in range(start, end, self.segment_length):
@@ -134,7 +135,7 @@ class Plan:
 
     @property
     def ending(self) -> Stop:
-        """When trials end before their budget, as arguments of programs."""
+        """When trials end before their budget, as arguments for programs."""
         number = jnp.result_type(float).type
         above = self.diverged_above
         return Stop(
@@ -157,7 +158,7 @@ class Plan:
 
     @functools.cached_property
     def pools(self) -> list[Pool]:
-        """Without a rule that compares trials, every group runs on its own."""
+        """The pools that the stop rule compares; without a rule, one for every group."""
         if self.stop is None:
             return [Pool({n: np.arange(len(g.configs))}, np.zeros(0, int)) for n, g in enumerate(self.groups)]
         pools = []
@@ -173,14 +174,14 @@ class Plan:
 
 
 def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
-    """0, stride, 2 stride, ... and always the last; by default the smallest stride that gives at most `most` points."""
+    """Return 0, stride, 2 stride, ... and the last step; by default at most `most` points, as dense as possible."""
     stride = math.ceil(steps / max(1, most - 1)) if stride is None else stride
     check_count(f"The points of a curve of {steps} steps, one every {stride},", math.ceil(steps / stride), most=MOST)
     return np.append(np.arange(0, steps, stride), steps).astype(np.int32)
 
 
 def state_shapes(plan: Plan, group: Group) -> TrialState:
-    """Where one trial of the group stands, as shapes and types."""
+    """Return the shapes and types of one trial's state."""
     structure = group.structure
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 

@@ -1,4 +1,4 @@
-"""What comes of a plan: arrays with a row for every trial; threads write into disjoint rows."""
+"""The outcome of a plan: arrays with a row for every trial, in which threads write disjoint rows."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from jaxopt_lab.engine.devices import devices
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.trial import Seen, Status
 
-ENDS = ("status", "steps", "skipped")  # of an outcome: one value a trial
+ENDS = ("status", "steps", "skipped")  # fields of an outcome with one value per trial
 
 
 @dataclasses.dataclass
 class Progress:
-    """Where a sweep stands, for whoever shows it.
+    """The progress of a sweep, for display.
 
     Attributes:
-        notes: What the user should know, each said once: that memory ran out, for example.
+        notes: Messages to the user, each given once: that memory ran out, for example.
 
     """
 
@@ -37,24 +37,24 @@ class Progress:
 
 @dataclasses.dataclass
 class Outcome:
-    """What came of a plan. Arrays have leading axes (configuration, seed).
+    """The outcome of a plan. Arrays have leading axes (configuration, seed).
 
     Attributes:
         status: A `trial.Status`.
-        steps: Steps made, skipped ones included; of a diverged trial, the number of the step that it diverged at.
-        skipped: Of these, how many were skipped.
+        steps: Steps made, including skipped ones; for a diverged trial, the number of its first bad step.
+        skipped: How many of these were skipped.
         rung: The number of the rung at which the stop rule ended the trial; -1 where it did not.
-        curves: By name, along recorded steps: the training loss, what else the loss returns, hyperparameters in force;
+        curves: By name, along recorded steps: the training loss, the loss's further scalars, hyperparameters in force;
             NaN for trials whose task has no such curve.
-        last: Their values where the trial was last evaluated, by name.
+        last: The curves' values at the trial's last evaluation, by name.
         evaluations: Losses and metrics on held-out splits by name, by evaluated step.
         params: Final parameters of each group, with leading axes (the group's configurations, seed); None if not kept.
-        decisions: What the stop rule decided, in the order in which races came to their rungs.
+        decisions: The stop rule's decisions, in the order in which cohorts reached their rungs.
         strategies: How each group ran: see `probe.Choice`.
         notes: See `Progress`.
-        compile_seconds: Summed over programs, some of which compile at once.
-        probe_seconds: What looking for faster ways took, summed alike.
-        run_seconds: From first to last, on the wall.
+        compile_seconds: Summed over programs, some of which compile in parallel.
+        probe_seconds: The time spent measuring other strategies, summed in the same way.
+        run_seconds: Wall time of the whole execution.
         interrupted: Whether Ctrl-C ended it.
 
     """
@@ -77,7 +77,7 @@ class Outcome:
 
 
 class Recorder:
-    """Writes what chunks report into an outcome."""
+    """Writes the results of chunks into an outcome."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -97,11 +97,11 @@ class Recorder:
         )
 
     def trials(self, group: int, rows: np.ndarray, columns: np.ndarray) -> Any:
-        """Where the trials of a group's configurations `rows` and the seeds `columns` stand in the arrays."""
+        """Return the index, in the outcome's arrays, of a group's configurations `rows` by the seeds `columns`."""
         return np.ix_(self.plan.groups[group].configs[rows], columns)
 
     def record(self, trials: Any, first: int, last: int, curves: dict[str, np.ndarray]) -> None:
-        """The curves of steps first to last - 1, along the last axis."""
+        """Record the curves of steps first to last - 1, along the last axis."""
         points = np.flatnonzero((self.plan.record_steps >= first) & (self.plan.record_steps < last))
         if len(points):
             where = (*trials, slice(points[0], points[-1] + 1))
@@ -109,7 +109,7 @@ class Recorder:
                 self.outcome.curves[name][where] = values[..., self.plan.record_steps[points] - first]
 
     def evaluation(self, trials: Any, step: int, seen: Seen) -> None:
-        """What was seen after `step` steps, which is one of those to evaluate at."""
+        """Record an evaluation after `step` steps, which is one of the evaluated steps."""
         point = int(np.searchsorted(self.plan.eval_steps, step))
         for name, values in seen.held_out.items():
             self.outcome.evaluations[name][(*trials, point)] = values
@@ -120,21 +120,21 @@ class Recorder:
         self.outcome.status[trials] = seen.status
 
     def reached(self, trials: Any, step: int, running: np.ndarray) -> None:
-        """Those that are `running` have made `step` steps; of the others it is known once their chunk has ended."""
+        """Record that the `running` trials have made `step` steps; other trials' counts come when their chunk ends."""
         self.outcome.steps[trials] = np.where(running, step, self.outcome.steps[trials])
 
     def counts(self, trials: Any, known: dict[str, np.ndarray]) -> None:
-        """The steps that trials have made, and skipped, by name."""
+        """Record the steps that trials have made, and skipped, by name."""
         for name, values in known.items():
             getattr(self.outcome, name)[trials] = values
 
     def complete(self, trials: Any) -> None:
-        """Trials that still run have used up their budget."""
+        """Mark trials that are still running as completed: they have used up their budget."""
         status = self.outcome.status[trials]
         self.outcome.status[trials] = np.where(status == Status.RUNNING, Status.COMPLETED, status)
 
     def hold(self, trials: Any, step: int) -> None:
-        """Those that ended by themselves stay as they were seen after `step` steps: what is true now stays true."""
+        """Extend the values seen after `step` steps to all later points, for trials that ended by themselves."""
         configs, seeds = np.broadcast_arrays(*trials)
         ended = ~np.isin(self.outcome.status[trials], (Status.RUNNING, Status.STOPPED, Status.FAILED))
         where = configs[ended], seeds[ended]
@@ -146,20 +146,20 @@ class Recorder:
             array[(*where, slice(start, None))] = self.outcome.last[name][where][:, None]
 
     def taken(self, trials: Any, first: int, step: int) -> dict[str, np.ndarray]:
-        """Copies of what is known of trials from step `first` to `step`: what `restore` takes."""
+        """Copy what is known of trials from step `first` to `step`, for `restore`."""
         known = {}
         for kind, name, array, at in self._known(first, step):
             known[f"{kind}/{name}"] = array[trials] if at is None else array[(*trials, at)]
         return known
 
     def restore(self, trials: Any, first: int, step: int, known: dict[str, np.ndarray]) -> None:
-        """Take what was `taken`, perhaps by another process, perhaps of trials with some of the names only."""
+        """Restore what `taken` returned, possibly in another process, possibly with only some of the names."""
         for kind, name, array, at in self._known(first, step):
             if (values := known.get(f"{kind}/{name}")) is not None:
                 array[trials if at is None else (*trials, at)] = values
 
     def _known(self, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
-        """Kind and name of each array, itself, and which points of it are known between two steps."""
+        """Yield each array's kind, name, the array, and its points that are known between two steps."""
         outcome, (recorded, evaluated) = self.outcome, self._points(first, step)
         yield from (("curves", name, array, recorded) for name, array in outcome.curves.items())
         yield from (("evaluations", name, array, evaluated) for name, array in outcome.evaluations.items())
@@ -167,27 +167,27 @@ class Recorder:
         yield from (("ends", name, getattr(outcome, name), None) for name in ENDS)
 
     def _points(self, first: int, step: int) -> tuple[slice, slice]:
-        """Which recorded and which evaluated points are known between two steps."""
+        """Return the recorded and evaluated points that are known between two steps."""
         plan = self.plan
         known = lambda points, at, side: int(np.searchsorted(points, at, side))
-        # A step's info comes with it; the last one, which no step follows, with the evaluation there.
+        # Each step comes with its info; the last info, which has no step, comes with the evaluation there.
         recorded = known(plan.record_steps, first, "left"), known(plan.record_steps, step, "left")
         evaluated = known(plan.eval_steps, first, "right") if first else 0, known(plan.eval_steps, step, "right")
         return slice(recorded[0], recorded[1] + (step == plan.steps)), slice(*evaluated)
 
     def fail(self, trials: Any) -> None:
-        """What they have reached stays; they do not go on."""
+        """Mark trials as failed; they keep what they have reached."""
         self.outcome.status[trials] = Status.FAILED
 
     def params(self, group: int, rows: np.ndarray, columns: np.ndarray, params: Any) -> None:
-        """The latest parameters of a group's trials."""
+        """Record the latest parameters of a group's trials."""
         self.unknown_params[group][np.ix_(rows, columns)] = False
         self.outcome.params[group] = self.scattered(group, self.outcome.params[group], rows, columns, params)
 
     def scattered(self, group: int, into: Any, rows: np.ndarray, columns: np.ndarray, values: Any) -> Any:
-        """Arrays for all of a group's trials, made where there are none yet, with these trials' values in them."""
+        """Write some trials' values into arrays for all of a group's trials; make these if there are none yet."""
         shape = (len(self.plan.groups[group].configs), len(self.plan.seeds))
-        if (len(rows), len(columns)) == shape:  # from an accelerator they came as copies
+        if (len(rows), len(columns)) == shape:  # an accelerator's values are copies already
             return jax.tree.map(np.array, values) if devices()[0].platform == "cpu" else values
         if into is None:
             into = jax.tree.map(lambda x: np.empty((*shape, *x.shape[2:]), x.dtype), values)
@@ -196,27 +196,27 @@ class Recorder:
         return into
 
     def count(self, progress: Progress) -> None:
-        """Bring the counts of ended trials up to date."""
+        """Update the counts of ended trials."""
         progress.trials_done = int((self.outcome.status != Status.RUNNING).sum())
         progress.diverged = int((self.outcome.status == Status.DIVERGED).sum())
 
     def finish(self) -> Outcome:
-        """Whatever still runs was interrupted."""
+        """Mark trials that are still running as interrupted, and return the outcome."""
         status = self.outcome.status
         status[status == Status.RUNNING] = Status.INTERRUPTED
         for unknown, params in zip(self.unknown_params, self.outcome.params, strict=True):
-            if unknown.any():  # of trials that an interruption let never begin
+            if unknown.any():  # trials that never began because of an interruption
                 jax.tree.map(lambda x, u=unknown: x.__setitem__(u, np.nan if x.dtype.kind in "fcV" else 0), params)
         return self.outcome
 
 
 def curve_names(plan: Plan) -> list[str]:
-    """The curves of any group in the plan, the training loss first."""
+    """Return the names of the curves of all groups in the plan, the training loss first."""
     return list(dict.fromkeys(name for group in plan.groups for name in group.structure.curves(plan.changes)))
 
 
 def evaluation_names(plan: Plan) -> list[str]:
-    """Losses and metrics on held-out splits of any task in the plan."""
+    """Return the names of losses and metrics on held-out splits of all tasks in the plan."""
     names = {}
     for task in {group.structure.task: None for group in plan.groups}:
         for split in ("validation", "test"):
@@ -226,6 +226,6 @@ def evaluation_names(plan: Plan) -> list[str]:
 
 
 def in_a_line(error: Exception) -> str:
-    """What the error says: of a callback's, which carries a traceback, the last line."""
+    """Return the error's message in one line: for a callback's error, which holds a traceback, the last line."""
     lines = (str(error).strip() or type(error).__name__).splitlines()
     return lines[-1 if "Traceback" in str(error) else 0]

@@ -1,7 +1,7 @@
-"""Rules that end trials early by what they have reached: successive halving, Hyperband, and plateaus.
+"""Rules that end trials early by comparing them: successive halving, Hyperband, and plateaus.
 
-A rule looks at its rungs, on the host, when all trials that it compares have reached the rung. What the rules here
-decide depends on the losses there and on nothing else; ties go to the configuration with the lower number.
+A rule decides on the host, at each rung, when all trials that it compares have reached it. The decisions of the rules
+here depend only on the losses at the rungs; ties go to the configuration with the lower number.
 """
 
 import dataclasses
@@ -14,20 +14,20 @@ import numpy as np
 from jaxopt_lab.checking import MOST, check_count, check_number, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 
-MOST_BRACKETS = 1000  # of an eta near 1, which has no use for more
+MOST_BRACKETS = 1000  # an eta near 1 would make more, to no purpose
 
 
 class Rung(NamedTuple):
-    """What a rule sees at a rung. Arrays have leading axes (configurations, seeds), of all that it compares.
+    """What a rule sees at a rung. Arrays have leading axes (configurations, seeds), over all trials that it compares.
 
     Attributes:
-        number: Of the rung, from 0.
+        number: The rung's number, from 0.
         step: Steps that the trials have made.
-        history: Shape (rungs so far, configurations, seeds): the metric at each, least is best (a metric of which more
-            is better comes with the opposite sign), +inf where there is nothing to compare: where a trial has diverged.
-        racing: Which trials no earlier rung has ended; among them are those that have ended by themselves.
+        history: Shape (rungs so far, configurations, seeds): the metric at each rung. Lower is better (a metric of
+            which more is better has its sign changed); +inf where there is no value, as where a trial has diverged.
+        racing: Which trials no earlier rung has ended, including those that have ended by themselves.
         running: Which of these have not ended by themselves.
-        values: The numeric hyperparameters of each trial by name; NaN where its optimizer is given none of that name.
+        values: The numeric hyperparameters of each trial by name; NaN where its configuration has none of that name.
 
     """
 
@@ -43,11 +43,11 @@ class Decision(NamedTuple):
     """What a rule decides at a rung. Arrays have the shape (configurations, seeds).
 
     Attributes:
-        ends: Which trials end here (bool). Of a trial that has ended by itself, this takes it out of the comparison.
-        source: From which configuration's trial of the same seed each goes on (positions along the first axis): its
-            parameters and all else that a trial stands at, but batches stay the trial's own. None: each from its own.
-            A source must be running, and of the same structure (optimizer and structural values).
-        values: New values of numeric hyperparameters by name, for all that go on; only of names in the rule's
+        ends: Which trials end here (bool). A trial that has already ended by itself leaves the comparison.
+        source: The configuration from whose trial of the same seed each trial continues (positions along the first
+            axis): it takes over that trial's whole state, but keeps its own batches. None: each from its own state. A
+            source must be running, and of the same structure (optimizer and structural values).
+        values: New values of numeric hyperparameters by name, for all trials that continue; only names in the rule's
             `changes`.
 
     """
@@ -59,15 +59,15 @@ class Decision(NamedTuple):
 
 @runtime_checkable
 class StopRule(Protocol):
-    """A rule that looks at trials at certain steps and decides which go on, and how: the protocol of `stop=`.
+    """A rule that compares trials at certain steps and decides which continue, and how: the protocol of `stop=`.
 
-    A rule of your own derives from this class, or has what it has. What it decides must depend on its own settings and
-    on what it is shown alone, so that a run that was broken off comes to the same decisions. Make it a frozen
-    dataclass: a run folder knows the rule by its settings and its code.
+    Your own rule derives from this class, or has the same attributes and methods. Its decisions must depend only on its
+    own settings and on the rung, so that a run that resumes makes the same decisions. Make it a frozen dataclass: a run
+    folder identifies the rule by its settings and its code.
 
     Attributes:
         metric: The loss or metric that it compares, as the sweep evaluates it; None for the task's main metric.
-        status: What trials that it ends are called: "stopped" or "plateau".
+        status: The status of trials that it ends: "stopped" or "plateau".
         changes: The numeric hyperparameters that it may change. Each has a curve in the results, NAME_in_force.
 
     """
@@ -77,15 +77,15 @@ class StopRule(Protocol):
     changes: tuple[str, ...] = ()
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """Divide an optimizer's configurations: for each bracket, which ones it compares, and its rungs (steps)."""
+        """Divide an optimizer's configurations into brackets: yield each one's positions and rungs (steps)."""
         ...
 
     def decide(self, rung: Rung) -> Decision:
-        """Decide at a rung what becomes of the trials of a bracket."""
+        """Decide, at a rung, what happens to the trials of a bracket."""
         ...
 
     def kept(self, configs: int) -> int:
-        """Return the most of so many configurations that go on after a rung; by default all."""
+        """Return how many of `configs` configurations continue after a rung at most; by default all."""
         return configs
 
 
@@ -115,11 +115,11 @@ class Hyperband(Halving):
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         most = max(0, math.floor(math.log(steps / self.min_steps) / math.log(self.eta) + 1e-9))
         check_count(f"The brackets of {steps} steps by an eta of {self.eta:g}", most, least=0, most=MOST_BRACKETS)
-        # The paper's n = ceil((most + 1) / (s + 1) * eta^s) trials in bracket s, as shares of what there is.
+        # The paper's n = ceil((most + 1) / (s + 1) * eta^s) trials in bracket s, as shares of all configurations.
         shares = np.array([self.eta**s / (s + 1) for s in range(most, -1, -1)])
         counts = np.floor(configs * shares / shares.sum()).astype(int)
         counts[0] += configs - counts.sum()
-        # A fixed order without pattern, so that every bracket sees all of a grid.
+        # A fixed random order, so that every bracket covers the whole grid.
         order = np.random.default_rng(0).permutation(configs)
         for s, members in zip(range(most, -1, -1), np.split(order, np.cumsum(counts)[:-1]), strict=True):
             if len(members):
@@ -138,7 +138,7 @@ class Plateau(StopRule):
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         check_count(
-            f"The looks at {steps} steps, one every {self.patience},", steps // self.patience, least=0, most=MOST
+            f"The rungs of {steps} steps, one every {self.patience},", steps // self.patience, least=0, most=MOST
         )
         yield np.arange(configs), np.arange(self.patience, steps, self.patience)
 
@@ -153,15 +153,15 @@ class Plateau(StopRule):
 
 
 def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Halving:
-    """Successive halving: after `min_steps`, `eta` times as many, ... only the best 1/eta of configurations go on.
+    """Successive halving: after min_steps, eta min_steps, ... steps, only the best 1/eta of configurations continue.
 
-    Each optimizer's configurations are compared among themselves, by the median over seeds of `metric`, and all seeds
-    of a configuration go on or stop together. Those that stop keep their curves up to there; their status is stopped.
+    Each optimizer's configurations are compared with each other, by the median over seeds of `metric`, and all seeds of
+    a configuration continue or stop together. Those that stop keep their curves so far; their status is stopped.
 
     Args:
-        eta: How many times fewer go on, > 1.
+        eta: The factor by which each rung reduces the number of configurations, > 1.
         min_steps: The first rung, >= 1.
-        metric: A loss or metric that the sweep evaluates; by default what the task chooses by (its `main_metric`, else
+        metric: A loss or metric that the sweep evaluates; by default the task's main metric (its `main_metric`, else
             validation loss, else training loss).
 
     Source: Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization",
@@ -178,11 +178,11 @@ def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Hal
 def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> Hyperband:
     """Hyperband: brackets of successive halving, from one that starts at `min_steps` to one that stops nothing.
 
-    Each optimizer's configurations are dealt out to the brackets in the paper's proportions, in a fixed random order.
+    Each optimizer's configurations are distributed to the brackets in the paper's proportions, in a fixed random order.
 
     Args:
         eta: As in `halving`.
-        min_steps: No bracket looks earlier. Rungs are at steps / eta, steps / eta^2, ... as far down as that, rounded
+        min_steps: The earliest rung of any bracket. Rungs are at steps / eta, steps / eta^2, ... down to this, rounded
             up.
         metric: As in `halving`.
 
@@ -198,15 +198,15 @@ def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> H
 
 
 def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None = None) -> Plateau:
-    """A trial ends when `patience` steps have not improved it: it is looked at every so many steps.
+    """Plateau: a trial ends when `patience` steps have not improved it; it is checked every `patience` steps.
 
-    It ends where the metric is not better than the best at all earlier looks, or better by less than the share
-    `min_improvement` of it. The trial keeps its last value from there on; its status is plateau.
+    A trial ends if the metric is not better than its best at all earlier checks by at least the share
+    `min_improvement` of that best. It keeps its last value from there on; its status is plateau.
 
     Args:
-        patience: Steps between two looks, >= 1.
-        min_improvement: Relative, >= 0.
-        metric: As in `halving`. A training loss is that of one batch: a task without held-out data wants patience.
+        patience: Steps between two checks, >= 1.
+        min_improvement: The relative improvement required, >= 0.
+        metric: As in `halving`. A training loss is that of one batch, so a task without held-out data needs patience.
 
     Raises:
         TypeError: patience or min_improvement is not a number.
@@ -227,18 +227,18 @@ def check_rule(rule: Any) -> StopRule | None:
     )
 
 
-RULE_CLASSES = (Halving, Hyperband, Plateau)  # whose settings say all
+RULE_CLASSES = (Halving, Hyperband, Plateau)  # identified by their settings alone
 RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
 
 
 def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
-    """first, eta first, ... before the last step, as long as there is more than one configuration to choose from."""
+    """Return first, eta first, ... before the last step, as long as more than one configuration is left."""
     rungs, at = [], float(first)
     while at < steps and configs > 1:
-        if math.ceil(at) not in rungs[-1:]:  # an eta near 1 would look at one step more than once
+        if math.ceil(at) not in rungs[-1:]:  # an eta near 1 would repeat a step
             rungs.append(math.ceil(at))
             configs = _kept(configs, eta)
-        # An eta near 1 comes past a rung in many steps, all but the last of them at once.
+        # An eta near 1 passes a rung after many multiplications; make all but the last of them at once.
         at *= eta ** max(1, math.floor(math.log(rungs[-1] / at) / math.log(eta)))
     return np.array([rung for rung in rungs if rung < steps], int)
 
@@ -248,7 +248,7 @@ def _kept(configs: int, eta: float) -> int:
 
 
 def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:
-    """All seeds of all configurations but the best 1/eta of those still in the race."""
+    """Mark all seeds of all configurations except the best 1/eta of those still in the race."""
     rows = np.flatnonzero(racing.any(axis=1))
     order = np.argsort(np.median(losses[rows], axis=1), kind="stable")
     ends = np.zeros_like(racing)
@@ -259,7 +259,7 @@ def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:
 def _eta(eta: float) -> float:
     eta = check_number("eta", eta)
     if eta <= 1:
-        raise ArgumentValueError(f"eta must be > 1: at a rung only the best 1/eta go on; got {eta:g}.")
+        raise ArgumentValueError(f"eta must be > 1: at a rung only the best 1/eta continue; got {eta:g}.")
     return eta
 
 

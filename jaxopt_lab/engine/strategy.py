@@ -1,4 +1,4 @@
-"""How the trials of one structure run: by which loop, how many at once, on how much of the machine."""
+"""Strategies: how the trials of one structure run: the loop, the size of chunks, the number of cores."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ class Strategy:
     """How the trials of one structure run.
 
     Attributes:
-        loop: "scan": a segment is one compiled loop; "steps": the host calls a compiled step again and again, which
-            costs a call a step, and pays where the compiler makes less of a loop's body than of the same code alone.
-        seeds: Of a chunk.
-        configs: Of a chunk. One seed and one configuration: each trial runs alone.
-        own: Whether every trial takes a copy of its batch, and multiplies it by its own parameters. Otherwise a seed's
-            configurations share one: a single large product, whose results lie apart from where parameters do.
-        one_core: Whether a chunk keeps to one core of the CPU, since there are chunks enough for all of them.
+        loop: "scan": a segment is one compiled loop; "steps": the host calls a compiled step repeatedly, which costs
+            one call per step, and pays where the compiler optimises a loop's body less well than the same code alone.
+        seeds: The seeds of a chunk.
+        configs: The configurations of a chunk. With one seed and one configuration, each trial runs alone.
+        own: Whether every trial multiplies its own copy of the batch by its parameters. Otherwise a seed's
+            configurations share one batch: a single large product, whose results have another layout than parameters.
+        one_core: Whether a chunk uses only one core of the CPU, since there are enough chunks for all cores.
         evaluated, examples: How many trials are evaluated at once, on how many held-out examples at once; 0: all.
 
     """
@@ -47,7 +47,7 @@ class Strategy:
 
 
 def stored_strategy(table: Mapping[str, Any]) -> Strategy | None:
-    """The strategy that `dataclasses.asdict` made the table of, in a file of whatever origin; None where it is none."""
+    """Read a strategy from a table that `dataclasses.asdict` made, from an untrusted file; None where it is invalid."""
     match table:
         case {
             "loop": str(loop),

@@ -1,4 +1,4 @@
-"""What programs are compiled for, and what a step of a trial looks like, traced and not run."""
+"""Structures: what programs are compiled for, and the traced step of a trial."""
 
 import dataclasses
 import functools
@@ -20,9 +20,9 @@ from jaxopt_lab.updating import checked
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Structure:
-    """All that a program is compiled for; trials of one structure differ in numbers only.
+    """Everything that a program is compiled for; trials of one structure differ only in numbers.
 
-    Equal where all of it is `exact`ly equal: a structural value of 1 is not True, nor 0.0 -0.0.
+    Two structures are equal where their `exact` keys are: a structural value of 1 is not True, and 0.0 is not -0.0.
     """
 
     factory: OptimizerFactory
@@ -41,21 +41,21 @@ class Structure:
         return hash(self._key)
 
     def optimizer(self, values: Mapping[str, Any]) -> Any:
-        """What the factory makes of the structural values and these numbers."""
+        """Make the optimizer from the structural values and these numbers."""
         return self.factory(**dict(self.static), **values)
 
     @property
     def in_force(self) -> dict[str, Callable[[Any], Any]]:
-        """The schedule of the learning rate, where it is one."""
+        """The learning rate's schedule, where it has one."""
         return {name: value for name, value in self.static if name == "learning_rate" and callable(value)}
 
     def trial(self, values: Mapping[str, Any], stop: Stop = NEVER, changes: Collection[str] = ()) -> Trial:
-        """One trial with these numbers, of which those that `changes` names may change while it runs."""
+        """Make one trial with these numbers; those named in `changes` may change while it runs."""
         changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
         return Trial(self.optimizer(values), self.task, stop, self.in_force | changing)
 
     def curves(self, changes: Collection[str] = ()) -> tuple[str, ...]:
-        """The names of a trial's curves."""
+        """Return the names of a trial's curves."""
         in_force = [*self.in_force, *(name for name in self.names if name in changes)]
         return LOSS_CURVE, *self.task.aux, *(f"{name}{IN_FORCE}" for name in in_force)
 
@@ -65,7 +65,7 @@ class Traced:
     """One step of one trial.
 
     Attributes:
-        fingerprint: Of its mathematics and shapes, and of what it closes over.
+        fingerprint: The fingerprint of its mathematics, shapes and closed-over values.
         params_bytes: The size of the parameters.
         largest_bytes: The size of the largest intermediate result.
         uses_key: Whether it depends on the step's random key.
@@ -79,7 +79,7 @@ class Traced:
 
     @property
     def convolves(self) -> bool:
-        """Whether there is a convolution in it."""
+        """Whether it has a convolution."""
         return "conv_general_dilated" in self.fingerprint.primitives
 
 
@@ -87,7 +87,7 @@ class Traced:
 def traced_step(structure: Structure, name: str) -> Traced:
     """Trace a step of the optimizer `name`.
 
-    Raises what the task or the optimizer raises, and TypeError where the latter is no optimizer.
+    Raises what the task or the optimizer raises, and TypeError where the latter is not an optimizer.
     """
     task, (params, batch) = structure.task, shapes(structure.task)
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
@@ -103,7 +103,7 @@ def traced_step(structure: Structure, name: str) -> Traced:
 
 
 def _largest_bytes(jaxpr: Any) -> int:
-    """Of the results of its equations, and of those of functions in it that are compiled, mapped or repeated."""
+    """Return the size of the largest result of its equations, including those of inner functions."""
     own = (_bytes(v.aval) for equation in jaxpr.eqns for v in equation.outvars)
     is_inner = lambda x: hasattr(x, "eqns")
     parameters = jax.tree.leaves([list(equation.params.values()) for equation in jaxpr.eqns], is_leaf=is_inner)
@@ -111,7 +111,7 @@ def _largest_bytes(jaxpr: Any) -> int:
 
 
 def params_bytes(task: Task) -> int:
-    """Size of one trial's parameters."""
+    """Return the size of one trial's parameters."""
     return sum(_bytes(x) for x in jax.tree.leaves(shapes(task)[0]))
 
 

@@ -1,1 +1,1 @@
-"""What a person sees: progress, leaderboards, pictures."""
+"""Reports for people: progress, leaderboards, pictures."""

@@ -1,4 +1,4 @@
-"""A leaderboard as a table of text, as wide as there is room."""
+"""A leaderboard as a text table that fits the terminal's width."""
 
 import math
 from typing import TYPE_CHECKING
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 TO = "\N{EN DASH}"
-ROOMY = 90  # columns of text from which on those of a table stand further apart
-WIDE = 110  # columns from which on quartiles stand beside their median, not below it
+ROOMY = 90  # terminal width from which on table columns are spaced further apart
+WIDE = 110  # terminal width from which on quartiles stand beside their median, not below it
 
 
 def board(results: Results, width: int) -> Group:
-    """The leaderboard of one task for so many columns of text."""
+    """Make the leaderboard of one task for a terminal of the given width."""
     frame, attrs, sizes = results.leaderboard(), results.dataset.attrs, results.dataset.sizes
     metric = default_metric(results.dataset)
     trials = sizes["config"] * sizes["seed"]
@@ -35,7 +35,7 @@ def board(results: Results, width: int) -> Group:
     title += ", interrupted" if attrs["interrupted"] else ""
     at = compared(results.dataset, metric)
     title += "" if at.complete else f", compared at step {at.step}"
-    gap = 1 if width >= ROOMY else 0  # beside the one of the box
+    gap = 1 if width >= ROOMY else 0  # in addition to the box's own
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("optimizer", overflow="fold")
     columns: dict[str, list[str]] = {}
@@ -57,7 +57,7 @@ def board(results: Results, width: int) -> Group:
 
 
 def _cell(text: str) -> str:
-    """As it is, whatever the terminal or Rich would make of it."""
+    """Escape text, so that neither the terminal nor Rich interprets it."""
     return escape(printable(text))
 
 

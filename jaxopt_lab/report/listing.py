@@ -1,4 +1,4 @@
-"""What there is, as lines of text: optimizers with their hyperparameters, tasks with their arguments, priors."""
+"""Listings as lines of text: optimizers with their hyperparameters, tasks with their arguments, priors."""
 
 import inspect
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from jaxopt_lab.tasks import TASKS
 
 
 def signatures(what: str) -> Iterator[str]:
-    """Of all "optimizers" or "tasks": how they are called, and what they are in a sentence."""
+    """List all "optimizers" or "tasks": the signature and the summary of each."""
     for name, function in (OPTIMIZERS if what == "optimizers" else TASKS).items():
         parameters = inspect.signature(function).parameters.values()
         arguments = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
@@ -17,7 +17,7 @@ def signatures(what: str) -> Iterator[str]:
 
 
 def priors() -> Iterator[str]:
-    """Of each optimizer, where each of its hyperparameters is worth searching."""
+    """List the range worth searching for each hyperparameter of each optimizer."""
     for name, factory in OPTIMIZERS.items():
         yield name
         for hyperparameter, prior in PRIORS.get(factory, {}).items():

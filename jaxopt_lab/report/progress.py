@@ -1,4 +1,4 @@
-"""Progress: a live bar on a terminal, a plain line now and then anywhere else; both on standard error."""
+"""Progress: a live bar on a terminal, an occasional plain line elsewhere; both on standard error."""
 
 import collections
 import contextlib
@@ -12,17 +12,17 @@ from jaxopt_lab.formats import clock, compact
 if TYPE_CHECKING:  # importing Rich takes a while
     from rich.console import Console, Group
 
-WINDOW = 10.0  # seconds over which the rate is taken: a program's chunks end in bursts
+WINDOW = 10.0  # seconds over which the rate is averaged, since a program's chunks end in bursts
 PLAIN_EVERY = 5.0  # seconds between two plain lines
 
 
 @contextlib.contextmanager
 def shown(label: str = "", console: "Console | None" = None) -> Iterator[Callable[[Progress], None]]:
-    """Show a sweep's progress until the block ends, and then one line that says where it ended.
+    """Show a sweep's progress until the block ends, then one line with the final counts.
 
     Args:
-        label: What is under way, for example the task's name.
-        console: Where; by default standard error.
+        label: What is running, for example the task's name.
+        console: The console to write to; by default standard error.
 
     Yields:
         `report(progress)`, to be called with the sweep's progress several times a second.
@@ -36,7 +36,7 @@ def shown(label: str = "", console: "Console | None" = None) -> Iterator[Callabl
     named = f"{label}: " if label else ""
     seen = collections.deque([(0.0, 0)])  # (seconds, trial-steps) of the last reports
     latest: Progress | None = None
-    printed = 0.0  # when, on the sweep's own clock
+    printed = 0.0  # time of the last plain line, on the sweep's clock
     noted = 0
 
     def report(progress: Progress) -> None:
@@ -58,14 +58,14 @@ def shown(label: str = "", console: "Console | None" = None) -> Iterator[Callabl
 
     with live or contextlib.nullcontext():
         yield report
-    if latest is not None:  # which the sweep goes on changing after its last report
+    if latest is not None:  # the sweep updates it even after its last report
         rate = latest.trial_steps / latest.seconds if latest.seconds > 0 else 0.0
         took = clock(latest.seconds)
-        _print(console, f"{named}{_counts(latest)}, {compact(rate)} trial-steps/s, {took} in all")
+        _print(console, f"{named}{_counts(latest)}, {compact(rate)} trial-steps/s, {took} in total")
 
 
 def _bar(label: str, p: Progress, rate: float) -> "Group":
-    """Two lines, so that both fit 80 columns."""
+    """Make the bar: two lines, so that both fit 80 columns."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -74,7 +74,7 @@ def _bar(label: str, p: Progress, rate: float) -> "Group":
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(no_wrap=True)
     line.add_column(ratio=1)
-    # Trials that stop early take their steps out of the plan, all of them perhaps.
+    # Trials that stop early reduce the planned steps, possibly to none.
     done = p.trials_done == p.trials
     share = 1.0 if done else min(1.0, p.trial_steps / max(p.trial_steps_planned, 1))
     line.add_row(Text(label), ProgressBar(total=1.0, completed=share))

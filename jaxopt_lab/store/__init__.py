@@ -1,1 +1,1 @@
-"""Storage: run folders that survive whatever ends a process, and arrays on disk."""
+"""Storage: run folders that survive the end of a process, however it ends, and arrays on disk."""

@@ -1,23 +1,23 @@
-"""How often something may be done that takes time from what matters."""
+"""Time budgets: how often a side task, such as saving, may run."""
 
 import contextlib
 import time
 from collections.abc import Iterator
 
-QUICK = 0.1  # share of the time since something was last done that it may take and still count as quickly done
+QUICK = 0.1  # a task counts as quick where it takes at most this share of the time since it last ran
 
 
 class Budget:
-    """Something that is done again and again, and may take a share of all time; or once in so many seconds.
+    """Limits a repeated task to a share of all time, or to once in `every` seconds.
 
-    With `pause`, it is done once in so many seconds as long as it is quickly done, and less often where it is not.
+    With `pause`, the task runs once in so many seconds as long as it is quick, and less often where it is not.
     """
 
     def __init__(self, share: float, every: float | None = None, pause: float | None = None):
         self._share, self._every, self._pause = share, every, pause
         self._began = self._last = time.monotonic()
         self._spent = self._costs = 0.0
-        self._first = True  # which imports, and makes what is there the next time: no measure for what follows
+        self._first = True  # the first time includes imports and one-off work, so it does not count
 
     def allows(self) -> bool:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Results from a stranger, checked before a library reads them, and before anything is made of them."""
+"""Checks of untrusted results, before another library reads them and before they are used."""
 
 import json
 import math
@@ -17,9 +17,9 @@ from jaxopt_lab.tasks.direction import MAX, MIN
 if TYPE_CHECKING:
     import xarray as xr
 
-DTYPE = re.compile(r"[<|](?:b1|[iuf][1248]|c8|c16|U[1-9][0-9]{0,6})")  # what results hold: numbers and text
+DTYPE = re.compile(r"[<|](?:b1|[iuf][1248]|c8|c16|U[1-9][0-9]{0,6})")  # results hold numbers and text only
 MOST_CHUNKS = 2**16  # of all arrays together
-MOST_CHUNK_BYTES = 2**31 - 1  # what the compressor can take
+MOST_CHUNK_BYTES = 2**31 - 1  # the compressor's limit
 METADATA = (".zarray", ".zattrs", ".zgroup")
 TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
 OPTIONAL_TEXTS = ("notes", "problem", "rungs", "stop", "main_metric", "directions")
@@ -40,9 +40,9 @@ TEXTUAL = ("optimizer", "status")
 
 
 def check_arrays(folder: Folder, name: str) -> None:
-    """Raise ValueError where the Zarr folder `name` describes an array that is none of results, or too large to read.
+    """Raise ValueError where the Zarr folder `name` describes an array that results never have, or too large to read.
 
-    Codecs are a list of what is run on the bytes of a file, so that none but ours may be in it.
+    Codecs are code that Zarr runs on the bytes of a file, so only our own are accepted.
     """
     chunks = total = 0
     for file in folder.files(name):
@@ -64,7 +64,7 @@ def check_arrays(folder: Folder, name: str) -> None:
 
 
 def _claimed(file: str, array: dict[str, Any]) -> tuple[int, int]:
-    """How many chunks, and how many bytes, the array says that it has."""
+    """Return how many chunks and bytes the array's metadata claims."""
     match array:
         case {
             "shape": list(shape),
@@ -84,7 +84,7 @@ def _claimed(file: str, array: dict[str, Any]) -> tuple[int, int]:
 
 
 def check_dataset(dataset: "xr.Dataset") -> None:
-    """Raise ValueError where a dataset lacks what those of a sweep have, or holds it as another kind."""
+    """Raise ValueError where a dataset lacks something that a sweep's dataset has, or has it with another type."""
     for name, dims in DIMS.items():
         if name not in dataset.variables or dataset[name].dims != dims or not dataset[name].size:
             raise ValueError(f"it has no {name} of dims {', '.join(dims)}")
@@ -92,11 +92,11 @@ def check_dataset(dataset: "xr.Dataset") -> None:
             raise ValueError(f"its {name} is {dataset[name].dtype}")
     for name, array in dataset.variables.items():
         codes = np.frombuffer(array.values.tobytes() if array.dtype.kind == "U" else b"", np.uint32)
-        if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # beyond all, or surrogates
-            raise ValueError(f"its {name} is no text")
+        if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # out of range, or surrogates
+            raise ValueError(f"its {name} is not valid text")
     for name in ("config", "seed", "step", "eval_step"):
         if dataset[name].dtype.kind not in "iu" or not dataset.get_index(name).is_unique:
-            raise ValueError(f"its {name} are no different numbers")
+            raise ValueError(f"its {name} are not distinct integers")
     for name, array in dataset.data_vars.items():
         if array.dims not in (("config", "seed"), ("config", "seed", "step"), ("config", "seed", "eval_step")):
             raise ValueError(f"its {name} has dims {array.dims}")
@@ -117,16 +117,16 @@ def check_dataset(dataset: "xr.Dataset") -> None:
     tables = {name: json.loads(dataset.attrs.get(name, "{}")) for name in ("space", "structural", "directions")}
     for name, table in tables.items():
         if not isinstance(table, dict) or is_nested(table):
-            raise ValueError(f"its attribute {name} is no table")
+            raise ValueError(f"its attribute {name} is not a table")
     if not set(tables["directions"]) <= set(dataset.data_vars) or not set(tables["directions"].values()) <= {MAX, MIN}:
-        raise ValueError("its attribute directions is not of its metrics")
+        raise ValueError("its attribute directions does not match its metrics")
     main = dataset.attrs.get("main_metric", "train_loss")
     if main not in dataset.data_vars or len(dataset[main].dims) != 3:
         raise ValueError(f"its attribute main_metric is {main!r:.80}")
     for columns in tables["structural"].values():
         lists = list(columns.values()) if isinstance(columns, dict) else [None]
         if not all(isinstance(pairs, list) and all(map(_is_pair, pairs)) for pairs in lists):
-            raise ValueError("its attribute structural is no table of values")
+            raise ValueError("its attribute structural is not a table of values")
 
 
 def _is_pair(value: Any) -> bool:
@@ -134,9 +134,9 @@ def _is_pair(value: Any) -> bool:
 
 
 def check_params(dataset: "xr.Dataset", seeds: int) -> None:
-    """Raise ValueError where a dataset cannot be the final parameters of trials with so many seeds."""
+    """Raise ValueError where a dataset cannot hold the final parameters of trials with `seeds` seeds."""
     if dataset["config"].dims != ("config",) or dataset["config"].dtype.kind not in "iu":
-        raise ValueError("its parameters are of no configurations")
+        raise ValueError("its parameters do not name their configurations")
     for name, array in dataset.data_vars.items():
         if array.dims[:2] != ("config", "seed") or array.sizes["seed"] != seeds or array.dtype.kind not in "iufc":
             raise ValueError(f"its parameters {name} are {array.dtype} of dims {array.dims}")

@@ -1,4 +1,4 @@
-"""A folder, local or wherever fsspec reaches: files appear whole or not at all, and once there they stay."""
+"""Folders, local or on any fsspec file system: files appear complete or not at all, and are durable once written."""
 
 import contextlib
 import errno
@@ -15,18 +15,18 @@ from jaxopt_lab.checking import quoted
 from jaxopt_lab.engine.devices import host_free_bytes
 from jaxopt_lab.errors import RunError
 
-LARGE_BYTES = 2**26  # of a file that is asked for whether it fits into memory
-PARTIAL = ".partial"  # how names of files end that are being written, ours and Zarr's
+LARGE_BYTES = 2**26  # files of more bytes than this are checked against free memory
+PARTIAL = ".partial"  # suffix of files that are being written, ours and Zarr's
 _PART = r"(?!\.{1,2}(?:/|$))[^/\\\0\ud800-\udfff]+"
-NAME = re.compile(f"{_PART}(?:/{_PART})*")  # of a file below a folder: nothing that leads out of it
-DEEPEST = 16  # folders in each other, of which a run folder has fewer
+NAME = re.compile(f"{_PART}(?:/{_PART})*")  # a file below a folder; never a path that leads out of it
+DEEPEST = 16  # levels of folders; a run folder has fewer
 
 
 class Folder:
     """Files by name, below one folder.
 
     Args:
-        where: A local path, or any URL that fsspec knows ("memory://...", "s3://bucket/...").
+        where: A local path, or any URL that fsspec supports ("memory://...", "s3://bucket/...").
 
     """
 
@@ -44,14 +44,14 @@ class Folder:
                 f"{self.where!r:.200} is neither a path nor a URL that fsspec can open: {error}."
             ) from error
         if "\0" in self.where:
-            raise ValueError(f"{self.where!r:.200} is no path: it has a null character.")
+            raise ValueError(f"{self.where!r:.200} is not a path: it has a null character.")
         self.local = Path(self._root) if "file" in _protocols(self._fs) else None
 
     def __str__(self) -> str:
         return str(self.local) if self.local is not None else self.where
 
     def url(self, name: str = "") -> str:
-        """What other libraries open the file or array by."""
+        """Return the path or URL by which other libraries open the file or array."""
         root = str(self.local) if self.local is not None else self.where.rstrip("/")
         return f"{root}/{name}" if name else root
 
@@ -59,7 +59,7 @@ class Folder:
         return bool(self._fs.exists(self._path(name)))
 
     def names(self, name: str = "") -> list[str]:
-        """What is in a folder, none where there is no such folder."""
+        """List the names in a folder; empty where there is no such folder."""
         try:
             found = self._fs.ls(self._path(name), detail=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -67,17 +67,17 @@ class Folder:
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def files(self, name: str) -> list[str]:
-        """All files below a folder, by their names from this folder on."""
+        """List all files below the folder `name`, by their paths relative to this folder."""
         root = self._path("").rstrip("/") + "/"
         return sorted(path[path.index(root) + len(root) :] for path in self._fs.find(self._path(name)))
 
     def make(self) -> None:
-        """Make the folder where there is none."""
+        """Create the folder where it does not exist."""
         with self.errors("make"):
             self._fs.makedirs(self._path(""), exist_ok=True)
 
     def read(self, name: str) -> bytes:
-        """The file's bytes; FileNotFoundError where there is none, OSError where it is a link or no plain file."""
+        """Read a file; FileNotFoundError where there is none, OSError where it is a link or not a plain file."""
         if self.local is None:
             return self._fs.cat_file(self._path(name))
         path = Path(self._path(name))
@@ -86,7 +86,7 @@ class Folder:
         return path.read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write or replace a file at once: whoever reads sees the old or the new, whatever happens meanwhile."""
+        """Write or replace a file atomically: readers always see either the old content or the new."""
         with self.errors(f"write {name} to"):
             if self.local is None:
                 self._fs.pipe_file(self._path(name), content)
@@ -106,7 +106,7 @@ class Folder:
             _sync(path.parent)
 
     def read_part(self, name: str, start: int, length: int) -> bytes:
-        """So many of a file's bytes, fewer where it ends before; errors as in `read`."""
+        """Read `length` bytes of a file, fewer where it ends before; errors as in `read`."""
         if self.local is None:
             return self._fs.cat_file(self._path(name), start=start, end=start + length)
         path = Path(self._path(name))
@@ -117,7 +117,7 @@ class Folder:
             return file.read(length)
 
     def sync(self, name: str) -> None:
-        """See to it that all files of a local folder outlive a loss of power; a remote store does so by itself."""
+        """Flush all files of a local folder to disk, to survive a power failure; remote stores do this themselves."""
         if self.local is None:
             return
         with self.errors(f"write {name} to"):
@@ -128,7 +128,7 @@ class Folder:
             _sync(Path(self._path(name)).parent)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder with all that is in it, if it is there."""
+        """Remove a file, or a folder with its content, if it exists."""
         with self.errors(f"remove {name} from"):
             if self.local is not None:
                 path = Path(self._path(name))
@@ -141,9 +141,9 @@ class Folder:
                 self._fs.rm(self._path(name), recursive=True)
 
     def refuse_links(self, name: str = "") -> None:
-        """Raise where a stranger's folder holds what leads out of it, or has no end: links, devices, pipes, huge files.
+        """Raise RunError where an untrusted folder holds links, devices, pipes or huge files, which it names.
 
-        RunError names it.
+        A link may lead out of the folder; reading a device or a pipe may never end.
         """
         waiting = [(Path(self._path(name)), 1)] if self.local is not None else []
         while waiting:
@@ -160,14 +160,14 @@ class Folder:
 
     @contextlib.contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """What a file system objects to, as an error that says what to do."""
+        """Report errors of the file system as a RunError that says what to do."""
         try:
             yield
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
             raise RunError(
-                f"Cannot {doing} {self}: {reason}. What was saved before is safe: mend that, and run the same again to "
-                "go on from there."
+                f"Cannot {doing} {self}: {reason}. What was saved before is safe. Correct the cause, then run the same "
+                "again to resume."
             ) from error
 
     def _path(self, name: str) -> str:
@@ -181,7 +181,7 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """What is in a folder, but for what is removed meanwhile."""
+    """List a folder's entries, skipping those that are removed meanwhile."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -189,18 +189,18 @@ def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _strange(found: os.stat_result) -> str | None:
-    """What is wrong with it for a file of ours; reading one without an end would never come back."""
+    """Say why an entry cannot be one of our files, else None; reading a pipe or a device might never end."""
     if stat.S_ISLNK(found.st_mode):
         return "is a link"
     if not stat.S_ISREG(found.st_mode):
-        return "is a folder" if stat.S_ISDIR(found.st_mode) else "is no plain file"
+        return "is a folder" if stat.S_ISDIR(found.st_mode) else "is not a plain file"
     large = found.st_size > LARGE_BYTES and found.st_size > host_free_bytes()
-    return "is larger than the memory that is free" if large else None
+    return "is larger than the free memory" if large else None
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold what the file, or the folder's list of names, is."""
-    if os.name == "nt" and path.is_dir():  # Windows cannot, and need not
+    """Flush a file, or a folder's list of names, to disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot flush folders, and need not
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

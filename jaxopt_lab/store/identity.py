@@ -1,7 +1,7 @@
-"""What a run is of: what must be equal for it to go on, as plain values that say in words what differs.
+"""The identity of a run: what must be equal for it to resume, as plain values whose differences can be put in words.
 
-Of functions it holds digests of all that is traced of them and of every value that they close over: see
-`jaxopt_lab.tracing.fingerprint`, which also says what of a Python function that a program calls back is not seen.
+For functions it holds digests of what is traced of them and of every value that they close over: see
+`jaxopt_lab.tracing.fingerprint`, which also says which parts of a callback's Python function are not seen.
 """
 
 import functools
@@ -37,12 +37,12 @@ from jaxopt_lab.tracing.settings import described
 from jaxopt_lab.types import random_key
 
 IN_A_SWEEP = "in the sweep"
-LISTED = 32  # values that are written out; more are told apart by their digest
-TEXTUAL = ("mathematics of a step", "init(key)", "train(key)", "loss", "metrics")  # digests of how JAX writes functions
+LISTED = 32  # at most so many values are written out; more are compared by their digest
+TEXTUAL = ("mathematics of a step", "init(key)", "train(key)", "loss", "metrics")  # digests of JAX's program text
 
 
 def identity(plan: Plan) -> dict[str, Any]:
-    """The problem, how it was asked for, space and options."""
+    """Return the identity of a plan: the problem, the task's arguments, the space and the options."""
     whole = problem(plan)
     arguments = [
         {name: ADDRESS.sub("", repr(value)) for name, value in task.arguments.items()} for task in _tasks(plan)
@@ -70,7 +70,7 @@ def identity(plan: Plan) -> dict[str, Any]:
 
 
 def problem(plan: Plan) -> dict[str, Any]:
-    """What a trial computes: its task, data, optimizer, and JAX's settings that figures depend on."""
+    """Describe what a trial computes: its task, data, optimizer, and JAX's settings that results depend on."""
     optimizers: dict[str, list[dict[str, str]]] = {}
     for group in plan.groups:
         step = traced_step(group.structure, group.optimizer).fingerprint
@@ -85,12 +85,13 @@ def problem(plan: Plan) -> dict[str, Any]:
 
 
 def of_another_problem(before: Any, now: dict[str, Any], same_versions: bool) -> list[str]:
-    """In what the problem of one trial differs from that of a sweep, in words.
+    """Describe how the problem of one trial differs from that of a sweep.
 
     Args:
-        before: The sweep's: what `problem` gave, or whatever a file holds in its place.
-        now: The trial's, which is of one task and one optimizer.
-        same_versions: Whether the same packages have traced both; else what they may write differently is left out.
+        before: The sweep's problem: the result of `problem`, as a file holds it (unchecked).
+        now: The trial's problem, of one task and one optimizer.
+        same_versions: Whether the same package versions traced both; if not, parts that versions may write differently
+            are left out.
 
     """
     if not same_versions:
@@ -105,37 +106,37 @@ def of_another_problem(before: Any, now: dict[str, Any], same_versions: bool) ->
 
 
 def _nearest(known: Any, found: dict[str, Any], what: str) -> list[str]:
-    """How it differs from that of the known ones from which it differs least."""
+    """Describe the differences from the most similar of the known ones."""
     compared = [differences(one, found, what, IN_A_SWEEP) for one in known] if isinstance(known, list) else []
     return min(compared, key=len, default=[f"{what}: not in the sweep"])
 
 
 def environment() -> dict[str, Any]:
-    """By what and where it runs."""
+    """Return the package versions, the device and the processor of this process."""
     return {**versions(), "device": device_name(devices()), "processor": platform.machine()}
 
 
 def refuse_other(
     folder: Folder, manifest: Manifest, identity: dict[str, Any], environment: dict[str, Any], allow: bool
 ) -> None:
-    """Raise where the folder is of another sweep, or of other versions than are allowed."""
+    """Raise where the folder is of another sweep, or of other versions and these are not allowed."""
     versions = differences(manifest.environment, environment)
     if versions and not allow:
         raise RunError(
-            f"{folder} was begun with other versions or on another device: {'; '.join(versions)}. To go on all the "
-            "same, pass allow_different_version=True (--allow-different-version): figures may then differ in their "
-            "last digits from those of one undisturbed run."
+            f"{folder} was started with other versions or on another device: {'; '.join(versions)}. To resume it "
+            "anyway, pass allow_different_version=True (--allow-different-version): results may then differ from those "
+            "of an uninterrupted run in their last digits."
         )
     before, now = (_without_mathematics(x) if versions else x for x in (manifest.identity, identity))
     if lines := differences(before, now):
         raise RunError(
-            f"{folder} is a run of something else: {'; '.join(lines)}. Choose another folder for this one, or go on "
-            "with what that one was begun with."
+            f"{folder} holds a different run: {'; '.join(lines)}. Choose another folder for this one, or resume that "
+            "one with the settings that it was started with."
         )
 
 
 def _without_mathematics(table: Any) -> Any:
-    """Versions of JAX write the same mathematics differently; the arrays that it closes over are the same."""
+    """Leave out digests of program text, which depends on JAX's version; the arrays closed over do not."""
     if isinstance(table, Mapping):
         names = {name: list(value) for name, value in table.items() if name in TEXTUAL and isinstance(value, Mapping)}
         return names | {name: _without_mathematics(value) for name, value in table.items() if name not in TEXTUAL}
@@ -144,7 +145,7 @@ def _without_mathematics(table: Any) -> Any:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of the packages that figures depend on."""
+    """Return the versions of the packages that results depend on."""
     return {name: importlib.metadata.version(name) for name in ("jaxopt_lab", "jax", "jaxlib", "optax", "numpy")}
 
 
@@ -154,13 +155,13 @@ def _tasks(plan: Plan) -> list[Task]:
 
 @remembered(maxsize=64)
 def _task(task: Task) -> dict[str, Any]:
-    """All that a task says: its data, and what its functions compute on them."""
+    """Describe a task: its data, and what its functions compute from them."""
     key, (params, batch) = random_key(0), shapes(task)
     held_out = [split for split in task.data[1:] if split is not None]
     functions = {
         "init(key)": [_traced(task.init, key)],
         "train(key)": [_traced(task.train, key)] if callable(task.train) else [],
-        "loss": [_traced(task.loss, params, x) for x in (batch, *held_out)],  # derivatives of its own: see the step
+        "loss": [_traced(task.loss, params, x) for x in (batch, *held_out)],  # custom derivatives: see the step
     }
     metrics = {name: [_traced(metric, params, x) for x in held_out] for name, metric in task.metrics.items()}
     all_of_them = [one for traced in (*functions.values(), *metrics.values()) for one in traced]
@@ -191,7 +192,7 @@ def _arrays(*traced: Fingerprint) -> str:
 
 
 def _rule(rule: StopRule | None) -> Any:
-    """A rule's settings; of a rule of the user's, its code too."""
+    """Describe a stop rule by its settings; a user's own rule by its code too."""
     if rule is None or isinstance(rule, RULE_CLASSES):
         return None if rule is None else repr(rule)
     kind = type(rule)

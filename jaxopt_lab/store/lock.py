@@ -1,4 +1,4 @@
-"""One process a run folder: the second is told who has it, and one that has died holds nothing."""
+"""The lock of a run folder: one process at a time; a second one is told who holds it, and a dead one holds nothing."""
 
 import contextlib
 import json
@@ -13,15 +13,15 @@ from jaxopt_lab.errors import RunError
 from jaxopt_lab.store.folder import Folder
 
 OWNER, LOCK = "owner.json", "lock"
-BEAT_SECONDS = 20.0  # between two signs of life
-STALE_SECONDS = 120.0  # without one, where no system tells that the owner has died
+BEAT_SECONDS = 20.0  # between two heartbeats
+STALE_SECONDS = 120.0  # without a heartbeat, the owner counts as dead where no operating system says so
 
 
 class Lock:
-    """Held from `acquire` to `release`, or until the process dies.
+    """A lock held from `acquire` to `release`, or until the process dies.
 
-    In a local folder the operating system holds it, and lets go of it when the process dies, however it does. Elsewhere
-    the owner's signs of life tell: it is taken for dead after two minutes without one.
+    In a local folder, the operating system holds the lock and releases it when the process dies. Elsewhere, the owner
+    writes heartbeats, and counts as dead after two minutes without one.
     """
 
     def __init__(self, folder: Folder):
@@ -29,25 +29,25 @@ class Lock:
         self._token, self._beaten = uuid.uuid4().hex, 0.0
 
     def acquire(self) -> str | None:
-        """Take the folder. Returns a line about an owner that died with it, if there was one.
+        """Take the lock. Returns a message about an owner that died while it held the lock, if there was one.
 
         Raises:
-            RunError: Another process has it.
+            RunError: Another process holds it.
 
         """
         before = self._owner()
         if self._folder.local is not None:
             self._take_local(before)
         elif before is not None and time.time() - before["beat"] < STALE_SECONDS:
-            raise RunError(self._refusal(before) + f" (A dead one is forgotten after {STALE_SECONDS:.0f} s.)")
+            raise RunError(self._refusal(before) + f" (A dead process loses its lock after {STALE_SECONDS:.0f} s.)")
         self._beaten = 0.0
         self.beat()
         if self._folder.local is None and (now := self._owner()) is not None and now["token"] != self._token:
-            raise RunError(self._refusal(now))  # two came at once, and the other wrote last
-        return None if before is None else f"Going on from where process {_named(before)} was ended."
+            raise RunError(self._refusal(now))  # two tried at once, and the other wrote last
+        return None if before is None else f"Resuming the run of process {_named(before)}, which did not end cleanly."
 
     def beat(self) -> None:
-        """A sign of life, where the last one is some time ago."""
+        """Write a heartbeat, if the last one is old enough."""
         if time.monotonic() - self._beaten < BEAT_SECONDS and self._beaten:
             return
         self._beaten = time.monotonic()
@@ -55,8 +55,8 @@ class Lock:
         self._folder.write(OWNER, json.dumps(owner).encode())
 
     def release(self) -> None:
-        """Let go, in good order: nobody will be told of an owner that died."""
-        with contextlib.suppress(RunError):  # of a disk that has gone away: the next owner will be told
+        """Release the lock cleanly: the next owner gets no message about this one."""
+        with contextlib.suppress(RunError):  # the disk is gone: the next owner will get the message
             self._folder.remove(OWNER)
         if self._held is not None:
             self._held.release()
@@ -79,7 +79,7 @@ class Lock:
                 case {"host": str(), "process": int(process), "beat": float(), "token": str()} as owner:
                     if 0 <= process < 2**63:
                         return owner
-        except (OSError, ValueError, RecursionError):  # none, or damaged: it only tells
+        except (OSError, ValueError, RecursionError):  # absent or damaged: it only informs
             pass
         return None
 

@@ -1,4 +1,4 @@
-"""The manifest of a run folder: whose run it is, and which of its work is done. Committed by one atomic write."""
+"""The manifest of a run folder: the run's identity, and which of its work is saved. Committed by one atomic write."""
 
 import dataclasses
 import hashlib
@@ -12,14 +12,14 @@ from jaxopt_lab.store.folder import NAME, Folder
 
 MANIFEST = "manifest.json"
 FORMAT = "jaxopt_lab run 1"
-SEPARATORS = (",", ":")  # the digest is of the text, so that must have one form
+SEPARATORS = (",", ":")  # the digest is of the text, so its form must be fixed
 DIGEST = re.compile("[0-9a-f]{64}")
 UNIT = re.compile(r"[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9}-[0-9a-f]{16}")
 KEY = re.compile(r"[0-9]{1,9}(-[0-9]{1,9}){0,2}")
 
 
 class Piece(NamedTuple):
-    """Bytes in a pack: which, from where on, how many, and their SHA-256."""
+    """Bytes in a pack: the pack's number, the offset, the length, and their SHA-256."""
 
     pack: int
     offset: int
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is saved of a unit of work: its results up to a step, and where its trials stand, if they are to go on."""
+    """What is saved of a unit of work: its results up to a step, and its trials' state, if they are to continue."""
 
     step: int
     results: Piece
@@ -37,15 +37,15 @@ class Entry(NamedTuple):
 
 @dataclasses.dataclass
 class Manifest:
-    """What `manifest.json` says.
+    """The content of `manifest.json`.
 
     Attributes:
-        identity: What must be equal for a run to go on: see `differences`.
+        identity: What must be equal for a run to resume: see `differences`.
         environment: Versions and device, which may be allowed to differ.
-        strategies: What was settled about how trials run, by what it is about.
-        units: By unit, what is saved of it.
-        files: Once the run is complete: the SHA-256 of every file of the results, by name.
-        complete: Whether all is done.
+        strategies: The strategies that were chosen, by what they apply to.
+        units: What is saved of each unit of work.
+        files: Of a complete run: the SHA-256 of every file of the results, by name.
+        complete: Whether all work is done.
         next_pack: The number of the next pack.
 
     """
@@ -59,7 +59,7 @@ class Manifest:
     next_pack: int = 0
 
     def commit(self, folder: Folder) -> int:
-        """Write it, at once; returns how many bytes that took."""
+        """Write the manifest atomically; returns how many bytes it has."""
         run = json.dumps(vars(self), separators=SEPARATORS, allow_nan=False)
         head = json.dumps({"format": FORMAT, "digest": digest(run.encode())})
         folder.write(MANIFEST, f'{head[:-1]}, "run": {run}}}\n'.encode())
@@ -67,10 +67,10 @@ class Manifest:
 
 
 def read(folder: Folder) -> Manifest | None:
-    """The folder's manifest, None where there is none.
+    """Read the folder's manifest; None where there is none.
 
     Raises:
-        RunError: It is damaged, or something else.
+        RunError: It is damaged, or not a manifest.
 
     """
     try:
@@ -83,13 +83,13 @@ def read(folder: Folder) -> Manifest | None:
         return parse(content)
     except ValueError as error:
         raise RunError(
-            f"{folder.url(MANIFEST)} is damaged or of another kind ({error}), so the run cannot go on. Move the folder "
+            f"{folder.url(MANIFEST)} is damaged or not a manifest ({error}), so the run cannot resume. Move the folder "
             "away and run again."
         ) from error
 
 
 def parse(content: bytes) -> Manifest:
-    """The manifest that the bytes are; ValueError where they are none."""
+    """Parse a manifest; ValueError where the bytes are not one."""
     try:
         outer = json.loads(content)
         if is_nested(outer):
@@ -103,7 +103,7 @@ def parse(content: bytes) -> Manifest:
             raise ValueError(f"its format is {form!r:.40}, not {FORMAT!r}")
         case {"format": str(), "digest": str(said), "run": dict()}:
             if said != found:
-                raise ValueError("its checksum does not agree")
+                raise ValueError("its checksum does not match")
         case _:
             raise ValueError("it has no format, digest and run")
     match run:
@@ -126,13 +126,13 @@ def parse(content: bytes) -> Manifest:
                 next_pack,
             )
             if any(piece.pack >= next_pack for entry in manifest.units.values() for piece in entry[1:] if piece):
-                raise ValueError("its next pack is there already")
+                raise ValueError("its next pack already exists")
             return manifest
-    raise ValueError("it lacks something")
+    raise ValueError("it is incomplete")
 
 
 def damaged_files(folder: Folder, manifest: Manifest) -> list[str]:
-    """Files of a complete run's results that are not what was written, or are gone."""
+    """Return the files of a complete run's results that were changed or removed since they were written."""
     broken = []
     for name, expected in manifest.files.items():
         try:
@@ -145,12 +145,12 @@ def damaged_files(folder: Folder, manifest: Manifest) -> list[str]:
 
 
 def digest(content: Any) -> str:
-    """The SHA-256 of bytes, in hexadecimal."""
+    """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def differences(before: Any, now: Any, where: str = "", was: str = "in the folder") -> list[str]:
-    """In which of their values two tables of plain values differ, in words; `was` says where the first one is."""
+    """Describe in words how two tables of plain values differ; `was` says where the first one is."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = [*before, *(name for name in now if name not in before)]
         inner = lambda name: f"{where}, {name}" if where else str(name)
@@ -174,7 +174,7 @@ def _name(form: re.Pattern[str], value: Any) -> str:
 
 def _table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"it has {value!r:.80} for a table")
+        raise ValueError(f"it has {value!r:.80} in place of a table")
     return value
 
 
@@ -182,14 +182,14 @@ def _entry(value: Any) -> Entry:
     match value:
         case [step, results, state] if _is_count(step):
             return Entry(step, _piece(results), None if state is None else _piece(state))
-    raise ValueError(f"it has {value!r:.80} for a unit of work")
+    raise ValueError(f"it has {value!r:.80} in place of a unit of work")
 
 
 def _piece(value: Any) -> Piece:
     match value:
         case [pack, offset, length, str(found)] if all(map(_is_count, (pack, offset, length))):
             return Piece(pack, offset, length, _name(DIGEST, found))
-    raise ValueError(f"it has {value!r:.80} for a piece")
+    raise ValueError(f"it has {value!r:.80} in place of a piece")
 
 
 def _is_count(value: Any) -> bool:

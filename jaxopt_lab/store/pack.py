@@ -1,4 +1,4 @@
-"""Arrays by name as one string of bytes, and back: a header in JSON, then their own bytes. Nothing is executed."""
+"""Serialise named arrays to one string of bytes: a JSON header, then the arrays' bytes. Loading executes nothing."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
-# By their names: what JAX computes with beside NumPy's own.
+# JAX's further dtypes besides NumPy's, by name.
 NARROW = {
     name: np.dtype(kind)
     for name, kind in vars(ml_dtypes).items()
@@ -20,7 +20,7 @@ MOST_AXES = 32
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The arrays as bytes: the header's length (eight bytes, little-endian), the header, the arrays one by one."""
+    """Pack the arrays: the header's length (eight bytes, little-endian), the header, then the arrays in order."""
     whole = {name: np.asarray(x) for name, x in arrays.items()}
     header = json.dumps([[name, x.dtype.name, list(x.shape)] for name, x in whole.items()]).encode()
     parts = [len(header).to_bytes(8, "little"), header, *(x.tobytes() for x in whole.values())]
@@ -28,9 +28,9 @@ def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray] | None:
-    """Those that are named by the prefix and numbers from 0 on, in order; None where there are none.
+    """Return the arrays named by the prefix and a number from 0 on, in order; None where there are none.
 
-    ValueError where one is named otherwise.
+    Raises ValueError where a name with the prefix does not fit.
     """
     count = sum(name.startswith(prefix) for name in arrays)
     if missing := [i for i in range(count) if f"{prefix}{i}" not in arrays]:
@@ -39,7 +39,7 @@ def listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray] | 
 
 
 def unpacked(content: bytes | memoryview) -> dict[str, np.ndarray]:
-    """What was packed; ValueError where the bytes are something else."""
+    """Unpack what `packed` returned; ValueError where the bytes are something else."""
     content = memoryview(content)
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(MOST_HEADER_BYTES, len(content) - 8):

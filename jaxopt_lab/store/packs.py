@@ -1,4 +1,4 @@
-"""Packs: files of many pieces of bytes, written once; a piece is read by its place in a pack and its digest."""
+"""Packs: files of many pieces of bytes, written once; a piece is read by its location in a pack and its digest."""
 
 import collections
 import re
@@ -8,15 +8,15 @@ from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Piece, digest
 
 PACKS = "packs"  # the folder that they are in
-NUMBER = re.compile("[0-9]{1,16}")  # as they are named
+NUMBER = re.compile("[0-9]{1,16}")  # a pack's name
 
 
 class Packs:
-    """The packs of a run folder, and how many of each one's pieces are of use.
+    """The packs of a run folder, with a count of the pieces of each that are in use.
 
     Args:
-        folder: The run's.
-        used: The pieces that are of use.
+        folder: The run folder.
+        used: The pieces in use.
         following: The number of the next pack.
 
     """
@@ -26,7 +26,7 @@ class Packs:
         self._uses = collections.Counter(piece.pack for piece in used)
 
     def write(self, contents: Sequence[bytes]) -> list[Piece]:
-        """A new pack; once this returns it is there to stay."""
+        """Write a new pack; once this returns, it is durable."""
         number, offset, pieces = self.following, 0, []
         self.following += 1
         for content in contents:
@@ -37,25 +37,25 @@ class Packs:
         return pieces
 
     def read(self, piece: Piece) -> bytes:
-        """A piece's bytes; ValueError, or whatever reading raises, where they are not what was written."""
+        """Read a piece; ValueError, or whatever reading raises, where the bytes are not those that were written."""
         content = self._folder.read_part(f"{PACKS}/{piece.pack}", piece.offset, piece.length)
         if len(content) != piece.length or digest(content) != piece.digest:
-            raise ValueError("its checksum does not agree")
+            raise ValueError("its checksum does not match")
         return content
 
     def let_go(self, pieces: Iterable[Piece]) -> None:
-        """Remove packs of which nothing is of use any more."""
+        """Release pieces, and remove packs that no longer have a piece in use."""
         for piece in pieces:
             self._uses[piece.pack] -= 1
             if self._uses[piece.pack] == 0:
                 self._folder.remove(f"{PACKS}/{piece.pack}")
 
     def remove_strays(self) -> None:
-        """What a process that died had begun to write, and no manifest came to point to."""
+        """Remove packs that no manifest refers to: those that a dead process had begun to write."""
         for name in self._folder.names(PACKS):
             if NUMBER.fullmatch(name) and not self._uses[int(name)]:
                 self._folder.remove(f"{PACKS}/{name}")
 
     def url(self, piece: Piece) -> str:
-        """Where a person finds it."""
+        """Return the path or URL of the piece's pack, for messages."""
         return self._folder.url(f"{PACKS}/{piece.pack}")

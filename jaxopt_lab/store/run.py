@@ -1,7 +1,7 @@
-"""A run folder at work: what the engine's units have come to, saved while they run, so that a broken run can go on.
+"""A run folder in use: results and states of the engine's units of work, saved while they run, so that it can resume.
 
-Whatever is saved is written to new files first; then one atomic write of the manifest makes it count; then what it has
-replaced is removed. A process that dies leaves the last manifest, and all that it points to.
+Each save is written to new files; then one atomic write of the manifest commits it; then the files that it replaces are
+removed. A process that dies leaves the last manifest, and everything that it refers to.
 """
 
 import collections
@@ -26,7 +26,7 @@ from jaxopt_lab.store.packs import PACKS, Packs
 from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.tracing.settings import enter, of_this_thread
 
-SHARE = {"commit": 0.01, "view": 0.005}  # of the run's time, at the most: what saving, and showing, may take
+SHARE = {"commit": 0.01, "view": 0.005}  # the most that saves and partial results may take of the run's time
 VIEW_SECONDS = 3.0  # between two writes of the partial results that `jl.load` reads
 POLL_SECONDS = 0.05
 
@@ -35,17 +35,17 @@ View = Callable[[Outcome, Folder, bool], None]
 
 
 class Run(Ledger):
-    """A ledger on disk. Between `open` and `close` the folder is this process's.
+    """A ledger on disk. Between `open` and `close`, this process owns the folder.
 
     Attributes:
-        complete: Whether all was done by an earlier process, and what it left is whole.
+        complete: Whether an earlier process completed the run, and its results are undamaged.
 
     """
 
     def __init__(self, folder: Folder, lock: Lock, manifest: Manifest, notes: list[str], every: Any, view: Any):
         self.folder, self.complete, self._notes = folder, manifest.complete, notes
         self._lock, self._manifest, self.every, self.where = lock, manifest, every, folder.url()
-        self._found = frozenset(manifest.strategies)  # settled by an earlier process
+        self._found = frozenset(manifest.strategies)  # chosen by an earlier process
         self._pending: dict[str, tuple[Record, bool]] = {}
         self._round, self._rounds = 0, dict[str, int]()
         self._packs = Packs(folder, (p for e in manifest.units.values() for p in _pieces(e)), manifest.next_pack)
@@ -53,7 +53,7 @@ class Run(Ledger):
         self._changed, self._committing = threading.Condition(), threading.Lock()
         self._closing, self._error = False, None
         self._view, self._outcome = view, None
-        # What is shown is of the caller's precision, and of its other settings.
+        # The writer's thread makes partial results under the caller's precision and other settings.
         settings = of_this_thread()
         self._writer = threading.Thread(target=self._write, args=(settings,), name="jaxopt-lab-saves", daemon=True)
 
@@ -67,20 +67,20 @@ class Run(Ledger):
         every: float | None = None,
         view: View | None = None,
     ) -> "Run":
-        """Take a folder: a new one, or that of a run of the same.
+        """Open a run folder: a new one, or that of an earlier run with the same identity.
 
         Args:
-            where: A path, or a URL that fsspec knows.
-            identity: Of what is to run: see `identity.identity`.
-            environment: Where and by what.
-            allow_different_version: Go on though the environment is another.
+            where: A path, or a URL that fsspec supports.
+            identity: The identity of what is to run: see `identity.identity`.
+            environment: Package versions and device.
+            allow_different_version: Resume although the environment differs.
             every: Seconds between two saves; 0 saves every segment before the next one begins. By default as often as
-                saving and showing take at most 1.5 % of the time.
-            view: Writes what is known so far for who looks: given the outcome, the folder, and whether to write anew or
-                over what it wrote before. Called now and then from a thread of the run's.
+                possible, so long as saves and partial results take at most 1.5 % of the time.
+            view: Writes partial results for readers: called from a thread of the run's with the outcome, the folder,
+                and whether to write anew or over the previous ones.
 
         Raises:
-            RunError: It is in use, damaged, of something else, or cannot be written.
+            RunError: The folder is in use, damaged, of a different run, or cannot be written.
 
         """
         folder = Folder(where)
@@ -88,7 +88,7 @@ class Run(Ledger):
         if found and manifests.MANIFEST not in found:
             ours = ("lock", "owner.json", PACKS)
             if strange := [name for name in found if name not in ours and not name.endswith(PARTIAL)]:
-                raise RunError(f"{folder} is no run folder: it holds {strange[0]!r}. Choose a new one.")
+                raise RunError(f"{folder} is not a run folder: it holds {strange[0]!r}. Choose a new one.")
         folder.make()
         folder.refuse_links()
         lock = Lock(folder)
@@ -102,19 +102,19 @@ class Run(Ledger):
             manifest.environment = environment
             run = cls(folder, lock, manifest, notes, every, view)
             if run.complete and (broken := run.damaged_files()):
-                notes.append(f"Damaged, and made again: {', '.join(broken)}.")
+                notes.append(f"Damaged, so written again: {', '.join(broken)}.")
                 run.complete, manifest.complete, manifest.files = False, False, {}
             if not run.complete:
                 manifest.commit(folder)
                 run._remove_strays()
-                folder.remove(RESULTS)  # half written, perhaps; it is made again from the packs
+                folder.remove(RESULTS)  # possibly half written; it is made again from the packs
                 run._writer.start()
             return run
         except BaseException:
             lock.release()
             raise
 
-    # What the engine asks and tells
+    # The engine's interface
 
     @property
     def keeps(self) -> bool:
@@ -149,7 +149,7 @@ class Run(Ledger):
                 listed(known, "params/"),
                 listed(known, "state/"),
             )
-        except Exception as error:  # whatever a stranger's or a damaged file does to who reads it
+        except Exception as error:  # reading an untrusted or damaged file may raise anything
             self.damaged(unit, str(error))
             return None
 
@@ -161,7 +161,7 @@ class Run(Ledger):
         self._raise()
         with self._changed:
             self._pending[str(unit)] = record, done
-            self._rounds[str(unit)] = self._round + 1  # once a round is enough
+            self._rounds[str(unit)] = self._round + 1  # once per round is enough
             self._changed.notify_all()
         if self.every == 0:
             self._commit()
@@ -175,22 +175,22 @@ class Run(Ledger):
             entry = self._manifest.units.pop(str(unit), None)
         if entry is not None:
             files = sorted({self._packs.url(piece) for piece in _pieces(entry)})
-            self._notes.append(f"Damaged, and run again from before: a part of {' and '.join(files)} ({wrong}).")
+            self._notes.append(f"Damaged, so run again: a part of {' and '.join(files)} ({wrong}).")
 
     # Ending
 
     def stop(self) -> None:
-        """Stop saving on the way: keep everything that is known."""
+        """Save everything that is known, and stop the writer's thread."""
         self._stop()
         self._commit()
 
     def complete_with(self, name: str) -> None:
-        """Make the stopped run complete: all is done, and the results are in the folder `name`."""
+        """Mark the stopped run as complete: all work is done, and the results are in the folder `name`."""
         self.folder.sync(name)
         for file in [file for file in self.folder.files(name) if file.endswith(PARTIAL)]:
             self.folder.remove(file)
         manifest = self._manifest
-        standing = [entry.state for entry in manifest.units.values() if entry.state]  # of no use any more
+        standing = [entry.state for entry in manifest.units.values() if entry.state]  # no longer needed
         manifest.units = {unit: entry._replace(state=None) for unit, entry in manifest.units.items()}
         manifest.files = {file: digest(self.folder.read(file)) for file in self.folder.files(name)}
         manifest.complete = True
@@ -199,19 +199,19 @@ class Run(Ledger):
         self.folder.remove(ACTORS)
 
     def close(self) -> None:
-        """Keep what can be kept, and let go of the folder. Idempotent."""
+        """Save what can be saved, and release the folder. Idempotent."""
         with contextlib.suppress(RunError):
             self.stop()
         self._lock.release()
 
     def damaged_files(self) -> list[str]:
-        """Of a complete run: files of its results that are not what was written."""
+        """Return the files of a complete run's results that were changed since they were written."""
         return manifests.damaged_files(self.folder, self._manifest)
 
     # Writing
 
     def _write(self, settings: dict[str, Any]) -> None:
-        """The writer's thread: commit what is pending whenever the budget allows."""
+        """Run the writer's thread: commit what is pending whenever the time budget allows."""
         enter(settings)
         commit, view, anew = self._budgets["commit"], self._budgets["view"], True
         try:
@@ -225,7 +225,7 @@ class Run(Ledger):
                     with view.spending():
                         self._view(self._outcome, self.folder, anew)
                     anew = False
-        except Exception as error:  # raised where the engine next asks
+        except Exception as error:  # raised at the engine's next call
             self._error = error
 
     def _commit(self) -> None:
@@ -243,7 +243,7 @@ class Run(Ledger):
                 if record.state is not None:
                     state = packed({f"state/{i}": leaf for i, leaf in enumerate(record.state)})
                     parts["held" if done else "standing"].append((unit, "state", state))
-            # A pack holds what lives as long: where trials stand is soon replaced, what they have come to is not.
+            # A pack holds pieces of similar lifetime: states of trials are soon replaced, their results are not.
             placed: dict[str, dict[str, Piece]] = collections.defaultdict(dict)
             for pack in filter(None, parts.values()):
                 pieces = self._packs.write([content for *_, content in pack])
@@ -258,7 +258,7 @@ class Run(Ledger):
             self._packs.let_go(replaced)
 
     def _remove_strays(self) -> None:
-        """What a process that died had begun to write, and no manifest came to point to."""
+        """Remove files that no manifest refers to: those that a dead process had begun to write."""
         self._packs.remove_strays()
         for name in self.folder.names():
             if name.endswith(PARTIAL):
@@ -282,7 +282,7 @@ def _strategy(folder: Folder, table: dict[str, Any]) -> Strategy:
     if strategy is not None:
         return strategy
     raise RunError(
-        f"{folder.url(manifests.MANIFEST)} has a strategy that is none: {table!r:.200}. Move the folder away."
+        f"{folder.url(manifests.MANIFEST)} has an invalid strategy: {table!r:.200}. Move the folder away and run again."
     )
 
 

@@ -1,4 +1,4 @@
-"""Datasets and parameters on disk: one Zarr folder of plain arrays and JSON. Nothing is executed on loading."""
+"""Datasets and parameters on disk: one Zarr folder of plain arrays and JSON. Loading executes nothing."""
 
 import json
 from pathlib import Path
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 FORMAT = "jaxopt_lab results 1"
 RESULTS = "results.zarr"  # of a run folder
-AS_JSON = {"written_as": "json"}  # the mark of a column whose values are of several types
+AS_JSON = {"written_as": "json"}  # marks a column whose values are of several types
 
 
 class Params(NamedTuple):
     """Final parameters of some configurations, as they were read.
 
     Attributes:
-        configs: Their numbers.
-        paths: Where each leaf is in its tree: names and positions.
+        configs: The configurations' numbers.
+        paths: The path of each leaf in its tree: names and positions.
         leaves: Arrays with leading axes (configurations, seeds).
 
     """
@@ -48,7 +48,7 @@ def save(dataset: "xr.Dataset", params: list[tuple[np.ndarray, Any]], path: str 
     folder = Folder(path)
     if folder.exists():
         raise FileExistsError(
-            f"{path} exists already and nothing is overwritten. Choose another path, or move it away."
+            f"{path} already exists, and nothing is overwritten. Choose another path, or move it away."
         )
     write(dataset, params, folder, "")
     return path
@@ -71,13 +71,13 @@ def write(dataset: "xr.Dataset", params: list[tuple[np.ndarray, Any]], folder: F
 
 
 def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
-    """The dataset alone. Where it is there already, its values are replaced one by one, whoever reads meanwhile."""
-    order = json.dumps([str(name) for name in dataset.data_vars])  # which Zarr does not keep
+    """Write the dataset alone. Where one exists, its arrays are replaced one by one, even while someone reads it."""
+    order = json.dumps([str(name) for name in dataset.data_vars])  # Zarr does not keep the order
     _write(_with_texts(dataset).assign_attrs(format=FORMAT, order=order), folder.url(name), None)
 
 
 def write_values(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
-    """The values and attributes of a dataset that is there already, a third of the time that writing it anew takes."""
+    """Overwrite the values and attributes of an existing dataset, in a third of the time of `write_dataset`."""
     import zarr
 
     root = zarr.open_group(folder.url(name), mode="r+", zarr_format=2, use_consolidated=False)
@@ -92,7 +92,7 @@ def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: What is there is not a results folder.
+        ValueError: The path is not a results folder.
         RunError: The run folder is damaged, or has no results yet.
 
     """
@@ -105,9 +105,9 @@ def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
     if (manifest := manifests.read(folder)) is not None:
         folder.refuse_links()
         if broken := damaged_files(folder, manifest):
-            raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to mend it.")
+            raise RunError(f"Damaged: {', '.join(broken)}. Run the same sweep again with out={str(path)!r} to fix it.")
         if RESULTS not in folder.names():
-            raise RunError(f"{folder} is a run that has no results yet. If it is under way, load it in a few seconds.")
+            raise RunError(f"The run in {folder} has no results yet. If it is running, load it in a few seconds.")
     name = RESULTS if RESULTS in folder.names() else ""
     where = folder.url(name)
     try:
@@ -130,13 +130,13 @@ def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
         params = [_read_params(where, group, dataset.sizes["seed"]) for group in groups]
     except RunError:
         raise
-    except Exception as error:  # whatever is wrong with a stranger's folder, it is not a results folder
+    except Exception as error:  # whatever is wrong with an untrusted folder, it is not a results folder
         if manifest is not None and not manifest.complete:
             raise RunError(
-                f"The results in {folder} cannot be read ({error}). If the run is under way, they are being written: "
-                "load them again in a few seconds. Else run the same sweep again, with this folder as out=."
+                f"The results in {folder} cannot be read ({error}). If the run is active, they are being written: "
+                "load them again in a few seconds. Otherwise run the same sweep again, with this folder as out=."
             ) from error
-        raise ValueError(f"{where} is not a results folder, as `results.save(path)` writes them: {error}.") from error
+        raise ValueError(f"{where} is not a results folder as `results.save(path)` writes it: {error}.") from error
     return dataset, params
 
 
@@ -151,12 +151,12 @@ def _read_params(path: str, group: str, seeds: int) -> Params:
 
 
 def _write(dataset: "xr.Dataset", path: str, group: str | None) -> None:
-    # Format 2 has a settled way to store text; format 3 has none yet.
+    # Zarr format 2 has a stable way to store text; format 3 has none yet.
     dataset.to_zarr(path, group=group, mode="a", zarr_format=2, consolidated=False)
 
 
 def _with_texts(dataset: "xr.Dataset") -> "xr.Dataset":
-    """Columns of values of several types as JSON, "" where there is none."""
+    """Convert columns with values of several types to JSON texts, "" where a value is absent."""
     mixed = {name: coord for name, coord in dataset.coords.items() if coord.dtype == object}
     for name, coord in mixed.items():
         there = present(coord.values)
@@ -166,23 +166,23 @@ def _with_texts(dataset: "xr.Dataset") -> "xr.Dataset":
 
 
 def _with_values(dataset: "xr.Dataset") -> "xr.Dataset":
-    """What `_with_texts` wrote. Raises ValueError where that cannot be."""
+    """Invert `_with_texts`. Raises ValueError where a value cannot be a hyperparameter's."""
     for name, coord in dataset.coords.items():
         if coord.attrs == AS_JSON:
             values = [json.loads(text) if text else ABSENT for text in coord.values.tolist()]
             if not all(is_plain(value) or value is ABSENT for value in values):
-                raise ValueError(f"its {name} has values that are none of a hyperparameter")
+                raise ValueError(f"its {name} has values that a hyperparameter cannot have")
             dataset = dataset.assign_coords({name: coordinate("config", column(values))})
     return dataset
 
 
 def _storable(x: np.ndarray) -> np.ndarray:
-    """Zarr has no bfloat16: float32 holds it exactly."""
+    """Convert bfloat16, which Zarr lacks, to float32, which holds it exactly."""
     return x.astype(np.float32) if x.dtype.kind == "V" or str(x.dtype) == "bfloat16" else x
 
 
 def _entry(entry: Any) -> str | int:
-    """The name or position of one step of a tree's path."""
+    """Return the name or position of one entry of a tree's path."""
     for attribute in ("key", "idx", "name"):
         if hasattr(entry, attribute):
             value = getattr(entry, attribute)

@@ -1,4 +1,4 @@
-"""What users pass to a sweep, as what it runs: factories by name, a task, a space for each optimizer."""
+"""Conversion of a sweep's arguments: factories by name, a task, a space for each optimizer."""
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
@@ -19,17 +19,17 @@ Optimizers = str | OptimizerFactory | Mapping[str, OptimizerFactory | str] | Ite
 
 
 def named_factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
-    """Optimizer factories by name. Raises TypeError or ValueError for whatever is none."""
+    """Return optimizer factories by name. Raises TypeError or ValueError for anything else."""
     if isinstance(optimizers, Mapping):
         named = dict(optimizers)
     elif isinstance(optimizers, str) or callable(optimizers):
         named = {_name(optimizers): optimizers}
     elif isinstance(optimizers, optax.GradientTransformation):
         raise ArgumentTypeError(
-            "Got an optimizer that is already made. Pass the function that makes it: jl.adam, not jl.adam(1e-3)."
+            "Got an optimizer instance. Pass the function that makes it: jl.adam, not jl.adam(1e-3)."
         )
     elif isinstance(optimizers, bytes | set | frozenset):
-        raise ArgumentTypeError(f"optimizers must be in an order: pass a list or a dict, got {quoted(optimizers)}.")
+        raise ArgumentTypeError(f"optimizers must be ordered: pass a list or a dict, got {quoted(optimizers)}.")
     elif isinstance(optimizers, Iterable):
         listed = list(optimizers)
         named = {_name(o): o for o in listed}
@@ -61,7 +61,7 @@ def named_factories(optimizers: Optimizers) -> dict[str, OptimizerFactory]:
 
 
 def addressed(address: str) -> OptimizerFactory:
-    """The factory of a name of this package's, of "optax:NAME", or of "package.module:function", which is imported.
+    """Return the factory for one of this package's names, "optax:NAME", or "package.module:function" (imported).
 
     Raises ValueError where there is none.
     """
@@ -70,13 +70,13 @@ def addressed(address: str) -> OptimizerFactory:
         try:
             check_known("optimizer", address, OPTIMIZERS)
         except ValueError as error:
-            raise ArgumentValueError(f'{error} Others are "optax:NAME" or "package.module:function".') from None
+            raise ArgumentValueError(f'{error} Write others as "optax:NAME" or "package.module:function".') from None
         return OPTIMIZERS[address]
     factory: Any = None
     try:
         for where in ("optax", "optax.contrib") if module == "optax" else (module,):
             factory = factory or getattr(importlib.import_module(where), name, None)
-    except Exception as error:  # whatever the module itself raises
+    except Exception as error:  # the module itself may raise anything
         said = f"{type(error).__name__}: {error}"
         raise ArgumentValueError(f"Optimizer {address!r}: {module!r} cannot be imported ({said}).") from error
     if not callable(factory):
@@ -89,7 +89,7 @@ def _name(optimizer: Any) -> str:
 
 
 def made_task(task: Task | str | Callable[..., Task]) -> Task:
-    """The task, by itself, by its name, or made. Raises TypeError or ValueError for whatever is none."""
+    """Return the task, given as itself, by name or by a function. Raises TypeError or ValueError for anything else."""
     if isinstance(task, str):
         check_known("task", task, TASKS)
         task = TASKS[task]
@@ -103,7 +103,7 @@ def made_task(task: Task | str | Callable[..., Task]) -> Task:
 
 
 def spaces_by_optimizer(space: Any, factories: Mapping[str, OptimizerFactory]) -> dict[str, Space]:
-    """One space for each optimizer."""
+    """Return the space of each optimizer."""
     by_optimizer = isinstance(space, Mapping) and any(isinstance(s, Mapping | Configurations) for s in space.values())
     if not by_optimizer:
         return dict.fromkeys(factories, space)
@@ -126,8 +126,8 @@ def spaces_by_optimizer(space: Any, factories: Mapping[str, OptimizerFactory]) -
         else:
             own = next(n for n, s in space.items() if isinstance(s, Mapping | Configurations))
             raise ArgumentValueError(
-                f"The space has the hyperparameter {name!r} beside the space of {own!r}. Put it into the space of each "
-                f"optimizer: {{{own!r}: {{{name!r}: ...}}}}."
+                f"The space has both the hyperparameter {name!r} and a space for {own!r}. Put the hyperparameter into "
+                f"the space of each optimizer: {{{own!r}: {{{name!r}: ...}}}}."
             )
     if missing := [name for name in factories if name not in space]:
         raise ArgumentValueError(

@@ -1,4 +1,4 @@
-"""What a sweep checks on the host, before anything compiles."""
+"""A sweep's checks on the host, before anything compiles."""
 
 import dataclasses
 import functools
@@ -31,14 +31,14 @@ BRANCHES = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversi
 
 
 def check_untraced(what: str) -> None:
-    """Raise ValueError where `what` is called inside of a function that JAX transforms."""
-    from jax.extend import core  # whose import is not for free
+    """Raise ValueError where `what` is called inside a function that JAX transforms."""
+    from jax.extend import core  # its import is not free
 
     with core.take_current_trace() as trace:
         outside = type(trace).__name__ == "EvalTrace"
     if not outside:
         raise ArgumentValueError(
-            f"{what} compiles programs of its own: call it outside of jax.jit, jax.vmap, jax.grad and the like, "
+            f"{what} compiles its own programs: call it outside of jax.jit, jax.vmap, jax.grad and the like, "
             "with arrays that are not traced."
         )
 
@@ -58,17 +58,17 @@ def check_cluster(cluster: Any) -> str | None:
 
 
 def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
-    """Raise where the table names what the optimizer or task does not take, or gives it as the wrong kind."""
+    """Raise where the table has a hyperparameter that the optimizer or task does not take, or one of the wrong kind."""
     try:
         parameters = inspect.signature(factory).parameters
-    except (ValueError, TypeError):  # of what is written in C
+    except (ValueError, TypeError):  # for functions written in C
         raise ArgumentTypeError(
-            f"Optimizer {name!r}, {quoted(factory)}, does not say which hyperparameters it takes. Wrap it in a "
-            "function that does."
+            f"Optimizer {name!r}, {quoted(factory)}, has no signature that says which hyperparameters it takes. Wrap "
+            "it in a function that has one."
         ) from None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    ours = factory in OPTIMIZERS.values()  # whose numeric hyperparameters come first, structural ones after a bare *
+    ours = factory in OPTIMIZERS.values()  # ours have numeric hyperparameters first, structural ones after a bare *
     for column, values in table.columns.items():
         static = column in table.static
         if column.startswith(TASK_PREFIX):
@@ -80,7 +80,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
                 check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
         if not column.isidentifier():  # results have files of that name
             raise ArgumentValueError(
-                f"{column!r} cannot be a hyperparameter's name: it is no name of Python's.", about=(column,)
+                f"{column!r} cannot be a hyperparameter's name: it is not a Python identifier.", about=(column,)
             )
         if column in RESERVED:
             raise ArgumentValueError(
@@ -99,7 +99,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             raise ArgumentTypeError(
                 f"{column} of {name} must be ", TRUE_OR_FALSE, f", got {wrong[0]!r}.", about=(column,)
             )
-        if ours and static and not structural:  # only schedules are, and None: without momentum there is no buffer
+        if ours and static and not structural:  # only schedules may be, and None (without momentum there is no buffer)
             scheduled = parameter is not None and Schedule in typing.get_args(parameter.annotation)
             kinds = {"a number": _is_number}
             kinds |= {"a schedule": callable} if scheduled else {}
@@ -108,7 +108,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
                 wanted = " or ".join(kinds)
                 code = Code(wanted, wanted.replace("None", '"none"'))
                 raise ArgumentTypeError(f"{column} of {name} must be ", code, f", got {wrong[0]!r}.", about=(column,))
-            drawn = table.kind in ("random", "sobol")  # perhaps from [None, 0.9]
+            drawn = table.kind in ("random", "sobol")  # possibly from [None, 0.9]
             if all(map(_is_number, values)) and not drawn:
                 numbers = list(values)
                 code = Code(f"{column}={numbers!r} without jl.static", f"{column} = {numbers!r} without static")
@@ -126,23 +126,23 @@ def _is_number(value: Any) -> bool:
 
 
 def check_names(tables: Mapping[str, Configurations], measured: Iterable[str]) -> None:
-    """Raise where a hyperparameter is called as one of the losses and metrics that are evaluated."""
+    """Raise where a hyperparameter has the name of a loss or metric that is evaluated."""
     for name in dict.fromkeys(measured):
         if any(name in table.columns for table in tables.values()):
             raise ArgumentValueError(
-                f"A hyperparameter cannot be called {name!r}: results call a loss or metric so. Rename it."
+                f"A hyperparameter cannot be called {name!r}: a loss or metric has that name. Rename it."
             )
 
 
 def check_curves(tables: Mapping[str, Configurations], groups: Sequence[Group]) -> None:
-    """Raise where a further scalar of a loss is called as something else in the results."""
+    """Raise where a further scalar of a loss has a name that results use for something else."""
     taken = {name for table in tables.values() for name in table.columns}
     taken |= RESERVED | {name for group in groups for name in measured(group.structure.task)}
     for task in dict.fromkeys(group.structure.task for group in groups):
         if wrong := [name for name in task.aux if name in taken]:
             raise ArgumentValueError(
-                f"Task {task.name!r}: the loss returns a further scalar called {wrong[0]!r}: results use that name "
-                "already. Rename it.",
+                f"Task {task.name!r}: the loss returns a further scalar called {wrong[0]!r}: results already use that "
+                "name. Rename it.",
                 about=("task",),
             )
 
@@ -150,7 +150,7 @@ def check_curves(tables: Mapping[str, Configurations], groups: Sequence[Group]) 
 def check_traceable(group: Group, made_by: Sequence[str]) -> None:
     """Trace one step of a trial without running it: raise where the task or the optimizer cannot be trained.
 
-    Nothing is traced again that was traced before. Errors of the task are about `made_by`.
+    Traces are cached. Errors of the task are reported as about `made_by`.
     """
     with concerning(*made_by):
         check_task(group.structure.task)
@@ -165,7 +165,7 @@ def check_traceable(group: Group, made_by: Sequence[str]) -> None:
 
 
 def _untraceable(group: Group, error: Exception) -> ArgumentError:
-    """What to raise where a step of the group cannot be traced, which is its optimizer's fault."""
+    """Make the error for a group whose step cannot be traced because of its optimizer."""
     if isinstance(error, ArgumentError):
         return error
     if is_ours(error):
@@ -175,12 +175,12 @@ def _untraceable(group: Group, error: Exception) -> ArgumentError:
     hint = ()
     if isinstance(error, TypeError) and group.values:
         static = Code("jl.static([...])", "{ static = [...] }")
-        hint = (f"In it {', '.join(group.values)} are traced numbers: give a count or flag as ", static, ".")
+        hint = (f"There, {', '.join(group.values)} are traced numbers: give a count or flag as ", static, ".")
     return explained(f"Optimizer {group.optimizer!r}", error, hint)
 
 
 def _branching(group: Group, error: Exception) -> ArgumentTypeError:
-    """What to raise where the optimizer does in Python what depends on a traced value, which is found by trying."""
+    """Make the error for an optimizer that branches in Python on a traced value; find by trial which value it is."""
     structure, name = group.structure, group.optimizer
     values = {n: float(v[0]) for n, v in group.values.items()}
 
@@ -194,18 +194,18 @@ def _branching(group: Group, error: Exception) -> ArgumentTypeError:
 
     if fails():
         return ArgumentTypeError(
-            f"Optimizer {name!r} branches in Python on a value that changes while it trains: the step that a schedule "
-            f"is given, a gradient, or its state{place(error)}.",
+            f"Optimizer {name!r} branches in Python on a value that changes during training: the step that a schedule "
+            f"gets, a gradient, or its state{place(error)}.",
             advice="Use jnp.where or jax.lax.cond instead.",
         )
     culprits = [n for n in values if fails(n)] or list(values)
     return ArgumentTypeError(
-        f"Optimizer {name!r} branches in Python on {' or '.join(culprits)}, so that no program can serve all values"
+        f"Optimizer {name!r} branches in Python on {' or '.join(culprits)}, so one program cannot serve all values"
         f"{place(error)}.",
         advice=(
-            "Use jnp.where or jax.lax.cond instead of if. Where a schedule of Optax's branches, make one whose peak is "
-            "1 and scale it: lambda step: learning_rate * schedule(step). Only what decides a shape or a count of "
-            "steps or layers is structural: ",
+            "Use jnp.where or jax.lax.cond instead of if. Where an Optax schedule branches, make one whose peak is 1 "
+            "and scale it: lambda step: learning_rate * schedule(step). Only a value that decides a shape or a count "
+            "of steps or layers is structural: ",
             as_static(culprits[0]),
             " compiles a program for each value.",
         ),
@@ -222,34 +222,34 @@ def check_diverged_above(bound: float | str | None) -> float | str | None:
 
 
 def check_memory(memory: int | float | None) -> float | None:
-    """Check that `memory` is a count of bytes, a share of what is free, or None, and return it."""
+    """Check that `memory` is a number of bytes, a share of free memory, or None, and return it."""
     if memory is None:
         return None
     memory = check_number("memory", memory, least=0.0)
     if memory_budget(memory) < 2**20:
         raise ArgumentValueError(
-            f"memory must be at least 1 MiB (2**20 bytes), or a share of what is free below 1, got {memory:g}."
+            f"memory must be at least 1 MiB (2**20 bytes), or a share of free memory below 1, got {memory:g}."
         )
     return memory
 
 
 def memory_budget(memory: float | None) -> int:
-    """The memory budget in bytes: what was given, a share of what is free, or the default share of it."""
+    """Return the memory budget in bytes: the number given, or the given or default share of free memory."""
     if memory is None:
         return default_budget(devices())
     return int(memory * free_bytes(devices())) if memory < 1 else int(memory)
 
 
 def check_budget(plan: Plan) -> None:
-    """Raise where data, or what a sweep keeps for all of its trials, do not fit into its memory budget."""
+    """Raise where the data, or what a sweep keeps for all of its trials, do not fit into the memory budget."""
     data, results, held = data_bytes(plan), results_bytes(plan), held_bytes(plan)
     size = lambda count: formats.size(count, places=0)
     if data > plan.memory:
         copies = len(devices())
-        where = f" on {copies} devices, each of which has a copy," if copies > 1 else ""
+        where = f" on {copies} devices, each with a copy," if copies > 1 else ""
         raise ArgumentValueError(
             f"The tasks' data (training, validation and test) take {size(data)}{where} and do not fit into "
-            f"{size(plan.memory)} of memory. Give more memory, or tasks with fewer examples or of a smaller dtype."
+            f"{size(plan.memory)} of memory. Give more memory, or tasks with fewer examples or a smaller dtype."
         )
     budget = host_budget(plan)
     on_host = data if devices()[0].platform == "cpu" else 0

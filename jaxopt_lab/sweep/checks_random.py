@@ -1,7 +1,7 @@
-"""What a sweep checks of randomness, before anything runs: all of it must come from the keys that functions are given.
+"""A sweep's checks of randomness, before anything runs: all of it must come from the keys that functions are given.
 
-A function of a task is traced once and its trace is what runs. What it draws from elsewhere (NumPy's generator, an
-iterator's next item) is drawn while it is traced, and is a constant from then on.
+A task's functions are traced once, and the trace is what runs. Values drawn from elsewhere (NumPy's generator, an
+iterator's next item) are drawn while the function is traced, and are constants from then on.
 """
 
 import warnings
@@ -18,15 +18,15 @@ from jaxopt_lab.tracing.fingerprint import fingerprint, trace, uses
 from jaxopt_lab.types import random_key
 
 INSTEAD = (
-    "What comes from NumPy's generators or from an iterator is drawn once, while the function is traced, and stays the "
-    "same. Draw with jax.random"
+    "Values from NumPy's generators or from an iterator are drawn once, while the function is traced, and never "
+    "change. Draw with jax.random"
 )
 
 
 def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
-    """Raise ValueError where a task draws from something else than the keys that it is given.
+    """Raise ValueError where a task draws from anything other than the keys that it is given.
 
-    Warn where several seeds were asked for and nothing depends on them.
+    Warns where several seeds were given and nothing depends on them.
     """
     for group in groups:
         _check_task(group.structure.task)
@@ -34,7 +34,7 @@ def check_random(groups: Sequence[Group], seeds: Sequence[int]) -> None:
     alike = {task.name: None for task in tasks if not _draws(task)}
     if alike and len(seeds) > 1:
         warnings.warn(
-            f"Nothing depends on the seed in {', '.join(map(repr, alike))}: init(key) gives one result for all keys, "
+            f"Nothing depends on the seed in {', '.join(map(repr, alike))}: init(key) returns the same for all keys, "
             f"and neither batches nor the optimizer are random. All {len(seeds)} seeds give the same trial: pass "
             "seeds=1, or draw the initial parameters with jax.random from init's key.",
             stacklevel=callers_level(),
@@ -46,13 +46,13 @@ def _check_task(task: Task) -> None:
     key = random_key(0)
     if callable(task.train) and not uses(trace(task.train, key), 0):
         raise ArgumentValueError(
-            f"Task {task.name!r}: train(key) gives the same batch for every key, so every step would train on it. "
+            f"Task {task.name!r}: train(key) returns the same batch for every key, so every step would train on it. "
             f"{INSTEAD} from train's key, or pass data as arrays and a batch_size."
         )
     for what, function, arguments, instead in (
-        ("init(key) gives two results for one key", task.init, (key,), "from init's key."),
-        ("train(key) gives two results for one key", task.train, (key,), "from train's key."),
-        ("loss is another function each time it is traced", task.loss, shapes(task), "in train(key), for example."),
+        ("init(key) returns two results for one key", task.init, (key,), "from init's key."),
+        ("train(key) returns two results for one key", task.train, (key,), "from train's key."),
+        ("loss differs each time it is traced", task.loss, shapes(task), "in train(key), for example."),
     ):
         if callable(function) and _differs(function, arguments):
             raise ArgumentValueError(f"Task {task.name!r}: {what}. {INSTEAD} {instead}")
@@ -60,14 +60,14 @@ def _check_task(task: Task) -> None:
 
 @remembered(maxsize=64)
 def _draws(task: Task) -> bool:
-    """Whether a trial of the task depends on its seed, whatever its optimizer."""
+    """Return whether a trial of the task depends on its seed, apart from its optimizer."""
     batches = callable(task.train) or task.batch_size is not None
     return batches or uses(trace(task.init, random_key(0)), 0)
 
 
 def _differs(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
-    """Whether the function is another one when it is traced again."""
-    if hasattr(function, "lower") and hasattr(function, "__wrapped__"):  # jax.jit's, which remembers its trace
+    """Return whether the function differs when it is traced again."""
+    if hasattr(function, "lower") and hasattr(function, "__wrapped__"):  # from jax.jit, which caches its trace
         function = function.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
     once, again = (fingerprint(trace(function, *arguments)) for _ in range(2))
     return once != again

@@ -1,4 +1,4 @@
-"""Label what the engine returned, and note what is needed to repeat it."""
+"""Label the engine's outcome, and record what is needed to repeat it."""
 
 import datetime
 import json
@@ -21,7 +21,7 @@ from jaxopt_lab.trial import LOSS_CURVE, STATUSES, Status
 
 
 def collect(plan: Plan, outcome: Outcome) -> Results:
-    """Label what the engine returned."""
+    """Label the engine's outcome."""
     import xarray as xr
 
     tables = plan.tables
@@ -56,7 +56,7 @@ def collect(plan: Plan, outcome: Outcome) -> Results:
 def _attributes(
     plan: Plan, outcome: Outcome, tables: Mapping[str, Configurations], columns: Mapping[str, list[Any]]
 ) -> dict[str, Any]:
-    """All that is needed to repeat a sweep, as plain values."""
+    """Return all that is needed to repeat a sweep, as plain values."""
     task = plan.groups[0].structure.task
     registered = {f: name for name, f in TASKS.items()}.get(task.factory) if task.factory else None
     arguments = {
@@ -99,13 +99,13 @@ def _attributes(
 
 
 def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configurations]) -> list[dict[str, Any]]:
-    """Decisions by optimizer, bracket and rung: which race came to its rung first is chance."""
+    """Sort decisions by optimizer, bracket and rung: the order in which cohorts reach their rungs is random."""
     names = list(tables)
     return sorted(decisions, key=lambda made: (names.index(made["optimizer"]), made["bracket"], made["rung"]))
 
 
 def _strategies(plan: Plan, outcome: Outcome, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """How each group of equal structure ran."""
+    """Return the strategy of each group of equal structure."""
     called = lambda group: {name: columns[name][group.configs[0]] for name, *_ in group.structure.static}
     return [
         {"optimizer": group.optimizer, "static": called(group)} | strategy
@@ -114,7 +114,7 @@ def _strategies(plan: Plan, outcome: Outcome, columns: Mapping[str, list[Any]]) 
 
 
 def _columns(tables: Mapping[str, Configurations]) -> dict[str, list[Any]]:
-    """What tables call the values of each hyperparameter, one a configuration of all optimizers."""
+    """Return each hyperparameter's labels, one per configuration of all optimizers."""
     columns = {}
     for name in dict.fromkeys(name for table in tables.values() for name in table.columns):
         has = {owner: name in table.columns for owner, table in tables.items()}
@@ -130,7 +130,7 @@ def _columns(tables: Mapping[str, Configurations]) -> dict[str, list[Any]]:
 def _structural(
     tables: Mapping[str, Configurations], columns: Mapping[str, list[Any]]
 ) -> dict[str, dict[str, list[list[Any]]]]:
-    """Of each optimizer, its structural hyperparameters: labels, each with its value; only of values that are data."""
+    """Return each optimizer's structural hyperparameters as pairs of label and value, where JSON can hold the value."""
     found, at = {}, 0
     for owner, table in tables.items():
         rows = slice(at, at := at + len(table))
@@ -145,5 +145,5 @@ def _structural(
 
 
 def _is_data(value: Any) -> bool:
-    """Whether JSON gives the value back, tuples as lists."""
+    """Return whether JSON can hold the value, with tuples as lists."""
     return all(map(_is_data, value)) if type(value) is tuple else is_plain(value)

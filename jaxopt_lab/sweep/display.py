@@ -1,4 +1,4 @@
-"""Who is told of a sweep's progress: a function of the caller's, the registered display, or nobody."""
+"""Reporting a sweep's progress to the caller's function, to the registered display, or to nobody."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ _displays: list[Callable[[], contextlib.AbstractContextManager[Report]]] = []
 
 
 def register(display: Callable[[], contextlib.AbstractContextManager[Report]]) -> None:
-    """Have `display` show the progress of sweeps with `progress=True`.
+    """Register `display` to show the progress of sweeps with `progress=True`.
 
     Args:
-        display: Makes a context manager that shows progress for as long as it is entered, and yields the function to
-            call with it.
+        display: Makes a context manager that shows progress while it is entered, and yields the function to call with
+            each `Progress`.
 
     """
     _displays[:] = [display]
@@ -22,7 +22,7 @@ def register(display: Callable[[], contextlib.AbstractContextManager[Report]]) -
 
 @contextlib.contextmanager
 def reporting(progress: bool | Report) -> Iterator[Report]:
-    """Yield the function that is told of a sweep's progress."""
+    """Yield the function to call with a sweep's progress."""
     if callable(progress):
         yield progress
     elif progress and _displays:

@@ -1,4 +1,4 @@
-"""A sweep with a run folder: whatever ends it, the same call goes on from there."""
+"""A sweep with a run folder: however it ends, the same call resumes it."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ TABLE = "table.parquet"
 
 
 class Terminated(SystemExit):
-    """SIGTERM has ended a sweep, in good order: what it had done is kept in its run folder. The exit status is 143."""
+    """SIGTERM ended a sweep cleanly: its work is saved in the run folder. The exit status is 143."""
 
     def __init__(self, where: str):
         super().__init__(128 + signal.SIGTERM)
@@ -39,17 +39,17 @@ def run_durably(
     report: Callable[[Progress], None],
     backend: Callable[[Ledger], Backend],
 ) -> Results:
-    """Run the plan in its folder, or the part of it that is not done yet.
+    """Run the plan in its run folder, or the part of it that is not done yet.
 
     Args:
-        plan: What to run.
-        request: Which folder, and how it is used.
+        plan: The plan to run.
+        request: The run folder and its options.
         report: See `execute`.
-        backend: Makes what runs the chunks, for the ledger of the run.
+        backend: Makes the backend that runs chunks, from the run's ledger.
 
     Raises:
         RunError: The folder is in use, damaged, of another sweep, or cannot be written.
-        Terminated: SIGTERM came, and all is saved.
+        Terminated: SIGTERM was received, and everything is saved.
 
     """
     assert request.out is not None
@@ -79,7 +79,7 @@ def run_durably(
 
 
 def _write(results: Results, folder: Folder) -> None:
-    """Write final results, and a table of them for other programs."""
+    """Write the final results, and a table of them for other programs."""
     with folder.errors("write results to"):
         write(results.dataset, results.final_params, folder, RESULTS)
     table = io.BytesIO()
@@ -88,14 +88,14 @@ def _write(results: Results, folder: Folder) -> None:
 
 
 def _write_partial(plan: Plan, outcome: Outcome, folder: Folder, anew: bool) -> None:
-    """Write partial results, anew or over those that were written before."""
+    """Write partial results, anew or over the previous ones."""
     dataset = collect(plan, outcome).dataset
     (write_dataset if anew else write_values)(dataset, folder, RESULTS)
 
 
 @contextlib.contextmanager
 def terminable() -> Iterator[list[int]]:
-    """Inside, SIGTERM interrupts as Ctrl-C does, where nobody else has a say in it. Yields whether it has come."""
+    """Let SIGTERM interrupt the block as Ctrl-C does, unless it already has a handler. Yields the signals received."""
     came: list[int] = []
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

@@ -1,4 +1,4 @@
-"""Tables of options: a dataclass whose fields say how they are checked and what they mean."""
+"""Tables of options: a dataclass whose fields define their check and their meaning."""
 
 import dataclasses
 import functools
@@ -20,9 +20,9 @@ class Option(NamedTuple):
     """An option of a sweep.
 
     Attributes:
-        name: What it is called everywhere.
-        check: Raises an `ArgumentError` for a value that it cannot have; returns the value as the sweep takes it.
-        default: The value where it is left out.
+        name: Its name in every front end.
+        check: Raises an `ArgumentError` for an invalid value; returns the value in the form that the sweep uses.
+        default: The value where it is omitted.
         meaning: What it does, in sentences.
         in_spec: Whether a spec file may have it.
 
@@ -36,13 +36,13 @@ class Option(NamedTuple):
 
 
 def option(check: Callable[[str, Any], Any], meaning: str, in_spec: bool = False) -> dict[str, Any]:
-    """The metadata of a field: its check is given the field's name and the value."""
+    """Make the metadata of a field; `check` gets the field's name and the value."""
     return {"check": check, "meaning": " ".join(meaning.split()), "in_spec": in_spec}
 
 
 @functools.cache
 def options(request: type) -> dict[str, Option]:
-    """The table of options of a request, by name."""
+    """Return the options of a request class, by name."""
     table = {}
     for field in dataclasses.fields(request):
         check = functools.partial(field.metadata["check"], field.name)
@@ -52,10 +52,10 @@ def options(request: type) -> dict[str, Option]:
 
 
 def asked(called: str, request: Callable[P, Q]) -> Callable[[Callable[[Q], R]], Callable[P, R]]:
-    """Let a function of a request be called with the request's own arguments.
+    """Make a decorator that lets a function of a request be called with the request's own arguments.
 
     Args:
-        called: What users know the function as, for errors.
+        called: The function's public name, for errors.
         request: The class of the request.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a sweep will run: everything checked on the host, configurations by structure, a plan for the engine."""
+"""Planning a sweep: check everything on the host, group configurations by structure, make a plan for the engine."""
 
 import dataclasses
 import math
@@ -34,7 +34,7 @@ from jaxopt_lab.types import OptimizerFactory
 
 
 def planned(request: Request) -> Plan:
-    """Check what a request asks for as a whole, and plan it; nothing is compiled or run.
+    """Check a request as a whole, and plan it; nothing is compiled or run.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: As `sweep`.
@@ -91,32 +91,32 @@ plan_sweep = asked("jl.plan", Request)(planned)
 
 
 def _made_by(group: Group, request: Request) -> Sequence[str]:
-    """Where the group's task was given: as the task, or by a structural value of the space."""
+    """Return the argument that made the group's task: the task itself, or a structural value of the space."""
     table = request.tables[group.optimizer]
     columns = [column for column in table.columns if column.startswith(TASK_PREFIX)]
     return ("space", group.optimizer, columns[0]) if columns else ("task",)
 
 
 def _rungs(plan: Plan) -> list[int]:
-    """The steps at which the stop rule looks; held-out data are evaluated there.
+    """Return the steps of the stop rule's rungs; held-out data are evaluated there.
 
     Raises:
-        ArgumentValueError: There is a rule, and it never looks.
+        ArgumentValueError: There is a rule, and it has no rung.
 
     """
     if plan.stop is None:
         return []
     if not any(len(rungs) for _, rungs in plan.stop.brackets(2, plan.steps)):
         raise ArgumentValueError(
-            f"{plan.stop!r} never looks: its first rung is not before the last of {plan.steps} steps. Begin earlier."
+            f"{plan.stop!r} has no rung: its first is not before the last of {plan.steps} steps. Begin earlier."
         )
     return [rung for pool in plan.pools for rung in pool.rungs.tolist()]
 
 
 def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
-    """The configurations of one table by structure, in order of appearance.
+    """Group the configurations of one table by structure, in order of appearance.
 
-    Structural values are of one structure where they are `exact`ly equal.
+    Configurations have the same structure where the `exact` keys of their structural values are equal.
     """
     numeric = tuple(column for column in table.columns if column not in table.static)
     found: list[tuple[Any, dict[str, Any], list[int]]] = []
@@ -141,7 +141,7 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
 
 
 def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
-    """What the rule compares, and 1 where less is better, -1 where more is."""
+    """Return the metric that the rule compares, and 1 where less is better, -1 where more is."""
     known = measures([group.structure.task for group in groups])
     metric = known.main if stop is None or stop.metric is None else stop.metric
     with concerning("stop"):
@@ -150,5 +150,5 @@ def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
 
 
 def _affordable(trials: int, most: int) -> int:
-    """How many points of each trial's curve fit into the memory set aside for curves."""
+    """Return how many points of each trial's curve fit into the memory reserved for curves."""
     return max(2, min(most, KEPT_CURVE_BYTES // (4 * trials)))

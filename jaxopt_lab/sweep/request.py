@@ -1,6 +1,6 @@
-"""A request: what a sweep is asked for, checked. Its fields are the one table of options.
+"""A request: the checked arguments of a sweep. Its fields are the one table of options.
 
-The Python functions have these arguments, a spec file these keys, and the command line shows their meanings.
+The Python functions take them as arguments, a spec file has them as keys, and the command line shows their meanings.
 """
 
 import dataclasses
@@ -45,10 +45,10 @@ def _progress(name: str, value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to run. Its values are checked; `optimizers`, `task` and `space` are what the arguments come to.
+    """What to run. All values are checked; `optimizers`, `task` and `space` are converted.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: An argument is none; both say which, and what to do.
+        ArgumentTypeError, ArgumentValueError: An argument is invalid; the message says which one, and what to do.
 
     """
 
@@ -67,23 +67,23 @@ class Request:
     )
     space: Space | Mapping[str, Space] = dataclasses.field(
         metadata=option(
-            lambda _, value: value,  # which needs to know the optimizers: see `__post_init__`
+            lambda _, value: value,  # its check needs the optimizers: see `__post_init__`
             """Hyperparameters to vary: numbers, lists, `jl.log`, `jl.linear`; `jl.static([...])` for structural values,
-            among them the task's own arguments as "task.NAME". A dict means the product; `jl.zipped`, `jl.random` and
-            `jl.sobol` combine otherwise. For several optimizers, one space for all or a dict from optimizer to
-            space.""",
+            including arguments of the task as "task.NAME". A dict means the product of all values; `jl.zipped`,
+            `jl.random` and `jl.sobol` combine them in other ways. For several optimizers: one space for all, or a dict
+            from optimizer to space.""",
         )
     )
     _: dataclasses.KW_ONLY
     steps: int = dataclasses.field(metadata=option(_count(), "The budget of each trial, >= 1.", True))
     seeds: int | Iterable[int] = dataclasses.field(
-        default=1, metadata=option(lambda _, value: check_seeds(value), "How many (0, 1, ...), or which.", True)
+        default=1, metadata=option(lambda _, value: check_seeds(value), "A count (seeds 0, 1, ...), or a list.", True)
     )
     target: float | None = dataclasses.field(
         default=None,
         metadata=option(
             _or_none(_number()),
-            "A trial ends, reached, when its training loss (of the step's batch) is at or below this.",
+            'A trial ends with status "reached" when its training loss (of the step\'s batch) is at most this.',
             True,
         ),
     )
@@ -91,7 +91,7 @@ class Request:
         default=None,
         metadata=option(
             _or_none(_number(0.0)),
-            "A trial ends, converged, when a step's Euclidean norm is at or below this.",
+            'A trial ends with status "converged" when the Euclidean norm of an update is at most this.',
             True,
         ),
     )
@@ -99,8 +99,9 @@ class Request:
         default="auto",
         metadata=option(
             lambda _, value: check_diverged_above(value),
-            """A training loss above this means diverged, as a non-finite one does; None: no finite loss does. By
-            default ("auto") a loss that is more than 1e6 (1 + |first loss|) above the trial's first does.""",
+            """A trial diverges when its training loss is above this, as when it is not finite; None: no finite loss
+            counts as diverged. By default ("auto"), the bound is 1e6 (1 + |first loss|) above the trial's first
+            loss.""",
             True,
         ),
     )
@@ -108,9 +109,9 @@ class Request:
         default=0,
         metadata=option(
             _count(0),
-            """How many steps in a row are skipped because their loss or gradient is not finite. A skipped step leaves
-            parameters and optimizer as they are; the results' `skipped_steps` counts them. One more in a row means
-            diverged. By default 0: the first non-finite loss does.""",
+            """How many successive steps may be skipped because their loss or gradient is not finite. A skipped step
+            leaves parameters and optimizer state unchanged; the results' `skipped_steps` counts them. A trial diverges
+            at one more in a row. By default 0: it diverges at its first non-finite loss.""",
             True,
         ),
     )
@@ -118,7 +119,7 @@ class Request:
         default=None,
         metadata=option(
             _or_none(_count()),
-            """Record the training loss and the loss's other curves every so many steps; the last step is always
+            """Record the training loss, and the loss's further curves, every `record` steps; the last step is always
             recorded. By default at most 200 points, fewer where the curves of all trials would take more than
             256 MiB.""",
             True,
@@ -128,7 +129,7 @@ class Request:
         default=None,
         metadata=option(
             _or_none(_count()),
-            "Evaluate validation and test data every so many steps, and after the last. By default 20 times.",
+            "Evaluate validation and test data every `evaluate` steps, and after the last. By default 20 times.",
             True,
         ),
     )
@@ -146,8 +147,8 @@ class Request:
         metadata=option(
             _or_none(_strategy),
             """How trials run: "scan" (many at once, a compiled loop over steps), "steps" (many at once, a compiled step
-            called again and again), "scan_each" or "steps_each" (each trial alone). By default the first, or whatever
-            is measured to be faster where a tenth of the predicted run pays for measuring.""",
+            called repeatedly), "scan_each" or "steps_each" (one trial at a time). By default the first, or whichever is
+            measured to be fastest where measuring costs at most a tenth of the predicted run.""",
             True,
         ),
     )
@@ -155,7 +156,7 @@ class Request:
         default=None,
         metadata=option(
             _or_none(_count()),
-            "How many trials run at once at most; by default as many as caches and memory allow.",
+            "The largest number of trials that run at once; by default as many as caches and memory allow.",
             True,
         ),
     )
@@ -163,10 +164,10 @@ class Request:
         default=None,
         metadata=option(
             lambda _, value: check_memory(value),
-            """What the sweep may take, in bytes, of the accelerators' memory or else of the host's: the data on the
-            devices, running chunks, and results on the host. Chunks are as large as it allows; held-out data are
-            evaluated in batches where they do not fit at once. A float below 1 is a share of what is free. By default
-            half of the host's, or .8 of the accelerators'.""",
+            """The memory budget in bytes, of the accelerators or else of the host: for the data on the devices, running
+            chunks, and results on the host. Chunks are as large as it allows; held-out data are evaluated in batches
+            where they do not fit at once. A float below 1 is a share of free memory. By default half of the host's, or
+            .8 of the accelerators'.""",
             True,
         ),
     )
@@ -174,7 +175,7 @@ class Request:
         default=True,
         metadata=option(
             check_flag,
-            """Whether compiled programs and measured strategies are kept in the user's cache folder, so that the next
+            """Whether to keep compiled programs and measured strategies in the user's cache folder, so that the next
             process starts faster. The environment variable JAXOPT_LAB_CACHE names another folder, or is "off".""",
         ),
     )
@@ -197,7 +198,7 @@ class Request:
 
     @property
     def made_task(self) -> Task:
-        """The task, however it was given."""
+        """The task, converted."""
         return cast(Task, self.task)
 
     @property
@@ -207,13 +208,13 @@ class Request:
 
     @property
     def named_seeds(self) -> Sequence[int]:
-        """The seeds themselves."""
+        """The seeds as a list."""
         return cast(Sequence[int], self.seeds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepRequest(Request):
-    """What is to run, where its results go, and who is told of its progress."""
+    """What to run, where its results go, and who is told of its progress."""
 
     progress: bool | Callable[[Progress], None] = dataclasses.field(
         default=False,
@@ -225,31 +226,31 @@ class SweepRequest(Request):
         default=None,
         metadata=option(
             lambda _, value: check_out(value),
-            """A run folder, a local one or a URL that fsspec knows ("s3://..."): results, and where trials stand, are
-            kept there while they run. However that ends, the same call goes on from there, and comes to the results of
-            an undisturbed run to the last bit; a complete run is loaded. `jl.load` reads it meanwhile.""",
+            """A run folder, local or at a URL that fsspec supports ("s3://..."): results and the state of trials are
+            saved there while they run. However the run ends, the same call resumes it and gives bit for bit the results
+            of an uninterrupted run; a complete run is loaded. `jl.load` reads partial results meanwhile.""",
         ),
     )
     checkpoint: float | None = dataclasses.field(
         default=None,
         metadata=option(
             _or_none(_number(0.0)),
-            """Seconds between two saves to `out`; 0 saves every segment before the next one begins. By default as often
-            as costs at most 1.5 % of the time.""",
+            """Seconds between two saves to `out`; 0 saves every segment before the next one begins. By default, saving
+            takes at most 1.5 % of the time.""",
         ),
     )
     allow_different_version: bool = dataclasses.field(
         default=False,
         metadata=option(
             check_flag,
-            "Go on with a run folder that other versions of the packages, or another device, began.",
+            "Resume a run folder that was started with other versions of the packages or on another device.",
         ),
     )
     cluster: str | None = dataclasses.field(
         default=None,
         metadata=option(
             lambda _, value: check_cluster(value),
-            """Run on a Ray cluster, a chunk of trials on each of its cores or accelerators: "auto", or its address.""",
+            """A Ray cluster to run on, with a chunk of trials on each core or accelerator: "auto", or its address.""",
         ),
     )
 
@@ -257,5 +258,5 @@ class SweepRequest(Request):
         super().__post_init__()
         if self.checkpoint is not None and self.out is None:
             raise ArgumentValueError(
-                "checkpoint says how often to save to a run folder: name one with out=.", about=("checkpoint",)
+                "checkpoint says how often to save to a run folder: name the folder with out=.", about=("checkpoint",)
             )

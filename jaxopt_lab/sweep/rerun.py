@@ -1,4 +1,4 @@
-"""One trial of a sweep again, alone: its parameters, its full curve, and how far that is from what was stored."""
+"""Repeat one trial of a sweep: its parameters, its full curve, and the difference from the stored curve."""
 
 import dataclasses
 import inspect
@@ -29,20 +29,20 @@ from jaxopt_lab.types import OptimizerFactory
 if TYPE_CHECKING:
     import xarray as xr
 
-WITHOUT_END = ("stopped", "interrupted", "plateau")  # trials that others, or the user, have ended
+WITHOUT_END = ("stopped", "interrupted", "plateau")  # trials that did not end by themselves
 
 
 @dataclasses.dataclass(frozen=True)
 class Rerun:
-    """A trial that was run again.
+    """A trial that was repeated.
 
     Attributes:
         params: Its final parameters, as NumPy arrays in the task's own tree.
         dataset: Its results, with the training loss of every step: dims `step` and `eval_step`.
-        largest_difference: From the stored training losses, over their size: the largest at any stored step.
-        tolerance: What that may be, since it ran in another program and rounding grows from step to step: half of the
-            digits of the lowest precision among the parameters and the loss (.09 in bfloat16, 3.5e-4 in float32, 1.5e-8
-            in float64). More is to be expected where training is chaotic.
+        largest_difference: The largest relative difference from the stored training losses at any stored step.
+        tolerance: The largest difference to expect, since another program ran it and rounding errors grow from step to
+            step: half of the digits of the lowest precision among the parameters and the loss (.09 in bfloat16, 3.5e-4
+            in float32, 1.5e-8 in float64). Chaotic training may exceed it.
 
     """
 
@@ -66,18 +66,18 @@ def rerun(
     optimizer: OptimizerFactory | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> Rerun:
-    """Repeat one trial of a sweep outside of it, as far as it came there.
+    """Repeat one trial of a sweep by itself, up to the step that it reached there.
 
     Args:
         run: The sweep's results, or their folder.
-        config: The trial's configuration, by number.
-        seed: Its seed.
-        task: The sweep's, where it is not one of `jl.TASKS`.
-        optimizer: The factory of the trial's optimizer, where its name in the sweep is not that of one of ours.
+        config: The number of the trial's configuration.
+        seed: The trial's seed.
+        task: The sweep's task, where it is not one of `jl.TASKS`.
+        optimizer: The factory of the trial's optimizer, where its name in the sweep is not one of this package's.
         values: Structural hyperparameters that cannot be read back (functions, for example), by name.
 
     Raises:
-        ValueError: There is no such trial, something must be given, or what was given is none of the sweep's: another
+        ValueError: There is no such trial, an argument is missing, or an argument differs from the sweep's: another
             loss, other data, another optimizer.
         RunError: The folder is damaged.
 
@@ -94,7 +94,7 @@ def rerun(
     name = str(trial["optimizer"].values)
     factory = OPTIMIZERS.get(name) if optimizer is None else optimizer
     if factory is None:
-        raise ValueError(f"{name!r} is none of this package's optimizers: pass its factory, as optimizer=...")
+        raise ValueError(f"{name!r} is not one of this package's optimizers: pass its factory, as optimizer=...")
     base = results.task if task is None else made_task(task)
     if base is None:
         raise ValueError(f"The task {dataset.attrs['task']!r} is not among jl.TASKS: pass it, as task=...")
@@ -137,7 +137,7 @@ def _bound(stored: Any) -> Any:
 
 
 def _with_static(plan: Plan, values: Mapping[str, Any]) -> Plan:
-    """The plan, of one trial, with these of its numbers as structural values, which they were in the sweep."""
+    """Make some numbers of a one-trial plan structural values, as they were in the sweep."""
     (group,) = plan.groups
     names = tuple(name for name in group.structure.names if name not in values)
     static = (*group.structure.static, *values.items())
@@ -146,7 +146,7 @@ def _with_static(plan: Plan, values: Mapping[str, Any]) -> Plan:
 
 
 def _refuse_another(dataset: "xr.Dataset", plan: Plan) -> None:
-    """Raise ValueError where the plan, of one trial, is of another problem than the dataset."""
+    """Raise ValueError where a one-trial plan has another problem than the dataset."""
     if "problem" not in dataset.attrs:
         return
     try:
@@ -155,13 +155,13 @@ def _refuse_another(dataset: "xr.Dataset", plan: Plan) -> None:
         before, versions_then = None, None
     if lines := of_another_problem(before, problem(plan), versions_then == versions()):
         raise ValueError(
-            f"This is none of the sweep's trials: {'; '.join(lines)}. Pass the task, optimizer and values that it ran "
-            "with, under the same settings of JAX."
+            f"This is not a trial of the sweep: {'; '.join(lines)}. Pass the task, optimizer and values that the sweep "
+            "ran with, under the same JAX settings."
         )
 
 
 def _tolerance(task: Task) -> float:
-    """Half of the digits of the lowest precision among the parameters and the loss."""
+    """Return half of the digits of the lowest precision among the parameters and the loss, as a tolerance."""
     params, batch = shapes(task)
     found = [x.dtype for x in jax.tree.leaves((params, jax.eval_shape(task.loss, params, batch)))]
     found += [jnp.result_type(float)]
@@ -169,7 +169,7 @@ def _tolerance(task: Task) -> float:
 
 
 def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration's own values."""
+    """Return the configuration's values as a space."""
     row, space = int(np.flatnonzero(dataset["config"].values == config)[0]), {}
     structural = json.loads(dataset.attrs["structural"]).get(str(dataset["optimizer"].values[row]), {})
     for name, column in hyperparameters(dataset).items():
@@ -189,26 +189,26 @@ def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict
 
 
 def _numbers(space: Mapping[str, Any], factory: OptimizerFactory) -> dict[str, Any]:
-    """Structural values that are so only beside None: a sweep of one of them takes it as a number."""
+    """Return numbers that were structural only because None was among the values: alone, they are numeric."""
     values = {name: value.values[0] for name, value in space.items() if isinstance(value, Static)}
     return {name: x for name, x in values.items() if type(x) in (int, float) and _is_numeric(factory, name)}
 
 
 def _is_numeric(factory: OptimizerFactory, name: str) -> bool:
-    """Whether one of this package's optimizers takes the hyperparameter as a number, which may beside None be swept."""
+    """Return whether the hyperparameter is numeric in one of this package's optimizers."""
     parameter = inspect.signature(factory).parameters.get(name)
     return factory in OPTIMIZERS.values() and parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY
 
 
 def _tuples(value: Any) -> Any:
-    """Lists of JSON as the tuples that they were."""
+    """Convert JSON's lists back to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _difference(stored: np.ndarray, again: np.ndarray) -> float:
-    """The largest relative one; infinite where one is a number and the other is not.
+    """Return the largest relative difference; infinite where only one of two values is finite.
 
-    Up to the last stored number: a trial that was ended at a step has no loss there, since none was asked for.
+    Compares up to the last stored number: a trial that was ended at a step has no loss there.
     """
     known = np.flatnonzero(~np.isnan(stored))
     stored, again = (curve[: known[-1] + 1 if len(known) else 0] for curve in (stored, again))

@@ -1,7 +1,7 @@
-"""Search spaces: what to vary, and the table of configurations that comes of it.
+"""Search spaces: which hyperparameters to vary, and the resulting table of configurations.
 
-A space is a mapping from hyperparameter names to numbers, lists, arrays, `log`, `linear` or `static`; alone it means
-the product of all its values. `zipped`, `random` and `sobol` combine the same mapping otherwise.
+A space is a mapping from hyperparameter names to numbers, lists, arrays, `log`, `linear` or `static`; by itself it
+means the product of all its values. `zipped`, `random` and `sobol` combine the same mapping in other ways.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Range:
     spacing: str  # "log" or "linear"
 
     def points(self) -> list[float]:
-        """The grid, both ends included."""
+        """Return the grid, both ends included."""
         if self.count is None:
             raise ArgumentValueError(
                 self.code,
@@ -44,7 +44,7 @@ class Range:
         return space(self.low, self.high, self.count).tolist()
 
     def at(self, unit: np.ndarray) -> list[float]:
-        """The values at fractions `unit` in [0, 1) of the interval."""
+        """Return the values at fractions `unit` in [0, 1) of the interval."""
         if self.spacing == "log":
             return np.exp(np.log(self.low) + unit * (np.log(self.high) - np.log(self.low))).tolist()
         return (self.low + unit * (self.high - self.low)).tolist()
@@ -54,14 +54,14 @@ class Range:
 
     @property
     def code(self) -> Code:
-        """As one writes it."""
+        """The code that makes it."""
         count = "" if self.count is None else f", {self.count}"
         return as_range(self.spacing, f"{self.low:g}, {self.high:g}{count}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """Structural values: flags, sizes, functions. Each makes a program of its own."""
+    """Structural values: flags, sizes, functions. Each is compiled into its own program."""
 
     values: tuple[Any, ...]
 
@@ -73,7 +73,7 @@ Space = Mapping[str, Any] | Configurations
 
 
 def log(low: float, high: float, count: int | None = None) -> Range:
-    """`count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
+    """Make `count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
@@ -84,7 +84,7 @@ def log(low: float, high: float, count: int | None = None) -> Range:
 
 
 def linear(low: float, high: float, count: int | None = None) -> Range:
-    """`count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
+    """Make `count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
@@ -95,10 +95,10 @@ def linear(low: float, high: float, count: int | None = None) -> Range:
 
 
 def static(values: Iterable[Any]) -> Static:
-    """Structural values (flags, sizes, names): each is compiled for, none is traced.
+    """Declare structural values (flags, sizes, names): each is compiled separately, none is traced.
 
     Args:
-        values: Any Python objects. Scalars of NumPy and JAX become Python's own, so that an array of sizes will do.
+        values: Any Python objects. NumPy and JAX scalars become Python's own, so an array of sizes is allowed.
 
     Raises:
         TypeError: `values` is not a list.
@@ -115,7 +115,7 @@ def static(values: Iterable[Any]) -> Static:
 
 
 def zipped(space: Mapping[str, Any]) -> Configurations:
-    """Configuration i takes the i-th value of every hyperparameter; single values serve all.
+    """Combine the i-th values of all hyperparameters into configuration i; a single value applies to all.
 
     Raises:
         ValueError: The lists differ in length.
@@ -132,12 +132,12 @@ def zipped(space: Mapping[str, Any]) -> Configurations:
 
 
 def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
-    """`n` random configurations: uniform in a `linear` range, log-uniform in a `log` range, one of a list.
+    """Draw `n` random configurations: uniform in a `linear` range, log-uniform in a `log` range, one item of a list.
 
     Args:
         space: As for a product; ranges need no count.
-        n: How many, >= 1.
-        key: A JAX random key, or an integer to make one of.
+        n: The number of configurations, >= 1.
+        key: A JAX random key, or an integer to make one from.
 
     """
     check_mapping("jl.random", space)
@@ -147,14 +147,15 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
 
 
 def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
-    """`n` configurations from a scrambled Sobol sequence, which fills the space more evenly than random draws do.
+    """Draw `n` configurations from a scrambled Sobol sequence, which fills the space more evenly than random draws.
 
-    A power of two is best. SciPy's `scipy.stats.qmc.Sobol` (Owen scrambling, https://doi.org/10.1137/S0036142997327846).
+    A power of two is best. Uses SciPy's `scipy.stats.qmc.Sobol` (Owen scrambling,
+    https://doi.org/10.1137/S0036142997327846).
 
     Args:
         space: As for a product; ranges need no count.
-        n: How many, >= 1.
-        seed: Of the scrambling.
+        n: The number of configurations, >= 1.
+        seed: The seed of the scrambling.
 
     """
     check_mapping("jl.sobol", space)
@@ -166,9 +167,9 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
 
 
 def configurations(space: Space) -> Configurations:
-    """The table of a space: the product of its values, the last name varying fastest, unless it is a table already.
+    """Return the table of a space: the product of its values, the last name varying fastest.
 
-    A value that is given twice counts once, with a warning.
+    A table is returned unchanged. A repeated value counts once, with a warning.
 
     Raises:
         TypeError: The space is not a mapping, or a value is not a number where one is needed.
@@ -191,7 +192,7 @@ def configurations(space: Space) -> Configurations:
 
 
 def _once(name: str, value: Any) -> list[Any]:
-    """The values of one hyperparameter without repetitions, of which a warning tells: they would repeat trials."""
+    """Return a hyperparameter's values without repetitions, which would repeat trials; warns of them."""
     values, once, repeated = _values(name, value), [], []
     if not isinstance(value, Static):
         once = list(dict.fromkeys(values))
@@ -212,7 +213,7 @@ def _table(space: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], kind:
 
 
 def _described(name: str, value: Any) -> str:
-    """A hyperparameter's values in words; of many numbers the ends (results hold every one of them anyway)."""
+    """Describe a hyperparameter's values; for many numbers only the ends (results hold all of them anyway)."""
     if isinstance(value, Range | Static):
         return str(value)
     values = _values(name, value)
@@ -256,7 +257,7 @@ def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
 
 
 def _values(name: str, value: Any) -> list[Any]:
-    """The values of one hyperparameter: structural ones as they are, numbers as floats."""
+    """Return the values of one hyperparameter: structural ones unchanged, numbers as floats."""
     if not isinstance(name, str):
         raise ArgumentTypeError(f"A space's keys are hyperparameter names, got {quoted(name)}.")
     with concerning(name):
@@ -276,7 +277,7 @@ def _checked_values(name: str, value: Any) -> list[Any]:
         got = f", got {kind}: {quoted(value)}."
         raise ArgumentTypeError(f"{name} must be numbers, a range or ", Code("jl.static([...])", "static"), got)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
-        value = value.astype(float).tolist()  # as large as anyone likes, and quickly looked through
+        value = value.astype(float).tolist()  # fast for large arrays
     iterable = isinstance(value, Iterable) and not isinstance(value, str | bytes | Callable)
     values = list(value) if iterable and getattr(value, "ndim", 1) > 0 else [value]
     if not values:
@@ -286,7 +287,7 @@ def _checked_values(name: str, value: Any) -> list[Any]:
             raise ArgumentTypeError(f"{name} = {quoted(v)} is not a number.", advice=instead(name, v))
         if not math.isfinite(as_float(v)):
             raise ArgumentValueError(
-                f"{name} = {quoted(v)} is not finite. Leave it out; every value must be a finite number."
+                f"{name} = {quoted(v)} is not finite. Every value must be a finite number: leave this one out."
             )
     return [as_float(v) for v in values]
 

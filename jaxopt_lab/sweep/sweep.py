@@ -16,10 +16,10 @@ from jaxopt_lab.sweep.request import Request, SweepRequest
 
 @asked("jl.sweep", SweepRequest)
 def sweep(request: SweepRequest) -> Results:  # noqa: D417
-    """Train every configuration with every seed, each a trial, in one compiled program for each structure.
+    """Train every configuration with every seed (each pair is a trial), in one compiled program per structure.
 
     All configurations of a seed start from the same parameters and see the same batches. Ctrl-C (or a notebook's stop
-    button) returns partial results; the trials that it cut short have status interrupted.
+    button) returns partial results; the trials that it ended have status interrupted.
 
     Args:
         {arguments}
@@ -28,10 +28,11 @@ def sweep(request: SweepRequest) -> Results:  # noqa: D417
         The results of every trial, diverged ones included.
 
     Raises:
-        TypeError: An argument is of the wrong kind, a loss is not a scalar, a parameter is not floating-point.
-        ValueError: A name is unknown, a value is out of range, a space is empty, data or a trial exceed the memory.
+        TypeError: An argument is of the wrong type, a loss is not a scalar, a parameter is not floating-point.
+        ValueError: A name is unknown, a value is out of range, a space is empty, or data or a trial exceed the memory.
         RunError: The run folder is in use, damaged, of another sweep, or cannot be written.
-        ClusterError: There is no such cluster, or its workers cannot run the sweep. ImportError: Ray is not installed.
+        ClusterError: There is no such cluster, or its workers cannot run the sweep.
+        ImportError: A cluster was named and Ray is not installed.
 
     """
     with connected(request.cluster) as cluster:
@@ -47,9 +48,9 @@ def sweep(request: SweepRequest) -> Results:  # noqa: D417
 
 @asked("jl.plan", Request)
 def plan(request: Request) -> Forecast:  # noqa: D417
-    """Say what `sweep` with the same arguments would take: programs, memory and time, by structure. `print` shows it.
+    """Predict the programs, memory and time of `sweep` with the same arguments, by structure. `print` shows them.
 
-    Compiles the programs and times them on the first trials; a sweep afterwards finds them compiled.
+    It compiles the programs and times them on the first trials; a later sweep reuses them.
 
     Args:
         {arguments}

@@ -1,4 +1,4 @@
-"""Single values of hyperparameters: which are numbers, which can be structural, and what to write instead of others."""
+"""Single values of hyperparameters: which are numbers, which can be structural, what to write instead of others."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ TRUE_OR_FALSE = Code("True or False", "true or false")
 
 
 def as_static(name: str, inside: str = "...") -> Code:
-    """Structural values of a hyperparameter, as one writes them."""
+    """Return the code for structural values of a hyperparameter."""
     dotted = "." in name
     python = f"{name!r}: jl.static([{inside}])" if dotted else f"{name}=jl.static([{inside}])"
     key = f'"{name}"' if dotted else name
@@ -25,12 +25,12 @@ def as_static(name: str, inside: str = "...") -> Code:
 
 
 def as_range(spacing: str, inside: str) -> Code:
-    """A range of numbers, as one writes it; `spacing` is "log" or "linear"."""
+    """Return the code for a range of numbers; `spacing` is "log" or "linear"."""
     return Code(f"jl.{spacing}({inside})", f"{{ {spacing} = [{inside}] }}")
 
 
 def instead(name: str, value: Any) -> Sequence[Part]:
-    """What to write where a hyperparameter's value is not a number."""
+    """Say what to write in place of a hyperparameter's value that is not a number."""
     if type(value).__module__.startswith("jaxopt_lab."):
         return (f"Write {name}={value}, outside of a list.",)
     return (_flat(value),) if _flat(value) else ("Structural values are given as ", as_static(name), ".")
@@ -57,12 +57,12 @@ def _reads_as_number(text: str) -> bool:
 
 
 def structural(name: str, value: Any) -> Any:
-    """The value, where programs can be told apart by it: it can be hashed, and equals itself."""
+    """Return the value if programs can be distinguished by it: it can be hashed, and equals itself."""
     try:
         hash(value)
         if bool(value == value):
             return value
-    except Exception:  # of an array, a list, a traced value, each an error of its own
+    except Exception:  # an array, a list and a traced value each raise their own error
         pass
     hint = "write a tuple instead of a list" if isinstance(value, list) else "a number, a string, a tuple or a function"
     said = f" takes values that can be hashed and compared ({hint}), got {quoted(value)}."
@@ -70,7 +70,7 @@ def structural(name: str, value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a real number: of Python, or of NumPy or JAX without axes."""
+    """Return whether it is a real number: Python's, or NumPy's or JAX's without axes."""
     if isinstance(value, bool | np.bool_ | str | complex | Tracer) or value is None:
         return False
     return isinstance(value, int | float) or (
@@ -82,7 +82,7 @@ def is_number(value: Any) -> bool:
 
 
 def as_float(value: Any) -> float:
-    """The number as a float; infinity for an integer that is larger than any."""
+    """Convert the number to a float; infinity for an integer that is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -90,7 +90,7 @@ def as_float(value: Any) -> float:
 
 
 def is_key(key: Any) -> bool:
-    """Whether it is a random key of JAX's: a typed one, or a raw one of old."""
+    """Return whether it is a JAX random key: a typed one, or an old raw one."""
     if not isinstance(key, jax.Array) or isinstance(key, Tracer):
         return False
     raw = jax.random.key_data(jax.random.key(0))

@@ -166,7 +166,7 @@ def _checked(what: str, function: Callable[..., Any], with_aux: bool) -> Callabl
             value, aux = result
             for name, further in aux.items():
                 check_curve_name(what, name)
-                _check_scalar(f"{what}: {name!r} beside it", further, integers=True)
+                _check_scalar(f"{what}: its further scalar {name!r}", further, integers=True)
         _check_scalar(what, value)
         return result
 

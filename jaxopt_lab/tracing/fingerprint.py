@@ -95,7 +95,7 @@ def digest_of_array(x: Any) -> str:
 
 
 def digest_of_code(*parts: Any) -> str:
-    """Of Python functions, and of objects by their attributes, as programs that call them back are known by them."""
+    """Return the digest of Python functions, and of objects by their attributes, as for a program's callbacks."""
     writer = _Writer()
     for part in parts:
         writer.value(part if callable(part) else vars(part))

@@ -1,4 +1,4 @@
-"""Chunks in processes elsewhere: the same results as here, whatever becomes of the processes."""
+"""Chunks in other processes: the same results as in this one, whatever happens to the processes."""
 
 import collections
 import dataclasses
@@ -38,7 +38,7 @@ def planned(optimizers=(jl.adam, jl.sgd), **options):
 
 
 class Book(Ledger):
-    """Counts how often each unit is done, and settles as another has."""
+    """Counts how often each unit is done, and uses the strategies that another ledger recorded."""
 
     def __init__(self, settled=None):
         self.strategies, self.done = dict(settled or {}), collections.Counter()
@@ -59,7 +59,7 @@ class Book(Ledger):
 
 
 def same(a, b):
-    """All that trials have come to is equal, bit for bit; failed trials' included."""
+    """Check that all results are equal bit for bit, including failed trials'."""
     for name in ("status", "steps", "rung"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
     for kind in ("curves", "last", "evaluations"):
@@ -114,7 +114,7 @@ def test_memory_runs_out_in_a_worker(here, monkeypatch, float64):
     ledger = Ledger()
     found = execute(plan, ledger=ledger, backend=here(ledger))
     assert seen
-    assert any("ran out of memory; going on with 4" in note for note in found.notes)
+    assert any("ran out of memory; continuing with 4" in note for note in found.notes)
     np.testing.assert_array_equal(found.status, expected.status)
     np.testing.assert_allclose(
         found.curves["train_loss"], expected.curves["train_loss"], rtol=1e-9
@@ -122,7 +122,7 @@ def test_memory_runs_out_in_a_worker(here, monkeypatch, float64):
 
 
 class Killed(BaseException):
-    """What nothing catches, as if the process had ended."""
+    """An exception that nothing catches, as if the process had ended."""
 
 
 def test_a_lost_chunk_goes_on_from_its_last_segment(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_cluster_that_has_ended_is_not_waited_for(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Two nodes of a core each, on this machine. Their workers find on disk what others of them have compiled."""
+    """Start two nodes with one core each, on this machine. Their workers share compiled programs on disk."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -270,12 +270,12 @@ def test_a_node_is_lost(cluster, tmp_path):
     found = sweep(cluster=cluster.address, progress=lose, **options)
     assert lost
     assert "failed" not in found.table()["status"].unique()
-    assert "An actor was lost" in str(found.dataset.attrs)
+    assert "A worker was lost" in str(found.dataset.attrs)
     equal(found, sweep(**options))
 
 
 class Unreadable:
-    """A loss that no other process can read."""
+    """A loss that no other process can unpickle."""
 
     def __init__(self, loss):
         self.loss = loss

@@ -1,4 +1,4 @@
-"""Several devices share a chunk's trials: eight virtual ones of a CPU, in a process of their own."""
+"""Several devices share a chunk's trials: eight virtual devices of a CPU, in a separate process."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def test_the_trials_axis_is_split_over_all_of_them(found):
 
 @pytest.mark.parametrize(("seeds", "configs"), [(1, 1), (1, 3), (2, 1), (2, 3)])
 def test_a_single_seed_or_configuration_has_no_axis_inside(seeds, configs):
-    """An axis of length 1 costs XLA's CPU a tenth; arguments and results have both axes all the same."""
+    """An axis of length 1 costs XLA a tenth on a CPU; arguments and results still have both axes."""
     one = lambda state, value, seed, number: jax.lax.sort(-state * value + seed + number)
     shapes = [(seeds, configs, 2), (configs,), (seeds,), ()]
     arguments = [1 + np.arange(math.prod(shape), dtype=np.float32).reshape(shape) for shape in shapes]

@@ -1,4 +1,4 @@
-"""The engine: one program a structure, chunks and segments that change nothing, endings on the host."""
+"""The engine: one program per structure, chunks and segments that change nothing, endings on the host."""
 
 import dataclasses
 import threading
@@ -81,7 +81,7 @@ def test_all_configurations_of_a_seed_share_start_and_batches():
 
 @pytest.mark.parametrize("most", [1, 3, 4, 512])
 def test_chunks_change_nothing(most, monkeypatch, float64):
-    """Whatever the chunk, the padding and the thread: rounding apart, since XLA may order sums otherwise."""
+    """For any chunk, padding and thread, except for rounding, since XLA may order sums differently."""
     whole = sweep()
     monkeypatch.setitem(cutting.MOST_TRIALS, "cpu", most)
     cut = sweep()
@@ -92,7 +92,7 @@ def test_chunks_change_nothing(most, monkeypatch, float64):
 
 
 def test_seeds_and_configurations_keep_their_identity(float64):
-    """A trial is the same whoever runs beside it."""
+    """A trial is the same whichever trials run with it."""
     whole = sweep(seeds=[5, 9])
     one = jl.sweep(
         jl.adam,

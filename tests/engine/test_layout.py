@@ -1,4 +1,4 @@
-"""A loop whose arrays are kept in another order of axes makes what `jax.lax.fori_loop` makes."""
+"""A loop that keeps arrays in another axis order gives the results of `jax.lax.fori_loop`."""
 
 import functools
 
@@ -161,7 +161,7 @@ def test_parameters_and_moments_are_carried_as_their_gradients_come(float64):
 
 
 def test_a_compiler_is_held_to_the_orders(float64):
-    """Of what is turned, and of nothing else."""
+    """Only for transposed arrays."""
     body = descent(LOSSES["network"])
     held = functools.partial(layout.fori_loop, held=True)
     ours, theirs = (loop_over(loop, body, NETWORK) for loop in (held, jax.lax.fori_loop))

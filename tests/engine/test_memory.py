@@ -1,4 +1,4 @@
-"""A sweep stays within its memory, and goes on in smaller chunks when a device runs out of it."""
+"""A sweep stays within its memory budget, and continues in smaller chunks when a device runs out of memory."""
 
 import dataclasses
 import importlib
@@ -59,7 +59,7 @@ def small(monkeypatch):
 @pytest.mark.parametrize("consume", [False, True])
 @pytest.mark.parametrize("after", [0, 30])
 def test_out_of_memory_halves_the_chunk_and_goes_on(small, after, consume, float64):
-    """From the last segment where its state is still there; the result is that of an undisturbed run."""
+    """From the last segment whose state is still available; the result is that of an uninterrupted run."""
     known = sweep()
     notes = []
     refused = small(3, after, consume)
@@ -70,7 +70,7 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(small, after, consume, float
     np.testing.assert_array_equal(found.steps_taken, 60)
     assert refused
     assert all(step == after for _, step in refused)  # nothing that was done was tried again
-    assert any("ran out of memory; going on with" in note for note in notes)
+    assert any("ran out of memory; continuing with" in note for note in notes)
     assert json.loads(found.attrs["notes"]) == notes
 
 
@@ -86,7 +86,7 @@ def test_out_of_memory_in_the_middle_of_halving(small, float64):
 @pytest.mark.parametrize("after", [0, 30])
 @pytest.mark.parametrize("then", ["as small", "larger"])
 def test_out_of_memory_in_a_folder_that_is_gone_on_with(small, after, then, tmp_path, monkeypatch, float64):
-    """Broken off after chunks were halved: on a device as small to the last bit; on a larger one as ever."""
+    """Interrupted after chunks were halved: bit for bit on an equally small device; within rounding on a larger one."""
     small(3, after)
     known, saves, save = sweep(chunk=8), [], Run.save
     with monkeypatch.context() as patch:
@@ -354,7 +354,7 @@ def test_a_compiled_loss_shows_what_it_works_on(float32):
 
 
 def test_a_run_folder_knows_how_trials_were_evaluated(on_a_cpu, tmp_path, float32):
-    """A run that goes on with another budget cuts as it did."""
+    """A run that resumes with another budget cuts the same chunks."""
     task, options = regression(**BIG), {"steps": 2, "strategy": "scan", "out": tmp_path / "run"}
     first = jl.sweep(jl.adam, task, SPACE, memory=2**23, **options).dataset
     again = jl.sweep(jl.adam, task, SPACE, memory=2**23, **options).dataset

@@ -1,4 +1,4 @@
-"""What XLA is told of a training step."""
+"""XLA's options for a training step."""
 
 import jax
 import jax.numpy as jnp

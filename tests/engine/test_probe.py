@@ -1,4 +1,4 @@
-"""Strategies: all train the same trials; the fastest is found by measuring, within its budget, and remembered."""
+"""Strategies: all train the same trials; the fastest is found by measurement, within a budget, and remembered."""
 
 import dataclasses
 import importlib
@@ -179,7 +179,7 @@ def test_the_fastest_measured_way_is_chosen_and_remembered(timed, folder):
 
 
 def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkeypatch):
-    """Each sweep can pay for one more program; after as many sweeps as there are ways, nothing is left to look at."""
+    """Each sweep can afford one more program; after as many sweeps as strategies, all have been measured."""
     plan = planned()
     everything = probe.candidates_for(plan, plan.groups[0])
     compiled = timed(lambda s: 0.8 * at_once(plan) / (7 * 3 * 30), compile_seconds=0.05)

@@ -1,4 +1,4 @@
-"""Stop rules: who goes on, what is recorded, and that those who go on are what they would have been."""
+"""Stop rules: which trials continue, what is recorded, and that survivors are the same as without the rule."""
 
 import json
 
@@ -94,7 +94,7 @@ def falls():
 @pytest.mark.parametrize("strategy", ["scan", "steps"])
 @pytest.mark.parametrize("share", [0.0, 0.051, 0.2])
 def test_how_trials_are_cut_does_not_show(strategy, share):
-    """A trial that ends at a look, beside others that go on, is reported as it is when it runs alone."""
+    """A trial that ends at a rung, in a chunk with others that continue, has the same results as when it runs alone."""
     stop = jl.plateau(5, min_improvement=share)
     options = {"steps": 20, "seeds": 4, "record": 1, "evaluate": 3, "stop": stop, "strategy": strategy}
     one, four = (
@@ -112,7 +112,7 @@ def test_how_trials_are_cut_does_not_show(strategy, share):
 
 
 def test_halving_leaves_survivors_what_they_were(float64):
-    """A trial that goes on is the trial of a sweep without the rule, though other chunks have other neighbours."""
+    """A survivor equals the trial of a sweep without the rule, although its chunk has other trials."""
     full, halved = sweep(), sweep(jl.halving(4, min_steps=4))
     assert sorted(np.unique(halved.status, return_counts=True)[1].tolist()) == [2, 30]  # 16 -> 4 -> 1 of two seeds
     done = halved.status.values == "completed"
@@ -230,7 +230,7 @@ def test_a_task_without_held_out_data_is_stopped_by_its_training_loss():
         (lambda: jl.halving(4, min_steps=0), "min_steps must be at least 1"),
         (lambda: jl.plateau(0), "patience must be at least 1"),
         (lambda: jl.plateau(5, min_improvement=-1), "min_improvement must be >= 0"),
-        (lambda: sweep(jl.halving(4, min_steps=64)), "never looks: its first rung is not before the last of 64 steps"),
+        (lambda: sweep(jl.halving(4, min_steps=64)), "has no rung: its first is not before the last of 64 steps"),
         (lambda: sweep(jl.hyperband(4, min_steps=100)), "never looks"),
         (lambda: sweep(jl.plateau(64)), "never looks"),
         (lambda: sweep(jl.halving(4, min_steps=4, metric="validation_accurcy")), "Did you mean 'validation_accuracy'"),

@@ -1,4 +1,4 @@
-"""The sweep of these tests: apart, so that a process that is to be killed starts quickly."""
+"""The sweep of these tests, in its own module, so that a process to be killed starts quickly."""
 
 import jaxopt_lab as jl
 

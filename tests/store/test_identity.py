@@ -1,4 +1,4 @@
-"""A run folder is of one problem: whatever a traced function closes over belongs to it, and so does every function."""
+"""A run folder belongs to one problem, which includes every function and everything that it closes over."""
 
 import functools
 import json
@@ -105,11 +105,11 @@ def folder(tmp_path_factory):
         ({"slope": 2.0}, "optimizers, scheduled, mathematics of a step, 0: changed"),
         ({"pretrained": (0.0, 0.0, 1.0)}, r"task, 0, init\(key\): changed"),
         ({"noise": 0.2}, r"task, 0, train\(key\): changed"),
-        ({"beta": 2.0}, "something else: task, 0, metrics, f_score: changed. Choose"),
-        ({"held_out": 1}, "something else: task, 0, validation data: changed. Choose"),
-        ({"tested": 1}, "something else: task, 0, test data: changed. Choose"),
+        ({"beta": 2.0}, "a different run: task, 0, metrics, f_score: changed. Choose"),
+        ({"held_out": 1}, "a different run: task, 0, validation data: changed. Choose"),
+        ({"tested": 1}, "a different run: task, 0, test data: changed. Choose"),
         ({"minimum": 1.0}, "task, 0, minimum: absent in the folder, 1.0 now"),
-        ({"rates": (0.1, 0.2, 0.3, 0.5)}, "something else: optimizers, scheduled, mathematics of a step, 0: changed"),
+        ({"rates": (0.1, 0.2, 0.3, 0.5)}, "a different run: optimizers, scheduled, mathematics of a step, 0: changed"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )
@@ -138,7 +138,7 @@ def test_other_versions_may_write_it_differently_but_not_close_over_other_arrays
     now = durable.environment()
     monkeypatch.setattr(durable, "environment", lambda: now | {"jax": "0.99"})
     allowed = functools.partial(jl.sweep, steps=3, out=tmp_path / "run", allow_different_version=True)
-    with pytest.raises(jl.RunError, match=r"something else: task, 0, arrays: changed; .*arrays of a step, 0: changed"):
+    with pytest.raises(jl.RunError, match=r"a different run: task, 0, arrays: changed; .*arrays of a step, 0: changed"):
         allowed(*problem(weights=(1.0, 2.0, 4.0)))
     monkeypatch.setattr(durable, "environment", lambda: now | {"jax": "0.98"})
     allowed(*problem(scale=0.25))  # as a version of JAX might write the same

@@ -1,4 +1,4 @@
-"""A sweep with a run folder comes to the same last bit, whatever happens on its way."""
+"""A sweep with a run folder gives the same results bit for bit, whatever happens on the way."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ ALL = 8 * UNIT
 
 
 def broken(out, saves=4, **changes):
-    """A sweep that Ctrl-C interrupts when so much has been saved."""
+    """Run a sweep that Ctrl-C interrupts when that much has been saved."""
     count, save = itertools.count(1), Run.save
 
     def counting(self, *args):
@@ -136,7 +136,7 @@ PROGRAM = """if True:
 
 
 def test_killed_five_times(tmp_path, halved):
-    """With SIGKILL at random moments. Every segment that was seen to be done by then is not done again, but for one."""
+    """With SIGKILL at random times. Segments reported as done by then are not repeated, except one."""
     out, seen, chance = tmp_path / "run", tmp_path / "seen", random.Random(1)
     program = PROGRAM.format(tests=str(Path(__file__).parent), out=str(out), seen=str(seen))
     environment = os.environ | {"JAXOPT_LAB_CACHE": str(tmp_path / "cache")}
@@ -200,7 +200,7 @@ def test_a_damaged_pack_is_named_and_its_work_done_again(tmp_path, undisturbed, 
     harm(pack, how)
     again, steps = trial_steps(tmp_path / "run")
     assert_equal(again, undisturbed)
-    assert any(note.startswith("Damaged, and run again from before") and str(pack) in note for note in notes(again))
+    assert any(note.startswith("Damaged, so run again: ") and str(pack) in note for note in notes(again))
     assert steps <= ALL - 198 * UNIT / 32 + UNIT  # all else was not
 
 
@@ -213,7 +213,7 @@ def test_damaged_results_are_named_and_mended(tmp_path, undisturbed, how):
         jl.load(tmp_path / "run")
     again, steps = trial_steps(tmp_path / "run")
     assert_equal(again, undisturbed)
-    assert notes(again) == [f"Damaged, and made again: {file}."]
+    assert notes(again) == [f"Damaged, so written again: {file}."]
     assert steps == 0  # from the packs
     assert_equal(jl.load(tmp_path / "run"), undisturbed)
 
@@ -229,7 +229,7 @@ def harm(file, how):
 
 
 def test_results_that_were_half_written(tmp_path, undisturbed):
-    """As where the process was killed while it wrote them: made again, whatever there is of them."""
+    """As if the process was killed while it wrote them: they are written again."""
     broken(tmp_path / "run")
     (tmp_path / "run" / "results.zarr" / "train_loss" / ".zattrs").unlink()
     assert_equal(sweep(tmp_path / "run"), undisturbed)
@@ -239,7 +239,7 @@ def test_results_that_were_half_written(tmp_path, undisturbed):
 def test_a_damaged_manifest_is_refused(tmp_path, how):
     broken(tmp_path / "run")
     harm(tmp_path / "run" / "manifest.json", how)
-    with pytest.raises(jl.RunError, match=r"manifest.json is damaged or of another kind .* Move the folder away"):
+    with pytest.raises(jl.RunError, match=r"manifest.json is damaged or not a manifest .* Move the folder away"):
         sweep(tmp_path / "run")
 
 
@@ -267,14 +267,14 @@ def test_an_owner_that_died_holds_nothing(tmp_path, where):
     broken(name)
     owner = {"host": "elsewhere", "process": 7, "beat": time.time() - 1000, "token": "x"}
     Folder(name).write("owner.json", json.dumps(owner).encode())
-    assert "Going on from where process 7 on elsewhere was ended." in notes(sweep(name))
+    assert "Resuming the run of process 7 on elsewhere, which did not end cleanly." in notes(sweep(name))
 
 
 def test_an_owner_far_away_that_lives_is_respected():
     name = f"memory://{random.random()}/run"
     owner = {"host": "elsewhere", "process": 7, "beat": time.time() - 30, "token": "x"}
     Folder(name).write("owner.json", json.dumps(owner).encode())
-    with pytest.raises(jl.RunError, match=r"in use by process 7 on elsewhere.*forgotten after 120 s"):
+    with pytest.raises(jl.RunError, match=r"in use by process 7 on elsewhere.*loses its lock after 120 s"):
         sweep(name)
 
 
@@ -289,7 +289,7 @@ def test_another_sweep_is_refused(tmp_path):
         ({"optimizers": (jl.sgd, jl.adam)}, "optimizers, momentum: "),
         ({"optimizers": (jl.sgd, named("momentum", jl.adam))}, "momentum, mathematics of a step, 0: changed"),
     ]:
-        with pytest.raises(jl.RunError, match=f"is a run of something else: .*{said}"):
+        with pytest.raises(jl.RunError, match=f"holds a different run: .*{said}"):
             sweep(tmp_path / "run", **changes)
     task = jl.tasks.breast_cancer(**TASK)
     inputs, targets = task.train
@@ -327,13 +327,13 @@ def test_other_versions_are_refused_unless_allowed(tmp_path, undisturbed, monkey
 
 def test_a_strange_folder_is_left_alone(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    with pytest.raises(jl.RunError, match="is no run folder: it holds 'mine'"):
+    with pytest.raises(jl.RunError, match="is not a run folder: it holds 'mine'"):
         sweep(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_checkpoint_needs_a_folder():
-    with pytest.raises(ValueError, match="name one with out="):
+    with pytest.raises(ValueError, match="name the folder with out="):
         sweep(checkpoint=1.0)
     with pytest.raises(ValueError, match="checkpoint must be >= 0"):
         sweep("x", checkpoint=-1.0)
@@ -343,7 +343,7 @@ def test_a_checkpoint_needs_a_folder():
 
 
 def test_what_is_there_is_shown_while_it_runs(tmp_path, float64):
-    """A chunk of many segments: whoever loads the folder meanwhile sees what it has come to some seconds ago."""
+    """A chunk of many segments: loading the folder meanwhile gives partial results that are some seconds old."""
     seen, out = [], tmp_path / "run"
 
     def look(progress):
@@ -373,7 +373,7 @@ def test_all_diverge(tmp_path):
 
 
 def test_a_loss_that_raises_takes_nobody_with_it(tmp_path, capfd):
-    """A callback of the loss fails for large parameters, to which one of the optimizers comes."""
+    """A callback of the loss fails for large parameters, which one of the optimizers reaches."""
 
     def check(w):
         if abs(float(w[0])) > 10:

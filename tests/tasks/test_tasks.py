@@ -1,4 +1,4 @@
-"""The shipped tasks: data, certified minima, and that optimizers reach them."""
+"""The built-in tasks: data, certified minima, and that optimizers reach them."""
 
 import jax
 import jax.numpy as jnp

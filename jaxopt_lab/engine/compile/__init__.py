@@ -1,1 +1,1 @@
-"""From one trial's pure functions to programs over many trials."""
+"""Compilation: from one trial's pure functions to programs over many trials."""

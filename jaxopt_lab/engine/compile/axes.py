@@ -1,4 +1,4 @@
-"""The trials' axes of a chunk: one trial's functions mapped over them, shared out to devices, compiled."""
+"""The trial axes of a chunk: one trial's functions are mapped over them, divided among devices, and compiled."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class Shapes:
-    """Shapes as an argument of caches; programs take the values as arguments."""
+    """Shapes of a tree, as part of a cache key; programs take the values as arguments."""
 
     def __init__(self, tree: Any):
         self.tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
@@ -26,9 +26,9 @@ class Shapes:
 
 
 class Trials:
-    """The trials' axes of a chunk, and how devices share them; an argument of caches.
+    """The trial axes of a chunk, and how devices share them; usable as part of a cache key.
 
-    A function's arguments have a letter each: t, by trial (both axes); v, by configuration; s, by seed; a, for all.
+    Each argument of a function has a letter: t, by trial (both axes); v, by configuration; s, by seed; a, for all.
     """
 
     def __init__(self, seeds: int, configs: int, used: tuple[Any, ...]):
@@ -51,11 +51,11 @@ class Trials:
         options: dict[str, Any] | None = None,
         part: tuple[int, int] | None = None,
     ) -> Any:
-        """`one`, for one trial, over all trials of a chunk: ahead of time, for arguments of these shapes.
+        """Compile `one`, a function of one trial, over all trials of a chunk, ahead of time for these shapes.
 
-        Seeds outside, configurations inside, so that a seed's batch is made once for all of them; or `flat`: see
-        `_flat`. `donate` gives up the first argument. `part` is for so many (seeds, configurations) of each device
-        alone: see `_of_part`.
+        Seeds are the outer axis and configurations the inner one, so that a seed's batch is made once for all of them;
+        or one axis has all trials where `flat`: see `_flat`. `donate` donates the first argument. `part` compiles for
+        only so many (seeds, configurations) of each device: see `_of_part`.
         """
         count = len(self.devices)
         seeds, configs = part or self.shape_of_each
@@ -77,26 +77,26 @@ class Trials:
 
     @property
     def shape_of_each(self) -> tuple[int, int]:
-        """The (seeds, configurations) that each device has."""
+        """The number of (seeds, configurations) on each device."""
         count = len(self.devices)
         return (self.seeds, self.configs // count) if self.split == "configs" else (self.seeds // count, self.configs)
 
     def part(self, trials: int) -> tuple[int, int]:
-        """About so many of all trials, as (seeds, configurations) of each device."""
+        """Return the (seeds, configurations) per device that make about `trials` of all trials."""
         seeds, configs = self.shape_of_each
         each = max(1, trials // len(self.devices))
         pieces = math.ceil(configs / min(configs, each)), math.ceil(seeds / max(1, min(seeds, each // configs)))
         return math.ceil(seeds / pieces[1]), math.ceil(configs / pieces[0])
 
     def corners(self, part: tuple[int, int]) -> Iterator[tuple[np.int32, np.int32]]:
-        """Where parts begin that hold all trials."""
+        """Yield the starts of the parts that together hold all trials."""
         starts = (range(0, whole, piece) for whole, piece in zip(self.shape_of_each, part, strict=True))
         return ((np.int32(seed), np.int32(config)) for seed, config in itertools.product(*starts))
 
     def place(self, trees: tuple[Any, ...], kinds: str) -> Any:
-        """Arrays of the host as programs take them: on the devices, each tree as its letter's argument is split.
+        """Move arrays from the host to the devices, each tree split as its letter says.
 
-        One device's programs take small ones from the host themselves, which is done sooner.
+        With one device, all but states stay on the host: the program itself takes small arrays faster.
         """
         if len(self.devices) == 1:
             return tuple(jax.device_put(tree) if kind == "t" else tree for tree, kind in zip(trees, kinds, strict=True))
@@ -113,14 +113,14 @@ class Trials:
 
 
 def tree_bytes(tree: Any) -> int:
-    """The size of arrays, or of shapes."""
+    """Return the size in bytes of a tree of arrays or shapes."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def program_bytes(program: Any, over: Trials, taken: Any) -> int:
-    """What a compiled program takes while it runs, on all devices together, with the arguments `taken`.
+    """Return the memory of a compiled program while it runs, on all devices together, with the arguments `taken`.
 
-    These are counted by their shapes, for a program is not given what it does not use.
+    These are counted by their shapes, because XLA's analysis leaves out unused arguments.
     """
     needs = program.memory_analysis()
     if needs is None:  # the platform does not say
@@ -130,7 +130,7 @@ def program_bytes(program: Any, over: Trials, taken: Any) -> int:
 
 
 def _mapped(one: Callable, axes: tuple[int | None, ...], size: int) -> Callable:
-    """`jax.vmap`; over a single one without an axis of length 1, with which XLA's CPU takes a tenth longer."""
+    """Map as `jax.vmap` does; a single trial has no axis of length 1, with which XLA takes a tenth longer on a CPU."""
     if size > 1:
         return jax.vmap(one, axes, axis_size=size)
     first = lambda tree, axis: tree if axis is None else jax.tree.map(lambda x: x[0], tree)
@@ -138,9 +138,9 @@ def _mapped(one: Callable, axes: tuple[int | None, ...], size: int) -> Callable:
 
 
 def _flat(one: Callable, arguments: str, seeds: int, configs: int) -> Callable:
-    """`one` over a single axis of trials, each told the number of its seed, by which it finds its part of what is `s`.
+    """Map `one` over a single axis of trials; each gets its seed's number, to index the arguments of kind `s`.
 
-    To a compiler, every trial then has a batch of its own, and its products are those of one batch of matrices.
+    To the compiler, every trial then has its own batch, and the products of all trials are batched matrix products.
     """
     seed, config = np.divmod(np.arange(seeds * configs, dtype=np.int32), configs)
     merge = lambda x: x.reshape(-1, *x.shape[2:])
@@ -156,10 +156,10 @@ def _flat(one: Callable, arguments: str, seeds: int, configs: int) -> Callable:
 
 
 def _of_part(batched: Callable, arguments: str, part: tuple[int, int]) -> Callable:
-    """`batched` for the part of the trials that begins at the (seed, configuration) of two further arguments.
+    """Apply `batched` to the part of the trials that begins at the (seed, configuration) of two further arguments.
 
-    Its results replace those of these trials in the first argument, which it is given, too. A part that would go beyond
-    the last trial begins earlier.
+    Its results replace those of these trials in the first argument. A part that would extend beyond the last trial
+    begins earlier.
     """
 
     def of_part(*trees):

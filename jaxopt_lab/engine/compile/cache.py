@@ -1,4 +1,4 @@
-"""What outlives a process: compiled programs, in JAX's own persistent cache, and measured strategies."""
+"""The cache on disk: compiled programs, in JAX's own persistent cache, and measured strategies."""
 
 import contextlib
 import functools
@@ -16,12 +16,12 @@ import jax
 import platformdirs
 
 VARIABLE = "JAXOPT_LAB_CACHE"  # a folder, or "off"
-MOST_BYTES = 2**30  # of compiled programs; JAX drops those unused for longest
+MOST_BYTES = 2**30  # of compiled programs; JAX evicts the least recently used
 STRATEGIES = "strategies.json"
 
 
 def cache_folder() -> Path | None:
-    """Where the cache is: `$JAXOPT_LAB_CACHE`, or jaxopt_lab in the user's cache folder; None where it is off."""
+    """Return the cache folder: `$JAXOPT_LAB_CACHE`, or jaxopt_lab in the user's cache folder; None where it is off."""
     named = os.environ.get(VARIABLE, "")
     if named.lower() in ("off", "0", "false", "no"):
         return None
@@ -37,9 +37,9 @@ _before: dict[str, Any] = {}
 
 @contextlib.contextmanager
 def persistent(wanted: bool) -> Iterator[None]:
-    """Keep compiled programs on disk inside the block, unless the user has a cache of their own or wants none.
+    """Cache compiled programs on disk inside the block, unless the user has configured JAX's cache or wants none.
 
-    JAX has one such cache a process: while any sweep is inside, it is ours, and afterwards as it was.
+    JAX has one such cache per process: it is ours while any sweep runs, and is restored afterwards.
     """
     global _users
     folder = cache_folder() if wanted else None
@@ -71,11 +71,11 @@ def _configure(**settings: Any) -> None:
     for name, value in settings.items():
         _before.setdefault(name, getattr(jax.config, name))
         jax.config.update(name, value)
-    compilation_cache.reset_cache()  # or it would go on with the folder that it has seen first
+    compilation_cache.reset_cache()  # otherwise it would keep using the first folder
 
 
 def _writable(folder: Path) -> bool:
-    """A cache that cannot be written is none, and no reason to fail."""
+    """Return whether the folder can be written; if not, there is no cache, which is no reason to fail."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return os.access(folder, os.W_OK)
@@ -85,7 +85,7 @@ def _writable(folder: Path) -> bool:
 
 @functools.cache
 def _processor() -> str:
-    """What tells processors apart: a program made for one may use instructions that another does not have."""
+    """Return a digest that identifies the processor: programs may use instructions that another one does not have."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         known = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
@@ -95,13 +95,13 @@ def _processor() -> str:
 
 
 def recall(key: str) -> dict[str, Any] | None:
-    """What was remembered under the key, in this process or an earlier one."""
+    """Return the record stored under the key by this process or an earlier one."""
     found = _read().get(key)
     return found if isinstance(found, dict) else None
 
 
 def remember(key: str, value: dict[str, Any]) -> None:
-    """Remember a small record, as JSON; a cache that cannot be written is left alone."""
+    """Store a small record as JSON; do nothing where the cache cannot be written."""
     folder = cache_folder()
     if folder is None or not _writable(folder):
         return
@@ -116,6 +116,6 @@ def _read() -> dict[str, Any]:
     folder = cache_folder()
     try:
         records = json.loads((folder / STRATEGIES).read_text("utf-8")) if folder else {}
-    except (OSError, ValueError):  # absent, or damaged: it is only a cache
+    except (OSError, ValueError):  # absent or damaged, which is harmless in a cache
         return {}
     return records if isinstance(records, dict) else {}

@@ -1,4 +1,4 @@
-"""Evaluation on held-out data: of all trials of a chunk at once, or of some at a time and by batches of examples."""
+"""Evaluation on held-out data: all trials of a chunk at once, or some at a time and in batches of examples."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,16 +17,16 @@ from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.trial import Seen, Trial, initial_params
 from jaxopt_lab.types import random_key
 
-FEW = 64  # held-out examples that tell whether a function is a mean over them
-CUT = 19  # of these, in the first of two unequal batches
-ASIDE = (1, -1, 8, -8)  # of initial parameters: where that is looked at, too
+FEW = 64  # held-out examples that decide whether a function is a mean over examples
+CUT = 19  # how many of these are in the first of two unequal batches
+ASIDE = (1, -1, 8, -8)  # multiples of noise added to initial parameters, at which that is also checked
 
 
 class Evaluation(NamedTuple):
-    """Compiled for the trials of a chunk.
+    """An evaluation compiled for the trials of a chunk.
 
-    run(state, seeds, t, stop, data) -> what is `Seen`
-    bytes: what it takes, the data apart
+    run(state, seeds, t, stop, data) -> `Seen`
+    bytes: the memory that it takes, without the data
     """
 
     run: Callable[..., Seen]
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Held-out examples that are evaluated at once: all of a split where `size` is 0."""
+    """Held-out examples that are evaluated at once: a whole split where `size` is 0."""
 
     split: int  # 0: validation, 1: test
     start: int = 0
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 def evaluation_at_once(
     task: Task, over: Trials, state: Shapes, stop: Shapes, data: Shapes, convolves: bool
 ) -> Evaluation:
-    """Of all trials on all held-out examples, in one program."""
+    """Compile the evaluation of all trials on all held-out examples, in one program."""
 
     def evaluate(state, seed, t, stop, data):
         return Trial(optax.identity(), task, stop).evaluate(state, random_key(seed), t, data)
@@ -68,11 +68,11 @@ def evaluation_in_parts(
     data: Shapes,
     convolves: bool,
 ) -> Evaluation:
-    """Of about `trials` trials at a time, on `examples` held-out examples at a time, or on all (0).
+    """Compile the evaluation of about `trials` trials at a time, on `examples` held-out examples at a time (0: all).
 
-    A mean over all examples is the batches' means weighted by their sizes; see `not_means` for what is none. The
-    training loss is taken of all trials at once: a training step needs more memory than that. One part runs after the
-    other, since a CPU would make room for all that it is asked for.
+    A mean over all examples is the mean of the batches' means, weighted by their sizes; `not_means` finds metrics that
+    are not means. The training loss is computed for all trials at once: a training step needs more memory than that.
+    Parts run one after the other, since a CPU would allocate memory for all parts that are queued.
     """
     part, number, (train, *held_out) = over.part(trials), jnp.result_type(float), data.tree
     first = evaluation_at_once(task, over, state, stop, Shapes((train, None, None)), convolves)
@@ -82,7 +82,7 @@ def evaluation_in_parts(
     status, index, share = of_all(jnp.int32), jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), number)
     trial = Trial(optax.identity(), task)
     seen = jax.eval_shape(trial.evaluate_held_out, of_one(state.tree), of_one(status), tuple(held_out))
-    wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # where means are added up
+    wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # means are summed in this type
     empty = {name: of_all(wide(x.dtype)) for name, x in seen.items()}
 
     def compiled(batch: Batch) -> tuple[Any, int]:
@@ -118,7 +118,7 @@ def evaluation_in_parts(
 
 
 def held_out_counts(task: Task) -> list[int]:
-    """How many examples the held-out splits have; none where one is not in arrays with a leading example axis."""
+    """Count the examples of the held-out splits; empty where one is not in arrays with a leading example axis."""
     counts = []
     for split in filter(lambda split: split is not None, task.data[1:]):
         found = {x.shape[0] if x.ndim else 0 for x in jax.tree.leaves(split)}
@@ -130,11 +130,11 @@ def held_out_counts(task: Task) -> list[int]:
 
 @remembered(maxsize=64)
 def not_means(task: Task) -> list[str]:
-    """What is no mean over held-out examples, so that batches of them would give another number (r2, AUC, F1).
+    """Return the losses and metrics that are not means over examples, so that batches would change them (r2, AUC, F1).
 
-    Told by whether two unequal batches of a few examples, weighted by their sizes, give what all of them give: at
-    initial parameters and on either side of them, since a network that knows nothing yet may hide the difference (its
-    F1 is zero for any batch). What is the same number everywhere, or never finite, counts as no mean.
+    A function is a mean if two unequal batches of a few examples, weighted by their sizes, give the value of all of
+    them. This is checked at initial parameters and at points around them, since an untrained network may hide the
+    difference (its F1 is zero for any batch). A function that is constant, or never finite, does not count as a mean.
     """
     start = initial_params(task, random_key(0))
     leaves, structure = jax.tree.flatten(start)
@@ -171,7 +171,7 @@ def _is_mean(function: Callable[..., Any], points: list[Any], examples: Any) -> 
 
 
 def _batches(number: int, split: Any, examples: int) -> Iterator[Batch]:
-    """Of a held-out split, of sizes that differ by one at the most, so that there are at most two programs."""
+    """Yield the batches of a held-out split; sizes differ by at most one, so there are at most two programs."""
     if not examples:
         yield Batch(number)
         return

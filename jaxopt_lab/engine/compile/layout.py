@@ -1,10 +1,10 @@
-"""The order of axes in which a training loop keeps its arrays: the one that suits the products of many trials.
+"""The axis order in which a training loop keeps its arrays, chosen for fast products over many trials.
 
-A loss is mostly written for examples by rows, `x @ w`. Over many trials, XLA's CPU makes these products up to twice as
-fast with examples last, `w.T @ x.T`; and it reads a gradient that comes out as the transpose of its parameter by
-strides, once for each moment that an optimizer keeps. So a turn of the loop is traced for one trial and made again,
-each array in whatever order of axes the products leave it. No number is computed otherwise, but that a product may add
-in another order.
+Losses are usually written with examples as rows, `x @ w`. Over many trials, XLA on a CPU computes these products up to
+twice as fast with examples last, `w.T @ x.T`; and it reads a gradient that is the transpose of its parameter with
+strides, once for each moment that an optimizer keeps. So the body of the loop is traced for one trial and rebuilt, with
+each array in the axis order in which products return it. All numbers are computed as before, except that a product may
+sum in another order.
 """
 
 import functools
@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
-if TYPE_CHECKING:  # for its import takes long
+if TYPE_CHECKING:  # its import is slow
     from jax.extend import core
 
 Order = tuple[int, ...]
 
-CARRIED, GIVEN = 1, 2  # what a value depends on, as bits: the loop's state, arrays from outside the loop
+CARRIED, GIVEN = 1, 2  # bits for what a value depends on: the loop's state, arrays from outside the loop
 ELEMENTWISE_NAMES = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp convert_element_type
 copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p
@@ -30,18 +30,18 @@ select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqr
 """
 ELEMENTWISE = frozenset(ELEMENTWISE_NAMES.split())
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr"}
-ATTEMPTS = 3  # to find orders that a turn of the loop leaves as they are
+ATTEMPTS = 3  # to find orders that the body of the loop preserves
 
 
 class Laid(NamedTuple):
-    """An array in some order of its axes; or raveled to a row, perhaps in an order that was not its own.
+    """An array in some axis order; or an array raveled to one axis, possibly out of another order.
 
     Attributes:
         value: `transpose(array, order)`.
-        order: Of the array's axes.
-        depends: On what, as bits.
-        spread: One number or row, many times: in another order at no cost.
-        within: Of a row that was raveled out of its order: what shape the array had, and the order it was in.
+        order: The order of the array's axes.
+        depends: What it depends on, as bits.
+        spread: Whether it repeats one number or row, so that a transpose is free.
+        within: For an array raveled from another axis order: its shape and that order.
 
     """
 
@@ -53,10 +53,11 @@ class Laid(NamedTuple):
 
 
 def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any, held: bool = False) -> Any:
-    """`jax.lax.fori_loop` with what it carries in the order of axes that suits products; `init` and result as ever.
+    """Loop as `jax.lax.fori_loop` does, with carried arrays in the axis order that suits products.
 
-    It is that very function where nothing would change, or where a turn would transpose more than it does as written.
-    `held` holds XLA to these orders: a GPU's compiler may else undo some before the loop, and make them at each turn.
+    It calls that function itself where nothing would change, or where an iteration would transpose more than before.
+    `held` forces XLA to keep these orders: a GPU's compiler may otherwise undo some before the loop, and redo them in
+    each iteration.
     """
     leaves, tree = jax.tree.flatten(init)
     number = 0 * (lower + upper)  # of the type that the loop counts in
@@ -81,12 +82,12 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
 
 
 class _Turn:
-    """A turn of the loop on leaves in `given` orders -> the same leaves in the orders that `orders` then says.
+    """The body of the loop: takes leaves in `given` orders, and returns them in the orders that `orders` then has.
 
     Attributes:
-        swapped: Whether it makes a product the other way round.
-        moved: How many numbers of each trial it transposes.
-        moved_before: How many it transposes as written.
+        swapped: Whether it swaps the operands of a product.
+        moved: How many numbers per trial it transposes.
+        moved_before: How many it transposes as originally written.
 
     """
 
@@ -126,7 +127,7 @@ class _Turn:
         return [Laid(x, _given(x), depends, spread=not operands) for x in values]
 
     def _ordered(self, x: Laid, order: Order, within: Any = None) -> Any:
-        """The array in this order."""
+        """Return the array in this order."""
         if (x.order, x.within) == (order, within):
             return x.value
         value = x.value
@@ -137,20 +138,20 @@ class _Turn:
         return value if within is None else self._moved(x, value.reshape(within[0]), within[1]).reshape(-1)
 
     def _moved(self, x: Laid, value: Any, permutation: Sequence[int]) -> Any:
-        """The transpose of what `x` is, counted."""
+        """Transpose a value of `x`, and count it."""
         self.moved += _count(x, value.shape, permutation)
         return _turned(value, permutation)
 
     def _plain(self, x: Laid) -> Any:
-        """The array as it is written."""
+        """Return the array in its original order."""
         return self._ordered(x, tuple(sorted(x.order)))
 
     def _unraveled(self, x: Laid) -> Laid:
-        """The same as a row in its own order, if it was not."""
+        """Return a raveled array in its original order."""
         return x if x.within is None else x._replace(value=self._plain(x), within=None)
 
     def _elementwise(self, equation: "core.JaxprEqn", *operands: Laid) -> Laid:
-        """In the order of an operand that is not cheap to turn, of one out of its own order if there is any."""
+        """Apply it in the order of an operand that is not free to transpose, preferably a transposed one."""
         arrays = [x for x in operands if x.order]
         if not arrays:
             return Laid(_bind(equation, *(x.value for x in operands)), ())
@@ -160,7 +161,7 @@ class _Turn:
         return Laid(_bind(equation, *values), chosen.order, spread=all(x.spread for x in arrays), within=within)
 
     def _dot_general(self, equation: "core.JaxprEqn", a: Laid, b: Laid) -> Laid:
-        """What depends on the trial's state alone comes first, then what depends on data too, then data."""
+        """Put the operand that depends only on the trial's state first, and one that depends only on data last."""
         (contract_a, contract_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
         free = lambda x, contracted, batch: [axis for axis in x.order if axis not in (*contracted, *batch)]
         free_a, free_b = free(a, contract_a, batch_a), free(b, contract_b, batch_b)
@@ -194,7 +195,7 @@ class _Turn:
         return Laid(value, tuple(order), spread=x.spread or math.prod(shape) > math.prod(x.value.shape))
 
     def _reduction(self, equation: "core.JaxprEqn", x: Laid) -> Laid:
-        """Of a row out of its order too, where the order of what is reduced is no matter."""
+        """Reduce in any order, also a raveled array out of its order, since the order does not matter."""
         axes = equation.params["axes"]
         value = _bind(equation, x.value, axes=tuple(sorted(x.order.index(axis) for axis in axes)))
         return Laid(value, _without(x.order, axes))
@@ -205,7 +206,7 @@ class _Turn:
         return x._replace(value=value, order=_without(x.order, axes))
 
     def _reshape(self, equation: "core.JaxprEqn", x: Laid, *sizes: Laid) -> Laid | None:
-        """In its order where it is raveled, or made again of what was, or axes of length 1 come and go."""
+        """Keep the order where an array is raveled or unraveled, or where only axes of length 1 change."""
         shape, axes = equation.params["new_sizes"], tuple(sorted(x.order))
         if sizes or equation.params["dimensions"] is not None:
             return None
@@ -225,7 +226,7 @@ class _Turn:
         return x._replace(value=x.value.reshape([shape[n] for n in order]), order=tuple(order))
 
     def _gather(self, equation: "core.JaxprEqn", x: Laid, indices: Laid) -> Laid | None:
-        """From any order, where that leaves the axes of a slice in theirs."""
+        """Gather from any order in which the axes of a slice keep theirs."""
         numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
         taken = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
         if _is_turned(_without(x.order, taken)):
@@ -254,7 +255,7 @@ RULES: dict[str, Callable[..., Laid | None]] = {
     **dict.fromkeys(("argmax", "argmin"), _Turn._reduction),
     **dict.fromkeys(ELEMENTWISE, _Turn._elementwise),
 }
-RAVELED = ELEMENTWISE | {"reshape", "reduce_sum", "reduce_max", "reduce_min"}  # where a row's own order is no matter
+RAVELED = ELEMENTWISE | {"reshape", "reduce_sum", "reduce_max", "reduce_min"}  # a raveled array's order is irrelevant
 RANK = {CARRIED: 0, CARRIED | GIVEN: 1, GIVEN: 2, 0: 2}
 
 
@@ -275,7 +276,7 @@ def _is_turned(order: Sequence[int]) -> bool:
 
 
 def _count(x: Laid, shape: Sequence[int], permutation: Sequence[int]) -> int:
-    """How many numbers of each trial a transpose moves."""
+    """Count the numbers per trial that a transpose moves."""
     moves = _is_turned([axis for axis in permutation if shape[axis] != 1])
     return math.prod(shape) if moves and x.depends & CARRIED and not x.spread else 0
 
@@ -285,7 +286,7 @@ def _turned(x: Any, order: Sequence[int]) -> Any:
 
 
 def _held(x: jax.Array) -> jax.Array:
-    """The array, its axes in memory in the order that they are written in."""
+    """Constrain the array's memory layout to its axis order."""
     return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
@@ -294,6 +295,6 @@ def _inverse(order: Order) -> Order:
 
 
 def _without(order: Order, axes: Sequence[int]) -> Order:
-    """The order of the axes that are left, numbered anew."""
+    """Return the order of the remaining axes, renumbered."""
     left = [axis for axis in order if axis not in axes]
     return tuple(sorted(left).index(axis) for axis in left)

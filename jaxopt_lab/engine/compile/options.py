@@ -1,4 +1,4 @@
-"""What XLA should know of a training step, or of a loop of them, that it does not find out."""
+"""Options that XLA needs for a training step, or a loop of them, since it does not choose them itself."""
 
 import functools
 from typing import Any
@@ -10,23 +10,24 @@ from jaxopt_lab.engine.devices import GPUS
 
 
 def compiler_options(platform: str | None = None) -> dict[str, Any]:
-    """XLA's options for a training step, or a loop of them: sweeps are compiled with these.
+    """Return XLA's options for a training step, or a loop of them: sweeps are compiled with these.
 
         step = jax.jit(step, donate_argnums=(0, 1), compiler_options=jl.compiler_options())
 
-    On a CPU: state that is read while its successor is made (Lion's mean, ADOPT's, Adan's) is overwritten in place,
-    where XLA would copy it before. With 3.2 10^7 parameters a step of Lion or ADOPT then takes less than half the time.
+    On a CPU: state that is read while its new value is computed (the means of Lion, ADOPT and Adan) is overwritten in
+    place, where XLA would first copy it. With 3.2 10^7 parameters, a step of Lion or ADOPT then takes less than half
+    the time.
 
-    On a GPU: two turns of a loop in one, without a copy of the state between them (a tenth less time on an H100 for up
-    to 256 small networks, where launches are what takes time; no difference for many), and kernels that do not wait
-    for each other side by side (a quarter less for 16 small networks, a twentieth for 256).
+    On a GPU: double buffering, which runs two iterations of a loop without a copy of the state between them (a tenth
+    less time on an H100 for up to 256 small networks, where kernel launches dominate; no difference for many), and
+    independent kernels in parallel (a quarter less time for 16 small networks, a twentieth for 256).
 
     Args:
-        platform: Whose options: "cpu", "gpu", ...; None is JAX's default backend.
+        platform: The platform: "cpu", "gpu", ...; None is JAX's default backend.
 
     Returns:
-        Names and values for `jax.jit(..., compiler_options=)` or `Lowered.compile`: those that this XLA knows, and none
-        for a platform that needs none.
+        Names and values for `jax.jit(..., compiler_options=)` or `Lowered.compile`: those that this version of XLA
+        supports; empty for a platform that needs none.
 
     """
     return dict(_known(jax.default_backend() if platform is None else platform))
@@ -45,9 +46,9 @@ def _known(platform: str) -> dict[str, Any]:
 
 @functools.cache
 def one_core_options() -> dict[str, Any]:
-    """What keeps XLA from spreading a program over cores that have chunks of their own to run.
+    """Return options that keep a program on one core, since the other cores run their own chunks.
 
-    XLA's other library for products, YNN, stays on: without it a convolution takes a quarter longer.
+    XLA's other library for products, YNN, stays on: without it, a convolution takes a quarter longer.
     """
     options = {"xla_cpu_multi_thread_eigen": False}
     return options if accepted(options) else {}
@@ -55,16 +56,16 @@ def one_core_options() -> dict[str, Any]:
 
 @functools.cache
 def foreseeable_options() -> dict[str, Any]:
-    """What keeps XLA on a CPU from YNN, which takes memory that no analysis of the program tells of: for convolutions.
+    """Return options that turn off YNN on a CPU, whose memory XLA's analysis does not count: for convolutions.
 
-    They take half the memory without it and, forwards alone, no more time.
+    Without it they take half the memory and, in a forward pass, no more time.
     """
     options = {"xla_cpu_experimental_ynn_fusion_type": ""}
     return options if accepted(options) else {}
 
 
 def accepted(options: dict[str, Any]) -> bool:
-    """Whether this XLA knows these options."""
+    """Return whether this version of XLA supports these options."""
     try:
         jax.jit(lambda x: x).lower(jax.ShapeDtypeStruct((), jnp.float32)).compile(options)
     except jax.errors.JaxRuntimeError:

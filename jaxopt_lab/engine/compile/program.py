@@ -1,4 +1,4 @@
-"""Programs: one trial's pure functions over the seeds and configurations of a chunk, compiled ahead of time."""
+"""Programs: one trial's pure functions, mapped over the seeds and configurations of a chunk, compiled ahead of time."""
 
 import dataclasses
 import functools
@@ -21,22 +21,22 @@ from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
 from jaxopt_lab.types import random_key
 
-SHARED_BYTES = 2**18  # of initial parameters, and of a segment's draws: up to here some are kept
+SHARED_BYTES = 2**18  # initial parameters and a segment's draws up to this size are cached
 
 Curves = Info | list[Info]  # by step along the last axis, or step by step
 
 
 class Program(NamedTuple):
-    """Compiled for one structure and strategy; every array has leading axes (seeds, configurations).
+    """Functions compiled for one structure and strategy; every array has leading axes (seeds, configurations).
 
-    initial(seeds) -> parameters, with the leading axis (seeds,) alone
-    start(parameters, values) -> state; it holds the values
-    draw(seeds, first) -> what a segment's batches are taken by, with the leading axis (seeds,) alone
+    initial(seeds) -> parameters, with only the leading axis (seeds,)
+    start(parameters, values) -> state, which includes the values
+    draw(seeds, first) -> the draws of a segment's batches, with only the leading axis (seeds,)
     advance(state, draws, first, last, stop, data) -> state, curves, status; the state is donated
-    evaluate(state, seeds, t, stop, data) -> what is `trial.Seen`
-    answer(state) -> the parameters that the trials have come to
+    evaluate(state, seeds, t, stop, data) -> `trial.Seen`
+    answer(state) -> the parameters to evaluate the trials with
     place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
-    advance_bytes, evaluate_bytes: what a running chunk takes in either, the data apart
+    advance_bytes, evaluate_bytes: the memory of a running chunk in each function, without the data
     """
 
     initial: Callable[..., Any]
@@ -52,17 +52,17 @@ class Program(NamedTuple):
 
     @property
     def chunk_bytes(self) -> int:
-        """What a running chunk takes, the data apart."""
+        """The memory of a running chunk, without the data."""
         return max(self.advance_bytes, self.evaluate_bytes)
 
 
 def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program:
-    """The program that trains a group's structure, remembered between sweeps.
+    """Compile the program that trains a group's structure; it is cached between sweeps.
 
     Args:
-        plan: What will run: how long its segments are, and when trials end.
-        group: Of the plan.
-        strategy: How.
+        plan: The plan, which sets the length of segments and when trials end.
+        group: A group of the plan.
+        strategy: How the group's trials run.
         data: `task.data`; only its shapes matter.
 
     """
@@ -96,7 +96,7 @@ def _compiled(
     used: tuple[Any, ...],
     largest_bytes: int,
 ) -> dict[str, Any]:
-    """The fields of a program, but for those of evaluation."""
+    """Compile the fields of a program, except those of evaluation."""
     over = Trials(strategy.seeds, strategy.configs, used)
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
@@ -109,7 +109,7 @@ def _compiled(
     shapes = (state, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
     advance_bytes = program_bytes(one, over, (state, drawing.out_info))
-    if on_cores(used):  # XLA's library for products copies a factor beside; measured
+    if on_cores(used):  # XLA's library for products makes a copy of one factor; measured
         advance_bytes += strategy.trials * largest_bytes
     answering = lambda state: state.params
     if answers_elsewhere(state.optimizer):
@@ -127,7 +127,10 @@ def _compiled(
 
 
 def _seen(state: TrialState) -> TrialState:
-    """What an evaluation looks at; not at the optimizer's state, unless for the answer, so that methods share it."""
+    """Return the part of the state that an evaluation reads, without the optimizer's unless the answer depends on it.
+
+    So optimizers share the program.
+    """
     state = state._replace(values={})
     return state if answers_elsewhere(state.optimizer) else state._replace(optimizer=None)
 
@@ -135,7 +138,7 @@ def _seen(state: TrialState) -> TrialState:
 def _compile_advance(
     trial: Callable[..., Trial], strategy: Strategy, over: Trials, length: int, uneven: bool, shapes: tuple[Any, ...]
 ) -> tuple[Any, Callable]:
-    """The compiled program of a segment, or of a step, and `Program.advance` by it."""
+    """Compile the program of a segment, or of a step; return it, and `Program.advance`."""
     state, drawn, stop, data = shapes
     integer, platform = jax.ShapeDtypeStruct((), jnp.int32), over.devices[0].platform
     arguments = (state, drawn, integer, integer, stop, data)
@@ -171,10 +174,10 @@ def _compile_advance(
 
 
 def loop_on(platform: str, own: bool) -> Callable[..., Any]:
-    """The loop for programs of this platform whose trials have batches of their `own`, or share them.
+    """Return the loop for programs on this platform, whose trials have their `own` batches or share them.
 
-    On CPUs orders of axes help both. On a GPU (H100, 4,096 and more small networks) they gain a sixth where batches are
-    shared, and lose a third of the rate with own ones; other accelerators were not measured.
+    On CPUs, axis orders help both. On a GPU (H100, 4,096 and more small networks) they gain a sixth where batches are
+    shared, and lose a third of the rate with own batches; other accelerators were not measured.
     """
     if platform == "cpu":
         return layout.fori_loop
@@ -182,7 +185,7 @@ def loop_on(platform: str, own: bool) -> Callable[..., Any]:
 
 
 def _stepping(step: Callable) -> Callable:
-    """A segment as calls of a compiled step."""
+    """Make a segment of calls to a compiled step."""
 
     def advance(state, draws, first, last, stop, data):
         curves, status = [], state.status
@@ -196,21 +199,21 @@ def _stepping(step: Callable) -> Callable:
 
 @remembered(maxsize=64)
 def _compiled_initial(task, over: Trials):
-    """Initial parameters do not depend on the optimizer, so all optimizers of a task share their program."""
+    """Compile the initial parameters; they do not depend on the optimizer, so all optimizers of a task share this."""
     initial = lambda seed: initial_params(task, random_key(seed))
     return over.compile(initial, "s", (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
 
 
 @remembered(maxsize=64)
 def _compiled_draw(task, over: Trials, length):
-    """Nor do batches."""
+    """Compile the draws of batches, which do not depend on the optimizer either."""
     draw = lambda seed, first: draws(task, random_key(seed), first, length)
     shapes = jax.ShapeDtypeStruct((over.seeds,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
     return over.compile(draw, "sa", shapes)
 
 
 def _shared(make: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
-    """What is made of seeds, of which chunks of the same seeds on a CPU take one, as long as that is little."""
+    """Cache small results by seed on a CPU, so that chunks of the same seeds share them."""
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(make.out_info))
     if not on_cores(used) or size > SHARED_BYTES:
         return make

@@ -1,1 +1,1 @@
-"""Running a plan: chunks on threads, from rung to rung."""
+"""Execution of a plan: chunks on threads, from rung to rung."""

@@ -1,4 +1,4 @@
-"""Who runs chunks: a `Backend`. The one here runs them in this process, each on the thread that asks."""
+"""Backends, which run chunks. The one here runs them in this process, each on the calling thread."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -21,13 +21,13 @@ Priority = tuple[int, ...]
 
 
 class Job(NamedTuple):
-    """A chunk to be taken to the end of its stage.
+    """A chunk to run to the end of its stage.
 
     Attributes:
-        unit: What the ledger calls it.
-        chunk: Where it stands.
-        stage: How far it runs.
-        strategy: How.
+        unit: Its unit of work in the ledger.
+        chunk: The chunk at its present state.
+        stage: The stage to run.
+        strategy: How its trials run.
 
     """
 
@@ -38,13 +38,13 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What has come of a job.
+    """The result of a job.
 
     Attributes:
-        chunk: Where it stands now.
+        chunk: The chunk at its new state.
         made: The trial-steps that it made.
-        error: Why it does not stand where it should; None where it does, or was told to stop.
-        compile_seconds: What compiling took before.
+        error: Why the chunk did not reach the end of its stage; None where it did, or was told to stop.
+        compile_seconds: The time that compiling took before.
 
     """
 
@@ -55,36 +55,36 @@ class Done(NamedTuple):
 
 
 class Host(Protocol):
-    """What a backend knows of the execution that it works for."""
+    """The execution that a backend works for, as the backend sees it."""
 
     plan: Plan
     recorder: Recorder
     threads: Threads
 
     def made(self, trial_steps: int) -> None:
-        """Be told of trial-steps as they are made; of a negative count where some were told of too early."""
+        """Count trial-steps as they are made; a negative count corrects an earlier one."""
         ...
 
     def due(self, unit: Unit) -> bool:
-        """Whether to save where a unit's trials stand."""
+        """Return whether to save the state of a unit's trials."""
         ...
 
     def save(self, job: Job, chunk: Chunk) -> None:
-        """Save where a job's chunk stands."""
+        """Save the state of a job's chunk."""
         ...
 
     def note(self, text: str) -> None:
-        """Be told what the user should know."""
+        """Pass a message to the user."""
         ...
 
 
 class Backend(Protocol):
-    """Who chooses how the trials of a group run, and runs their chunks.
+    """Chooses how the trials of a group run, and runs their chunks.
 
-    Callbacks are called once each, on any of the host's threads, be it before the method returns.
+    Each callback is called once, on any of the host's threads, possibly before the method returns.
 
     Attributes:
-        threads: How many threads of this process it wants.
+        threads: The number of threads that it needs in this process.
 
     """
 
@@ -92,25 +92,25 @@ class Backend(Protocol):
     def threads(self) -> int: ...
 
     def open(self, host: Host) -> None:
-        """Get ready for the host's plan. Called once, before anything else."""
+        """Prepare for the host's plan. Called once, before any other method."""
         ...
 
     def choose(
         self, priority: Priority, number: int, known: Strategy | None, then: Callable[[Choice | Exception], None]
     ) -> None:
-        """Choose how a group's trials run, or get ready for the strategy that an earlier process has settled."""
+        """Choose how a group's trials run, or prepare the strategy that an earlier process recorded."""
         ...
 
     def compile(self, number: int, strategy: Strategy) -> None:
-        """Get ready for a further strategy of a group."""
+        """Prepare a further strategy of a group."""
         ...
 
     def run(self, priority: Priority, job: Job, then: Callable[[Done], None]) -> None:
-        """Take a job's chunk to the end of its stage, or as far as it comes."""
+        """Run a job's chunk to the end of its stage, or as far as possible."""
         ...
 
     def close(self, interrupted: bool) -> None:
-        """All is done; or the threads have been stopped, `interrupted` where a user wants what there is."""
+        """Release resources when all work is done or threads have stopped; `interrupted`: deliver partial results."""
         ...
 
 

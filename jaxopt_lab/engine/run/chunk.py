@@ -1,4 +1,4 @@
-"""Running a chunk, segment by segment, while the host reads what the segment before has left."""
+"""Running a chunk, segment by segment, while the host reads the results of the previous segment."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from jaxopt_lab.trial import Seen, Status, TrialState
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """Who is asked and told while a chunk runs.
+    """Callbacks that control a running chunk.
 
     Attributes:
-        going_on: Told the trial-steps made since it was last told; says whether to go on.
-        due: Asked between two segments whether to keep where the trials stand.
-        keep: Given the chunk, with all of its state, where that is due.
+        going_on: Gets the trial-steps made since its last call; returns whether to continue.
+        due: Returns, between two segments, whether to save the trials' state.
+        keep: Saves the chunk, with all of its state, when that is due.
 
     """
 
@@ -45,18 +45,18 @@ def run_chunk(
     """Run a chunk to the end of a stage, to the end of its last trial, or until it is told to stop.
 
     Args:
-        plan: What is run.
-        program: Of the chunk's group.
-        shape: The program's, (seeds, configurations).
-        chunk: Whose trials.
-        stage: How far.
-        control: Who is asked and told.
+        plan: The plan that runs.
+        program: The program of the chunk's group.
+        shape: The program's shape, (seeds, configurations).
+        chunk: The chunk to run.
+        stage: The stage to run.
+        control: Callbacks that control the chunk.
         data: `task.data` on the devices.
-        recorder: Gets everything that the trials report.
+        recorder: Gets all results of the trials.
 
     Returns:
-        The chunk where it stands now, with parameters where the plan keeps them, and with all of its state where trials
-        go on from there, be it that they were told to stop.
+        The chunk at its new state, with parameters where the plan keeps them, and with all of its state where trials
+        will continue, also where they were told to stop.
 
     Raises:
         OutOfMemoryError: The device ran out of memory.
@@ -82,8 +82,8 @@ class _Running:
 
     def run(self, stage: Stage, control: Control) -> Chunk:
         chunk, ended, state = self.chunk, False, None
-        waiting: tuple[Segment, Any, Any, Any] | None = None  # what a segment leaves, not read yet
-        at = reached = chunk.first  # steps that the device has been asked for, and steps that the host has seen
+        waiting: tuple[Segment, Any, Any, Any] | None = None  # a segment's results, not read yet
+        at = reached = chunk.first  # steps submitted to the device, and steps read by the host
         segments = [s for s in self.plan.segments if chunk.first <= s.first < stage.last]
 
         def look() -> None:
@@ -105,7 +105,7 @@ class _Running:
                 if segment is not None and control.going_on(0):
                     state, *ahead = self.advance(state, segment)  # curves, status
                     at = segment.last
-                if waiting is not None:  # what the segment before has left is read while this one runs
+                if waiting is not None:  # read the previous segment's results while this one runs
                     look()
                 if segment is None or ahead is None or ended:
                     break
@@ -130,19 +130,19 @@ class _Running:
             (state,) = self.program.place((jax.tree.map(padded, self.chunk.state),), "t")
             return state
         state = self.program.start(self.program.initial(self.seeds), self.values)
-        if self.recorder.outcome.evaluations:  # on held-out data; the training loss comes with the first step
+        if self.recorder.outcome.evaluations:  # held-out data only; the training loss comes with the first step
             self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))
         return state
 
     def advance(self, state: TrialState, segment: Segment) -> tuple[Any, ...]:
-        """Hand the segment to the device; what it leaves is not there yet."""
+        """Submit the segment to the device; its results are not ready yet."""
         first, last = np.int32(segment.first), np.int32(segment.last)
         draws = self.program.draw(self.seeds, first)
         state, curves, status = self.program.advance(state, draws, first, last, self.stop, self.data)
         return state, *sent_to_host((curves, status))
 
     def absorb(self, segment: Segment, curves: Any, status: Any, seen: Any) -> bool:
-        """Record what a segment has left; have all its trials ended?"""
+        """Record a segment's results; return whether all trials have ended."""
         if isinstance(curves, list):  # step by step
             curves = jax.tree.map(lambda *steps: np.stack([np.asarray(x) for x in steps], axis=-1), *curves)
         self.recorder.record(self.trials, segment.first, segment.last, self.kept(curves))
@@ -159,27 +159,27 @@ class _Running:
         return self.kept(self.evaluate(state, step))
 
     def kept(self, tree: Any) -> Any:
-        """From (seeds, configurations, ...), padded, on the devices to (configurations, seeds, ...) on the host."""
+        """Convert padded (seeds, configurations, ...) on the devices to (configurations, seeds, ...) on the host."""
         columns, rows = len(self.chunk.columns), len(self.chunk.rows)
         return jax.tree.map(lambda x: np.swapaxes(np.asarray(x)[:columns, :rows], 0, 1), tree)
 
     def copied(self, state: Any) -> Any:
-        """Where the trials stand, apart from the device's buffers."""
+        """Copy the trials' state out of the device's buffers."""
         return jax.tree.map(np.array, self.kept(on_host(state)))
 
     def salvaged(self, state: Any, at: int, waiting: Any) -> Chunk:
-        """The chunk after its last segment; where memory ran out in the middle of one, at its start."""
+        """Return the chunk after its last complete segment, or as it began where its state is lost."""
         try:
             if state is not None and waiting is not None and waiting[0].last == at:
                 self.absorb(*waiting)
                 return dataclasses.replace(self.chunk, first=waiting[0].last, state=self.kept(on_host(state)))
-        except RuntimeError:  # deleted, or never made
+        except RuntimeError:  # the state was deleted, or never made
             pass
         return self.chunk
 
 
 def _padding(count: int, length: int) -> np.ndarray:
-    """Indices that repeat the last entry up to the length, so that every chunk has one shape."""
+    """Return indices that repeat the last entry up to the length, so that all chunks have one shape."""
     return np.minimum(np.arange(length), count - 1)
 
 

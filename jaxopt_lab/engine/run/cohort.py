@@ -1,4 +1,4 @@
-"""A cohort: the trials that a stop rule compares, on their way from rung to rung, in programs of their number."""
+"""A cohort: the trials that a stop rule compares, from rung to rung, and the programs that fit their number."""
 
 import math
 from typing import Any
@@ -18,14 +18,14 @@ from jaxopt_lab.trial import IN_FORCE, LOSS_CURVE, STATUSES, Status
 
 
 class Cohort:
-    """The trials of one pool. Without a rule there are no rungs, and there is one stage, to the end.
+    """The trials of one pool. Without a rule there are no rungs, and only one stage, to the end.
 
     Attributes:
-        number: Which of the sweep's cohorts it is.
+        number: The cohort's number in the sweep.
         rung: The number of the next rung.
-        waiting_for: Groups to be compiled and chunks to be run before all trials are at that rung.
-        racing: Of each group, by its number, which of its trials no rung has ended: bool (configurations, seeds).
-        alive: The same without those that have ended by themselves.
+        waiting_for: How many groups must compile and chunks must run before all trials are at that rung.
+        racing: For each group's number, which of its trials no rung has ended: bool (configurations, seeds).
+        alive: The same, without those that have ended by themselves.
 
     """
 
@@ -37,12 +37,12 @@ class Cohort:
             self.racing[number] = np.zeros((len(plan.groups[number].configs), len(plan.seeds)), bool)
             self.racing[number][rows] = True
         self.alive = {number: racing.copy() for number, racing in self.racing.items()}
-        self._held: dict[int, Any] = {}  # where trials stand between two rungs, on the host
-        self._history: list[np.ndarray] = []  # what the rule compares, rung by rung
+        self._held: dict[int, Any] = {}  # trials' states between two rungs, on the host
+        self._history: list[np.ndarray] = []  # the compared metric at each rung
 
     @property
     def stage(self) -> Stage:
-        """The way to the next rung, or to the end."""
+        """The stage to the next rung, or to the end."""
         rungs = self.pool.rungs.tolist()
         final = self.rung == len(rungs)
         return Stage(rungs[self.rung - 1] if self.rung else 0, self.plan.steps if final else rungs[self.rung], final)
@@ -55,31 +55,31 @@ class Cohort:
 
     @property
     def trials(self) -> int:
-        """How many still run."""
+        """The number of trials that are still running."""
         return sum(int(alive.sum()) for alive in self.alive.values())
 
     def chunks(self, number: int, strategy: Strategy) -> list[Chunk]:
-        """The stage's work on a group."""
+        """Return the chunks of a group in this stage."""
         chunks = cut(number, self.alive[number], self.stage.first, strategy)
         return [chunk.standing(self._held[number]) for chunk in chunks] if self.rung else chunks
 
     def most_survivors(self, number: int) -> int:
-        """How many of a group's configurations may run in the next stage."""
+        """Return how many of a group's configurations may run in the next stage."""
         rows = int(self.alive[number].any(axis=1).sum())
         assert self.plan.stop is not None  # without a rule there is no next stage
         kept = self.plan.stop.kept(sum(int(racing.any(axis=1).sum()) for racing in self.racing.values()))
         return min(rows, kept)
 
     def hold(self, chunk: Chunk, recorder: Recorder) -> None:
-        """Keep where a chunk's trials stand until the next stage."""
+        """Keep the state of a chunk's trials until the next stage."""
         held = self._held.get(chunk.group)
         self._held[chunk.group] = recorder.scattered(chunk.group, held, chunk.rows, chunk.columns, chunk.state)
 
     def judge(self, recorder: Recorder) -> None:
-        """All are at the rung: end what the rule ends, restart what it restarts, and go on with the rest.
+        """Apply the rule when all trials are at the rung: end some, restart some, and continue with the rest.
 
         Raises:
-            ValueError: The rule decides something that cannot be.
+            ValueError: The rule's decision is invalid.
 
         """
         rule, outcome, stage = self.plan.stop, recorder.outcome, self.stage
@@ -94,7 +94,7 @@ class Cohort:
         rung = Rung(self.rung, stage.last, np.stack(self._history), racing, running, values)
         decision = checked(rule, rung, rule.decide(rung), [number for number, _ in members])
         ends = decision.ends & racing
-        cut_off = ends & running  # the others had ended by themselves
+        cut_off = ends & running  # the others have already ended by themselves
         restarts = self._restarted(decision, members, ends)
         status[cut_off] = STATUSES.index(rule.status)
         status[restarts] = Status.RUNNING
@@ -105,12 +105,12 @@ class Cohort:
         self._go_on(members, ends, status, {name: last[configs] for name, last in outcome.last.items()})
 
     def _members(self) -> list[tuple[int, int]]:
-        """Group and row of each configuration, by its number in the sweep: ties go to the lower one."""
+        """Return the group and row of each configuration in the order of their numbers, by which ties are resolved."""
         members = [(number, row) for number, rows in self.pool.rows.items() for row in rows.tolist()]
         return sorted(members, key=lambda member: self.plan.groups[member[0]].configs[member[1]])
 
     def _values(self, members: list[tuple[int, int]]) -> dict[str, np.ndarray]:
-        """The numeric hyperparameters of each trial as they are now."""
+        """Return the current numeric hyperparameters of each trial."""
         names = dict.fromkeys(name for number in self.pool.rows for name in self.plan.groups[number].values)
         found = {name: np.full((len(members), len(self.plan.seeds)), np.nan) for name in names}
         for position, (number, row) in enumerate(members):
@@ -120,7 +120,7 @@ class Cohort:
         return found
 
     def _restarted(self, decision: Decision, members: list[tuple[int, int]], ends: np.ndarray) -> np.ndarray:
-        """Have trials stand where others do, with their new values; which do (bool)."""
+        """Copy states between trials and set new values; return which trials took over another's state (bool)."""
         restarts = np.zeros_like(ends)
         before = {number: jax.tree.map(np.copy, held) for number, held in self._held.items()}
         for position, (number, row) in enumerate(members):
@@ -139,7 +139,7 @@ class Cohort:
         return restarts
 
     def _note(self, recorder: Recorder, racing: Any, ends: Any, cut_off: Any, restarts: Any) -> None:
-        """Write down what was decided."""
+        """Record the decision."""
         optimizer = self.plan.groups[next(iter(self.pool.rows))].optimizer
         decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": self.stage.last}
         decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
@@ -151,15 +151,15 @@ class Cohort:
     def _go_on(
         self, members: list[tuple[int, int]], ends: np.ndarray, status: np.ndarray, last: dict[str, np.ndarray]
     ) -> None:
-        """Take what has ended out of the cohort.
+        """Remove trials that have ended from the cohort.
 
-        Where such a trial shares a chunk with others, its status and last values stay what they are here.
+        If such a trial shares a chunk with running ones, its status and last values stay as they are now.
         """
         for position, (number, row) in enumerate(members):
             over = status[position] != Status.RUNNING
             self.racing[number][row] &= ~ends[position]
             self.alive[number][row] = self.racing[number][row] & ~over
-            if number in self._held:  # a chunk may hold a trial that has ended beside others that have not
+            if number in self._held:  # a chunk may hold ended trials together with running ones
                 held = self._held[number]
                 held.status[row] = np.where(over, status[position], held.status[row])
                 for name, values in held.info.items():
@@ -167,7 +167,7 @@ class Cohort:
         self.rung += 1
 
     def _compared(self, recorder: Recorder, configs: np.ndarray, step: int) -> np.ndarray:
-        """What the rule compares: least is best, +inf where there is nothing to compare."""
+        """Return the values that the rule compares: lower is better, +inf where there is no value."""
         name, sign = self.plan.compared
         if name == LOSS_CURVE:
             losses = recorder.outcome.last[name][configs]
@@ -178,7 +178,7 @@ class Cohort:
 
 
 def cohorts_of(plan: Plan) -> list[Cohort]:
-    """One for each pool."""
+    """Make a cohort for each pool."""
     brackets: dict[str, int] = {}
     cohorts = []
     for number, pool in enumerate(plan.pools):
@@ -189,10 +189,10 @@ def cohorts_of(plan: Plan) -> list[Cohort]:
 
 
 def checked(rule: StopRule, rung: Rung, decision: Any, groups: list[int]) -> Decision:
-    """Check that a rule's decision can be, and return it; `groups` has each configuration's group.
+    """Check that a rule's decision is valid, and return it; `groups` has each configuration's group.
 
     Raises:
-        ValueError: It cannot.
+        ValueError: It is not.
 
     """
     what = f"{type(rule).__name__}.decide"
@@ -217,25 +217,25 @@ def checked(rule: StopRule, rung: Rung, decision: Any, groups: list[int]) -> Dec
             raise ValueError(f"{what}: source must be positions from 0 to {len(groups) - 1}.")
         sources = decision.source[moved], np.nonzero(moved)[1]
         if not rung.running[sources].all():
-            raise ValueError(f"{what}: trials can only go on from one that is running.")
+            raise ValueError(f"{what}: trials can only continue from one that is running.")
         if (np.asarray(groups)[decision.source] != np.asarray(groups)[:, None])[moved].any():
-            raise ValueError(f"{what}: trials can only go on from one of the same structure.")
+            raise ValueError(f"{what}: trials can only continue from one of the same structure.")
     return decision
 
 
-# Survivors of a rung run in programs of their size. Which program takes them, and whether a smaller one is worth
-# making, is told by rules of thumb and not by measurement, so that every run of a plan cuts its chunks alike.
+# Survivors of a rung run in programs that fit their number. Rules of thumb, not measurements, decide which program runs
+# them and whether a smaller one is worth compiling, so that every run of a plan cuts the same chunks.
 
 
 def fittest(plan: Plan, cohort: Cohort, number: int, made: list[Strategy]) -> Strategy:
-    """Of the programs made for a group, its first before all, the one that takes its survivors with least padding."""
+    """Return, of the strategies compiled for a group (its first comes first), the one with the least padding."""
     survivors = int(cohort.alive[number].any(axis=1).sum())
-    known = [strategy for strategy in made if strategy.trials <= made[0].trials]  # memory may have run out since
+    known = [strategy for strategy in made if strategy.trials <= made[0].trials]  # the first may have shrunk since
     return min(known, key=lambda s: (_padded(plan, s, survivors), -s.trials))
 
 
 def smaller_program(plan: Plan, cohort: Cohort, number: int, strategy: Strategy) -> Strategy | None:
-    """A smaller program for the next stage, where it is worth what it takes to compile."""
+    """Return a smaller strategy for the next stage, if it saves more time than it takes to compile."""
     survivors = cohort.most_survivors(number)
     if not survivors or strategy.trials == 1:
         return None
@@ -248,16 +248,16 @@ def smaller_program(plan: Plan, cohort: Cohort, number: int, strategy: Strategy)
 
 
 def _padded(plan: Plan, strategy: Strategy, configs: int) -> int:
-    """How many trials' time so many configurations take, padding and idle cores included."""
+    """Return the time for so many configurations, in trials, including padding and idle cores."""
     chunks = math.ceil(configs / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
     return math.ceil(chunks / at_once(plan)) * strategy.trials
 
 
 def _power_of_two(n: int) -> int:
-    """The least that is not less: so that sizes, and programs, are few."""
+    """Round up to a power of two, so that there are few sizes, and few programs."""
     return 1 << max(0, n - 1).bit_length()
 
 
 def _finite(x: float) -> float | None:
-    """For JSON, which has no infinity."""
+    """Return None for infinity, which JSON lacks."""
     return float(x) if math.isfinite(x) else None

@@ -1,4 +1,4 @@
-"""One execution of a plan: groups are compiled ahead of their chunks, chunks run side by side, rules decide."""
+"""One execution of a plan: groups are compiled ahead of their chunks, chunks run in parallel, stop rules decide."""
 
 import collections
 import functools
@@ -30,16 +30,16 @@ def execute(
     ledger: Ledger | None = None,
     backend: Backend | None = None,
 ) -> Outcome:
-    """Run every trial of the plan; Ctrl-C ends it at the next segment and keeps what there is.
+    """Run every trial of the plan; Ctrl-C ends it at the next segment, with partial results.
 
-    A chunk that fails takes nobody with it: its trials are marked, and a note says why. Where nothing is left, what
-    failed first is raised.
+    If a chunk fails, the others continue: its trials are marked as failed, and a note says why. If all trials fail, the
+    first error is raised.
 
     Args:
-        plan: What to run.
+        plan: The plan to run.
         report: Called from this thread several times a second.
-        ledger: What is known of the plan's work, and is told of it.
-        backend: Who runs the chunks; by default this process.
+        ledger: Saves the plan's work, and returns work that is already done; by default saves nothing.
+        backend: Runs the chunks; by default in this process.
 
     """
     began = time.perf_counter()
@@ -74,19 +74,19 @@ class Execution:
         self.outcome.notes = self.progress.notes
         ledger.begin(self.outcome)
         self.lock, self.shrinking = threading.Lock(), threading.Lock()
-        self.chosen: dict[int, Strategy] = {}  # of each group: how its trials run
-        self.ready: set[tuple[int, Strategy]] = set()  # for which the backend is
+        self.chosen: dict[int, Strategy] = {}  # by group
+        self.ready: set[tuple[int, Strategy]] = set()  # groups and strategies that the backend has prepared
         self.smaller: dict[tuple[int, int], list[Strategy]] = collections.defaultdict(list)  # by cohort and group
-        self.failed: Exception | None = None  # what failed first
+        self.failed: Exception | None = None  # the first error
         self.columns = np.arange(len(plan.seeds))
         self.cohorts = cohorts_of(plan)
         self.threads = Threads(backend.threads)
         backend.open(self)
         for number in range(len(plan.groups)):
-            # One group ahead of the one whose chunks run: see `submit`.
+            # By its priority, one group ahead of the one whose chunks run: see `submit`.
             self.threads.submit((2 * number - 1,), functools.partial(self.prepare, number))
 
-    # What the backend asks and tells
+    # The backend's interface: see `Host`
 
     def made(self, trial_steps: int) -> None:
         """Count trial-steps."""
@@ -94,23 +94,23 @@ class Execution:
             self.progress.trial_steps += trial_steps
 
     def due(self, unit: Unit) -> bool:
-        """Whether to save where a unit's trials stand."""
+        """Return whether to save the state of a unit's trials."""
         return self.ledger.due(unit)
 
     def note(self, text: str) -> None:
-        """Tell the user, once."""
+        """Pass a message to the user, once."""
         if text not in self.progress.notes:
             self.progress.notes.append(text)
 
     def save(self, job: Job, chunk: Chunk) -> None:
-        """Tell the ledger where a chunk stands."""
+        """Save a chunk to the ledger."""
         if self.ledger.keeps:
             self.ledger.save(job.unit, recorded(self.recorder, chunk, job.stage), chunk.first >= job.stage.last)
 
     # From group to chunks, from rung to rung
 
     def prepare(self, number: int) -> None:
-        """Have the backend get ready for a group, and then let its chunks run."""
+        """Have the backend prepare a group, and then let its chunks run."""
         known = None
         if self.ledger.knows((number,)):
             first = functools.partial(first_strategy, self.plan, self.plan.groups[number])
@@ -118,7 +118,7 @@ class Execution:
         self.backend.choose((2 * number - 1,), number, known, functools.partial(self.prepared, number))
 
     def prepared(self, number: int, choice: Choice | Exception) -> None:
-        """Let a group's chunks run as was chosen; where nothing could be, its trials fail."""
+        """Let a group's chunks run with the chosen strategy; if choosing failed, its trials fail."""
         cohorts = [cohort for cohort in self.cohorts if number in cohort.alive]
         if isinstance(choice, Exception):
             trials = self.recorder.trials(number, np.arange(len(self.plan.groups[number].configs)), self.columns)
@@ -139,13 +139,13 @@ class Execution:
             self.arrived(cohort)
 
     def enqueue(self, cohort: Cohort, number: int) -> None:
-        """Let a group's chunks run to the next rung, and make the next stage's program meanwhile where that pays."""
+        """Let a group's chunks run to the next rung, and compile the next stage's program meanwhile where that pays."""
         if not cohort.alive[number].any():
             return
         own = self.smaller[cohort.number, number]
         best = lambda: fittest(self.plan, cohort, number, [self.chosen[number], *own])
         strategy = self.ledger.settled((number, cohort.number, cohort.rung), best)
-        if (number, strategy) not in self.ready:  # settled by a process that had made it a stage before
+        if (number, strategy) not in self.ready:  # recorded by an earlier process, which compiled it a stage before
             self.compile(number, strategy)
         chunks = cohort.chunks(number, strategy)
         with self.lock:
@@ -162,10 +162,10 @@ class Execution:
         self.threads.submit((2 * chunk.group + 2,), functools.partial(self.run, cohort, chunk, strategy))
 
     def run(self, cohort: Cohort, chunk: Chunk, strategy: Strategy) -> None:
-        """Take a chunk to the end of its stage, from wherever the ledger knows it to be."""
+        """Run a chunk to the end of its stage, from the state saved in the ledger."""
         stage, chunk = cohort.stage, self.recalled(cohort, chunk)
         if chunk.first < stage.last:
-            if strategy.trials > self.chosen[chunk.group].trials:  # memory ran out since it was cut
+            if strategy.trials > self.chosen[chunk.group].trials:  # memory has run out since it was cut
                 strategy = self.chosen[chunk.group]
             chunk, *others = chunk.parts(strategy)
             with self.lock:
@@ -182,7 +182,7 @@ class Execution:
             self.arrived(cohort)
 
     def ran(self, cohort: Cohort, job: Job, done: Done) -> None:
-        """Keep what has come of a job, or see to it that its trials go on otherwise."""
+        """Keep a job's results, or let its trials continue in other chunks after an error."""
         with self.lock:
             self.outcome.compile_seconds += done.compile_seconds
         if isinstance(done.error, OutOfMemoryError):
@@ -190,17 +190,17 @@ class Execution:
         elif done.error is not None:
             self.isolate(cohort, job.chunk, job.strategy, done.error)
             with self.lock:
-                self.progress.trial_steps_planned += done.made  # which are made again, or were in vain
+                self.progress.trial_steps_planned += done.made  # these are made again, or are lost
         else:
             if done.chunk.first > job.chunk.first:
                 self.save(job, done.chunk)
             self.keep(cohort, done.chunk)
-            with self.lock:  # trials that end early take their steps out of the plan
+            with self.lock:  # trials that end early reduce the planned steps
                 self.progress.trial_steps_planned -= job.chunk.trials * (job.stage.last - job.chunk.first) - done.made
         self.arrived(cohort)
 
     def recalled(self, cohort: Cohort, chunk: Chunk) -> Chunk:
-        """The chunk where the ledger knows it to stand; itself where it knows nothing, or less."""
+        """Return the chunk at the state saved in the ledger; unchanged where that is not further on."""
         stage, unit = cohort.stage, unit_of(cohort.number, cohort.rung, chunk)
         record = self.ledger.find(unit)
         if record is None or record.step <= chunk.first:
@@ -217,7 +217,7 @@ class Execution:
         return restored(self.recorder, chunk, stage.first, record, shapes)
 
     def fail(self, number: int, trials: Any, error: Exception) -> None:
-        """Mark trials that cannot go on; the others do."""
+        """Mark trials as failed; the others continue."""
         group = self.plan.groups[number]
         with self.lock:
             self.failed = self.failed or error
@@ -225,7 +225,7 @@ class Execution:
             self.note(f"{group.optimizer} on {group.structure.task.name}: trials failed: {in_a_line(error)}")
 
     def isolate(self, cohort: Cohort, chunk: Chunk, strategy: Strategy, error: Exception) -> None:
-        """Run a chunk that failed again by halves, down to the trials that fail by themselves: the others go on."""
+        """Run the halves of a failed chunk again, down to the trials that fail by themselves; the others continue."""
         if chunk.trials == 1 or isinstance(error, ActorsLostError):
             self.fail(chunk.group, self.recorder.trials(chunk.group, chunk.rows, chunk.columns), error)
             return
@@ -236,7 +236,7 @@ class Execution:
             self.submit(cohort, half, strategy)
 
     def keep(self, cohort: Cohort, chunk: Chunk) -> None:
-        """Take from a chunk what outlives it."""
+        """Keep a chunk's results."""
         trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
         if chunk.state is not None:
             self.recorder.counts(trials, counts(chunk.state))
@@ -249,7 +249,7 @@ class Execution:
             self.recorder.complete(trials)
 
     def arrived(self, cohort: Cohort) -> None:
-        """One less to wait for; the last one takes the cohort on."""
+        """Count one less to wait for; the last one takes the cohort to its next stage."""
         with self.lock:
             cohort.waiting_for -= 1
             if cohort.waiting_for or cohort.stage.final or self.threads.cancelled.is_set():
@@ -257,14 +257,14 @@ class Execution:
             before = cohort.trials
             cohort.judge(self.recorder)
             self.progress.trial_steps_planned -= (before - cohort.trials) * (self.plan.steps - cohort.stage.first)
-            cohort.waiting_for = 1  # until all are queued
+            cohort.waiting_for = 1  # until all chunks are queued
         for number in cohort.alive:
             self.enqueue(cohort, number)
         if cohort.trials:
             self.arrived(cohort)
 
     def compile_smaller(self, cohort: Cohort, number: int, smaller: Strategy) -> None:
-        """Compile a smaller program while the stage before it runs."""
+        """Compile a smaller program while the current stage runs."""
         self.compile(number, smaller)
         with self.lock:
             self.smaller[cohort.number, number].append(smaller)
@@ -278,10 +278,10 @@ class Execution:
             self.outcome.compile_seconds += time.perf_counter() - began
 
     def shrink(self, cohort: Cohort, chunk: Chunk, error: OutOfMemoryError, strategy: Strategy) -> None:
-        """Go on from a chunk's last segment in chunks of half the size, this one and all of its group that follow."""
+        """Continue a chunk from its last segment in chunks of half the size, as all later chunks of its group."""
         group = self.plan.groups[chunk.group]
         with self.shrinking:
-            if self.chosen[chunk.group].trials >= strategy.trials:  # no other chunk has met with it before
+            if self.chosen[chunk.group].trials >= strategy.trials:  # no other chunk has shrunk it before
                 smaller = fitted(self.plan, group, strategy, max(1, strategy.trials // 2))
                 if smaller.trials >= strategy.trials:
                     raise MemoryError(
@@ -290,7 +290,7 @@ class Execution:
                     ) from error
                 self.compile(chunk.group, smaller)
                 self.chosen[chunk.group] = smaller
-                text = f"{group.optimizer}: {strategy.trials} trials at once ran out of memory; going on with"
+                text = f"{group.optimizer}: {strategy.trials} trials at once ran out of memory; continuing with"
                 self.note(f"{text} {smaller.trials}.")
             strategy = self.chosen[chunk.group]
         with self.lock:

@@ -1,4 +1,4 @@
-"""A few threads that take jobs by priority; jobs may submit more."""
+"""A pool of threads that run jobs by priority; jobs may submit more."""
 
 import heapq
 import itertools
@@ -10,9 +10,9 @@ from jaxopt_lab.tracing.settings import enter, of_this_thread
 
 
 class Threads:
-    """Runs jobs until none is left, none running, or one has failed or been told to stop.
+    """Runs jobs until none is left or running, one fails, or they are cancelled.
 
-    They have the JAX settings of the thread that made them.
+    The threads have the JAX settings of the thread that made the pool.
     """
 
     def __init__(self, count: int):
@@ -28,9 +28,9 @@ class Threads:
         ]
 
     def submit(self, priority: tuple[int, ...], job: Callable[[], None], awaited: bool = False) -> None:
-        """Jobs of lower priority numbers run first, equal ones in the order of submission.
+        """Queue a job: lower priority numbers run first, equal ones in the order of submission.
 
-        `awaited` is one that was expected.
+        `awaited` says that `expect` announced it.
         """
         with self._changed:
             heapq.heappush(self._jobs, (priority, next(self._numbers), job))
@@ -38,12 +38,12 @@ class Threads:
             self._changed.notify()
 
     def expect(self) -> None:
-        """Something runs elsewhere, and a job will be submitted when it is done: there is more to come."""
+        """Announce that a job will be submitted later, when something that runs elsewhere is done."""
         with self._changed:
             self._running += 1
 
     def run(self, report: Callable[[], None], every: float = 0.1) -> None:
-        """Work until all is done, reporting from this thread; raises what a job raised."""
+        """Run all jobs, reporting from this thread; raises the first error that a job raised."""
         for thread in self._threads:
             thread.start()
         try:
@@ -75,7 +75,7 @@ class Threads:
                 self._running += 1
             try:
                 job()
-            except BaseException as error:  # the caller's to see, whatever it is
+            except BaseException as error:  # raised in the calling thread
                 self._error = self._error or error
                 self.cancelled.set()
             finally:

@@ -1,1 +1,1 @@
-"""How large chunks are, which way runs fastest, and what a plan will take."""
+"""Tuning: the size of chunks, the fastest strategy, and the forecast of a plan."""

@@ -1,6 +1,6 @@
-"""How trials are cut: how many run at once, in chunks of which shape, and how long segments are.
+"""Cutting trials into chunks and steps into segments: how many trials run at once, in which shape, for how many steps.
 
-By rules that give the same in every process, not by measurement; what is measured is in `probe`.
+It uses rules that give the same result in every process, not measurements, which are in `probe`.
 """
 
 import collections
@@ -15,22 +15,22 @@ from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import traced_step
 
-MOST_SEGMENT_STEPS = 512  # between two looks of the host, which take time
-LEAST_SEGMENT_STEPS = 16  # of steps that take long: so many are wanted at once, since a program takes a moment to begin
-SEGMENT_SECONDS = 0.05  # of a CPU at the most, as roughly foreseen: who shows progress or stops a sweep is waiting
-CPU_CACHE_BYTES = 2**22  # what a chunk works on at once may fill on a CPU: a share of its last cache; measured
-OWN_BYTES = 2**23  # up to this, trials of an accelerator's chunk have copies of the batch: where starting work is dear
-STEP_TRIALS = 2.5  # what a chunk's step costs beside its trials, in trials: measured with small networks
-WORKING_COPIES = 4  # of a trial's parameters and of its largest intermediate result: what a step works on at once
-BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # that a step gets through, on one core or on all devices
+MOST_SEGMENT_STEPS = 512  # longer segments gain nothing: the host's work between two is small by then
+LEAST_SEGMENT_STEPS = 16  # even for slow steps, since starting a program takes time
+SEGMENT_SECONDS = 0.05  # rough upper limit on a CPU, since progress and interruptions wait for a segment's end
+CPU_CACHE_BYTES = 2**22  # limit of a chunk's working set on a CPU: a share of its last-level cache; measured
+OWN_BYTES = 2**23  # limit of the working set up to which an accelerator's trials have own batches: launches dominate
+STEP_TRIALS = 2.5  # fixed cost of a chunk's step, in trials: measured with small networks
+WORKING_COPIES = 4  # a step's working set, in copies of a trial's parameters and its largest intermediate result
+BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # throughput of a step, on one core or on all devices
 MOST_TRIALS = {"cpu": 512, "accelerator": 2**16}
-STATE_COPIES = 16  # of the same: a guess at all that a trial takes, before a compiled program tells
+STATE_COPIES = 16  # a trial's whole memory, in the same copies: a guess until a compiled program says
 
 
 def first_strategy(plan: Plan, group: Group) -> Strategy:
-    """What to try first: as many trials at once as caches and memory allow, one compiled loop a segment.
+    """Return the strategy to try first: as many trials at once as caches and memory allow, one loop per segment.
 
-    One seed where that fills a chunk: all its configurations then share its batch, which pays for small models.
+    A chunk has one seed where that fills it: all its configurations then share a batch, which pays for small models.
     """
     used = devices()
     configs, seeds = len(group.configs), len(plan.seeds)
@@ -40,7 +40,7 @@ def first_strategy(plan: Plan, group: Group) -> Strategy:
         trials = plan.chunk
     else:
         trials, each = MOST_TRIALS["accelerator"], working_bytes(group)
-        if on_cores(used):  # what is used again and again stays in cache, and every core has something to do
+        if on_cores(used):  # so that the working set stays in cache, and every core has work
             trials = min(MOST_TRIALS["cpu"], CPU_CACHE_BYTES // each)
         trials = min(trials, math.ceil(configs * seeds / at_once(plan)))
         trials = min(trials, plan.memory // (thread_count(used) * STATE_COPIES // WORKING_COPIES * each))
@@ -49,7 +49,7 @@ def first_strategy(plan: Plan, group: Group) -> Strategy:
 
 
 def stage_sizes(plan: Plan, group: Group) -> Mapping[int, int]:
-    """For how many steps the stop rule leaves how many of the group's configurations, where none ends by itself."""
+    """Return for how many steps the stop rule leaves how many of the group's configurations, if none ends by itself."""
     number, found = plan.groups.index(group), collections.Counter[int]()
     for pool in (pool for pool in plan.pools if number in pool.rows):
         rows, everyone = len(pool.rows[number]), sum(map(len, pool.rows.values()))
@@ -61,10 +61,10 @@ def stage_sizes(plan: Plan, group: Group) -> Mapping[int, int]:
 
 
 def fitted(plan: Plan, group: Group, like: Strategy, most: int, stages: Mapping[int, int] | None = None) -> Strategy:
-    """The strategy with chunks of at most `most` trials, as take the least time, padding and idle cores included.
+    """Fit the strategy's chunks to at most `most` trials, in the least total time, including padding and idle cores.
 
-    Of all stages: what is left of a cohort pays for chunks that were too large for it. Devices share a chunk evenly,
-    for which it may be larger by less than one trial each.
+    The time is that of all stages, since chunks that are too large for a cohort's survivors are padded. Devices share a
+    chunk evenly, for which it may exceed `most` by less than one trial per device.
     """
     sharing, side_by_side = 1 if plan.actors else len(devices()), at_once(plan)
     stages, best = stage_sizes(plan, group) if stages is None else stages, None
@@ -84,56 +84,56 @@ def fitted(plan: Plan, group: Group, like: Strategy, most: int, stages: Mapping[
 
 
 def each_alone(plan: Plan, group: Group, loop: str) -> Strategy:
-    """Chunks of one trial."""
+    """Return the strategy with chunks of one trial."""
     return Strategy(loop, 1, 1, one_core=_one_core(plan, len(group.configs) * len(plan.seeds)))
 
 
 def at_once(plan: Plan) -> int:
-    """Chunks that run side by side without sharing what computes them: those of one accelerator share it."""
+    """Return how many chunks run in parallel on separate hardware: chunks on one accelerator share it."""
     if plan.actors:
         return plan.actors
     return thread_count(devices()) if on_cores(devices()) else 1
 
 
 def _one_core(plan: Plan, chunks: int) -> bool:
-    """Whether so many chunks leave no core idle that keep to one each; an actor elsewhere has no other."""
+    """Return whether chunks should use one core each: there are enough for all cores, or each worker has only one."""
     return on_cores(devices()) and (bool(plan.actors) or 1 < at_once(plan) <= chunks)
 
 
 def _shared(configs: int, seeds: int, count: int) -> tuple[int, int]:
-    """The shape (seeds, configurations), one of them padded to a multiple of the devices."""
+    """Return the shape (seeds, configurations), with one of them padded to a multiple of the devices."""
     if configs >= count or seeds == 1:
         return seeds, math.ceil(configs / count) * count
     return math.ceil(seeds / count) * count, configs
 
 
 def working_bytes(group: Group) -> int:
-    """Roughly what a step of one trial works on at once."""
+    """Estimate the working set of one trial's step."""
     traced = traced_step(group.structure, group.optimizer)
     return WORKING_COPIES * (max(traced.params_bytes, 1) + traced.largest_bytes)
 
 
 def step_seconds(group: Group) -> float:
-    """Roughly what a trial-step takes, and rather less: what it works on, once through memory or a cache."""
+    """Estimate the time of a trial-step, on the low side: its working set, once through memory or a cache."""
     return working_bytes(group) / BYTES_PER_SECOND["cpu" if devices()[0].platform == "cpu" else "accelerator"]
 
 
 def may_own(group: Group) -> bool:
-    """Whether trials can have a copy of their batch: of examples, not of what costs to make, nor of all data."""
+    """Return whether trials can have their own batches: of stored examples, not generated ones, nor all data."""
     task = group.structure.task
     return task.batch_size is not None and not callable(task.train)
 
 
 def owns(group: Group, trials: int) -> bool:
-    """Whether so many trials at once do where nothing else was measured: a few on an accelerator."""
+    """Return whether that many trials have own batches unless measured otherwise: only a few on an accelerator do."""
     used = devices()
     return may_own(group) and not on_cores(used) and trials * working_bytes(group) <= OWN_BYTES * len(used)
 
 
 def segment_length(plan: Plan, platform: str | None = None) -> int:
-    """One length for all segments of a plan: the longest way between two evaluations, cut into equal pieces.
+    """Return one length for all segments of a plan: the longest interval between evaluations, cut into equal pieces.
 
-    As suits the platform, by default that of this process: "cpu", or anything else.
+    It depends on the platform, by default that of this process: "cpu", or anything else.
     """
     most, longest = MOST_SEGMENT_STEPS, int(np.diff(plan.eval_steps).max())
     if (platform or devices()[0].platform) == "cpu":  # by what is the same in every process: not by free memory
@@ -143,6 +143,6 @@ def segment_length(plan: Plan, platform: str | None = None) -> int:
 
 
 def _pieces(n: int, most: int, ways: int) -> list[int]:
-    """Sizes, at most `most`, that cut n things into the fewest pieces of about one size, one more, and so on."""
+    """Return sizes, at most `most`, that cut n items into the fewest equal pieces, one more, and so on."""
     fewest = math.ceil(n / most)
     return list(dict.fromkeys(math.ceil(n / count) for count in range(fewest, min(n, fewest + ways - 1) + 1)))

@@ -1,4 +1,4 @@
-"""What a plan will take, before it runs: programs, memory, time."""
+"""The forecast of a plan before it runs: programs, memory, time."""
 
 import dataclasses
 import math
@@ -23,18 +23,18 @@ from jaxopt_lab.engine.tuning.sizing import (
 
 @dataclasses.dataclass(frozen=True)
 class GroupForecast:
-    """What one group of equal structure will take.
+    """The forecast of one group of equal structure.
 
     Attributes:
-        optimizer: Whose configurations they are.
-        static: Their structural values, as text.
-        trials: How many.
+        optimizer: The optimizer's name.
+        static: The structural values, as text.
+        trials: The number of trials.
         strategy: How they run, and how many at once.
-        chunks: How many chunks that makes.
-        chunk_bytes: What one running chunk takes, as the compiled program says.
-        rate: Measured trial-steps per second, of all that run at once.
-        seconds: To run, without compiling.
-        compile_seconds: What compiling took just now (little where it was cached).
+        chunks: The number of chunks.
+        chunk_bytes: The memory of one running chunk, from the compiled program.
+        rate: Measured trial-steps per second, of all chunks that run at once.
+        seconds: Predicted time to run, without compiling.
+        compile_seconds: The time that compiling took just now (little where it was cached).
 
     """
 
@@ -49,7 +49,7 @@ class GroupForecast:
     compile_seconds: float
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of text."""
+        """Return the forecast as a row of text."""
         shape, rate = f"{self.strategy.seeds} x {self.strategy.configs}", formats.rounded(self.rate)
         counts = (f"{self.trials:,}", shape, f"{self.chunks:,}", self.strategy.loop, formats.size(self.chunk_bytes))
         name = f"{self.optimizer} {self.static}".strip()
@@ -58,23 +58,23 @@ class GroupForecast:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Forecast:
-    """What a sweep will take: see `jl.plan`. `print` shows it.
+    """The forecast of a sweep: see `jl.plan`. `print` shows it.
 
     Attributes:
-        groups: By structure.
-        device: Where it runs.
-        at_once: Chunks that run side by side.
-        trials: Of the whole sweep.
-        steps: The budget of each.
-        trial_steps: Of all trials, as few as the stop rule leaves.
-        seconds: Predicted, all programs compiled.
-        compile_seconds: What compiling took just now.
+        groups: The forecasts by structure.
+        device: The devices' name.
+        at_once: The number of chunks that run in parallel.
+        trials: The number of trials of the sweep.
+        steps: The budget of each trial.
+        trial_steps: The steps of all trials, minus those that the stop rule saves.
+        seconds: Predicted time once all programs are compiled.
+        compile_seconds: The time that compiling took just now.
         device_bytes: Predicted peak on the devices: data and running chunks.
         host_bytes: Predicted: curves, statuses, parameters, and states between rungs.
-        peak_bytes: Predicted peak of what the host holds: all of it, on a CPU.
-        results_bytes: Of these, what the results keep, which is about what they take on disk at the most.
-        folder_bytes: What a run folder takes on disk at the most: results twice, and where trials stand.
-        budget: The memory that the sweep may take, in bytes.
+        peak_bytes: Predicted peak of the host's memory: all of it, on a CPU.
+        results_bytes: The part of these that results keep, which is about their largest size on disk.
+        folder_bytes: The largest size of a run folder on disk: results twice, and trials' states.
+        budget: The memory budget in bytes.
         kept: What is kept of each trial, in words.
 
     """
@@ -104,13 +104,13 @@ class Forecast:
             for row in rows
         ]
         head = [
-            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks side by side:",
+            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks in parallel:",
             f"about {formats.seconds(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
             f"({formats.seconds(self.compile_seconds)} just now).",
         ]
         foot = [
             f"Memory: {formats.size(self.device_bytes)} for data and running chunks, "
-            f"{formats.size(self.host_bytes)} for what is kept; the budget is {formats.size(self.budget)}.",
+            f"{formats.size(self.host_bytes)} for results; the budget is {formats.size(self.budget)}.",
             f"A run folder takes at most {formats.size(self.folder_bytes)} on disk.",
             self.kept,
         ]
@@ -120,7 +120,7 @@ class Forecast:
 
 
 def forecast(plan: Plan) -> Forecast:
-    """Compile and time every group's program on its first trials; nothing is kept of that but the programs."""
+    """Compile and time every group's program on its first trials; only the programs are kept."""
     used, groups, loaded = devices(), [], {}
     side = thread_count(used)
     with persistent(plan.cache):
@@ -150,7 +150,7 @@ def forecast(plan: Plan) -> Forecast:
     params = kept_params_bytes(plan)
     results = results_bytes(plan) + params
     held = held_bytes(plan)
-    # Of chunks under way: what is saved anew is there before what it replaces goes.
+    # States of running chunks, counted twice below: a new save exists before the one that it replaces is removed.
     standing = sum(
         state_bytes(plan, group) * min(side * g.strategy.trials, g.trials)
         for group, g in zip(plan.groups, groups, strict=True)
@@ -180,7 +180,7 @@ def forecast(plan: Plan) -> Forecast:
 
 
 def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
-    """What running chunks take on a CPU, with the parameters of those that have ended, at the worst moment."""
+    """Return the peak memory of running chunks on a CPU, with the parameters of those that have ended."""
     kept, worst = kept_params_bytes(plan), 0
     for group, g in zip(plan.groups, groups, strict=True):
         unfinished = params_bytes(group.structure.task) * min(at_once * g.strategy.trials, g.trials)
@@ -190,6 +190,6 @@ def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
 
 
 def trial_steps(plan: Plan, number: int) -> int:
-    """Of a group's trials, where none ends by itself: as many as the stop rule leaves."""
+    """Return the trial-steps of a group that the stop rule leaves, where no trial ends by itself."""
     stages = stage_sizes(plan, plan.groups[number])
     return sum(configs * steps for configs, steps in stages.items()) * len(plan.seeds)

@@ -1,4 +1,4 @@
-"""The fastest way to run a structure's trials on this machine, found by measuring, as far as that pays."""
+"""The choice of a strategy: measure which one runs a structure's trials fastest on this machine, where that pays."""
 
 import dataclasses
 import hashlib
@@ -20,27 +20,27 @@ from jaxopt_lab.engine.tuning.cutting import at_once, each_alone, first_strategy
 from jaxopt_lab.engine.tuning.sizing import BudgetError, fitting
 from jaxopt_lab.tracing.settings import settings
 
-SHARE = 0.1  # of the predicted run: what looking for a faster way may cost
-LOOK_SECONDS = 0.05  # how long one timing lasts at the least, where the segment is that long
-GAIN = 1.05  # how much faster another way must be measured to be before it is taken
+SHARE = 0.1  # the share of the predicted run that measuring may cost
+LOOK_SECONDS = 0.05  # the least duration of one timing, where the segment is that long
+GAIN = 1.05  # how much faster another strategy must be measured to be before it replaces the best
 ROUNDS = 3
-_glances: dict[tuple[str, Strategy], float] = {}  # seconds a trial-step, as this process has once seen
-COMPILE_SECONDS = 2.0  # what another program may take to compile, where the first came from a cache
+_glances: dict[tuple[str, Strategy], float] = {}  # seconds per trial-step, as this process has measured once
+COMPILE_SECONDS = 2.0  # the assumed time to compile another program, where the first came from a cache
 
 
 @dataclasses.dataclass
 class Choice:
-    """A program and how it came to be chosen.
+    """A program and how it was chosen.
 
     Attributes:
         strategy: How trials run.
-        program: Compiled for it.
-        rate: Trial-steps per second of one chunk that runs alone; roughly, from one call, where nothing is in `tried`;
+        program: The program compiled for the strategy.
+        rate: Trial-steps per second of one chunk that runs alone; a rough value from one call where `tried` is empty;
             NaN where even that call would have taken too much of the run.
-        compile_seconds: Of all programs that were compiled.
-        probe_seconds: What measuring, and compiling what was not chosen, took.
-        tried: Rates by strategy, where they were measured.
-        remembered: Whether the strategy was measured by an earlier sweep.
+        compile_seconds: The time to compile the first program.
+        probe_seconds: The time to measure, and to compile other programs.
+        tried: Measured rates by strategy.
+        remembered: Whether an earlier sweep measured the strategy.
 
     """
 
@@ -53,7 +53,7 @@ class Choice:
     remembered: bool = False
 
     def described(self) -> dict[str, Any]:
-        """As plain values, for results."""
+        """Return the choice as plain values, for results."""
         return dataclasses.asdict(self.strategy) | {
             "trial_steps_per_second": None if math.isnan(self.rate) else round(self.rate),
             "tried": self.tried,
@@ -62,13 +62,13 @@ class Choice:
 
 
 def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice:
-    """Compile the group's program; measure other ways where a tenth of the predicted run pays for it.
+    """Compile the group's program; measure other strategies where that costs at most a tenth of the predicted run.
 
     Args:
-        plan: What will run.
-        group: Of the plan.
+        plan: The plan.
+        group: A group of the plan.
         data: `task.data` on the devices.
-        measure: Time the program well even where there is no other to compare it with.
+        measure: Time the program accurately even where there is no other to compare it with.
 
     """
     try:
@@ -76,14 +76,14 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     except Exception as error:
         if measure or isinstance(error, BudgetError):
             raise
-    # A trial that was timed failed. Whoever runs the trials will tell which, and the others are to run.
+    # A timed trial failed. Running the trials will show which one; the others must run.
     began = time.perf_counter()
     strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data)
     return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {})
 
 
 def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Choice:
-    """Compile a program for a strategy that an earlier process has settled."""
+    """Compile a program for a strategy that an earlier process recorded."""
     began = time.perf_counter()
     program = compiled(plan, group, strategy, data)
     return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
@@ -92,7 +92,7 @@ def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Choice:
 def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
     candidates, key = candidates_for(plan, group), _key(plan, group)
     known, seen = _known(key, candidates) if plan.cache and len(candidates) > 1 else (None, {})
-    if known is not None:  # what an earlier sweep could not pay for may be looked at now
+    if known is not None:  # strategies that were too costly for an earlier sweep to measure may be measured now
         candidates = [known, *(way for way in candidates if str(way) not in seen)]
     began = time.perf_counter()
     strategy, program = fitting(plan, group, candidates[0], data)
@@ -101,7 +101,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
-    another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # what one more will cost
+    another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # the cost of one more
     pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / at_once(plan)
     best, glance = None, _glances.get((key, strategy))
     if glance is None and (measure or plan.stop is not None or _may_glance(plan, group, strategy)):
@@ -121,7 +121,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
             continue
         candidate = _candidate(plan, group, way, fit, data)
         tried[candidate] = candidate.seconds()
-        if tried[candidate] < 2 * tried[best]:  # near enough to be told apart only side by side
+        if tried[candidate] < 2 * tried[best]:  # close, so compare them in alternation
             for _ in range(ROUNDS):
                 for one in (best, candidate):
                     tried[one] = min(tried[one], one.seconds())
@@ -136,13 +136,13 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
 
 
 def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
-    """The ways worth trying, the likeliest first."""
+    """Return the strategies worth trying, the most promising first."""
     first = first_strategy(plan, group)
     if plan.strategy is not None:
         return [first]
     stepped, alone = dataclasses.replace(first, loop="steps"), [each_alone(plan, group, loop) for loop in LOOPS]
     if on_cores(devices()) and traced_step(group.structure, group.optimizer).convolves:
-        # XLA has fast convolutions for a CPU, but neither inside a loop nor with filters of their own for each trial.
+        # XLA has fast convolutions for a CPU, but neither inside a loop nor with separate filters for each trial.
         ways = [alone[1], stepped, alone[0]]
     else:
         other = fitted(plan, group, dataclasses.replace(first, own=not first.own), first.trials)
@@ -156,7 +156,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
 
 @dataclasses.dataclass(eq=False)
 class _Candidate:
-    """A compiled program with a chunk of its own to be timed on: a way to run trials, as memory allows."""
+    """A compiled program with a chunk to time it on: the strategy `way`, reduced to `strategy` to fit memory."""
 
     way: Strategy
     strategy: Strategy
@@ -167,13 +167,13 @@ class _Candidate:
     steps: int
 
     def seconds(self) -> float:
-        """Seconds a trial-step: of more and more steps, until they take long enough to be timed."""
+        """Return the seconds per trial-step, timed over more and more steps until they take long enough."""
         while self.glance() * self.steps * self.strategy.trials < LOOK_SECONDS and self.steps < self.length:
             self.steps = min(self.length, 4 * self.steps)
         return self.glance()
 
     def glance(self) -> float:
-        """Seconds a trial-step, from one call for `steps` steps."""
+        """Return the seconds per trial-step, from one call for `steps` steps."""
         began = time.perf_counter()
         draws, first, *rest = self.arguments
         last = np.int32(self.steps)
@@ -182,7 +182,7 @@ class _Candidate:
 
 
 def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Program], data: Any) -> _Candidate:
-    """Warmed up by one turn, and ready to be timed on the group's first trials."""
+    """Make a candidate, warmed up by one call, to be timed on the group's first trials."""
     strategy, program = fit
     seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
     values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
@@ -197,20 +197,20 @@ def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Pro
 
 
 def _any_count(strategy: Strategy) -> bool:
-    """Whether a call can make one step alone: an accelerator's loop makes all those of a segment."""
+    """Return whether a call can make a single step: an accelerator's loop makes all steps of a segment."""
     return strategy.loop == "steps" or devices()[0].platform == "cpu"
 
 
 def _may_glance(plan: Plan, group: Group, strategy: Strategy) -> bool:
-    """Whether two calls, the first to warm up, are little beside all that will run."""
+    """Return whether two calls, the first to warm up, take a small part of the whole run."""
     chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
     return _any_count(strategy) or SHARE * chunks * len(plan.segments) > 2
 
 
 def _key(plan: Plan, group: Group) -> str:
-    """What a measurement holds for: the step's mathematics, its shapes, JAX's settings, the machine and the versions.
+    """Return a measurement's key: the step's mathematics and shapes, JAX's settings, the machine and the versions.
 
-    Not the values of what it closes over: as with data, time does not depend on them.
+    Closed-over values are not part of it: time does not depend on them, nor on data.
     """
     used, traced = devices(), traced_step(group.structure, group.optimizer)
     sizes = (len(group.configs), len(plan.seeds), plan.segment_length, plan.chunk)
@@ -226,7 +226,7 @@ def _key(plan: Plan, group: Group) -> str:
 
 
 def _known(key: str, candidates: list[Strategy]) -> tuple[Strategy | None, dict[str, float]]:
-    """What earlier sweeps have measured to be fastest, and all that they have measured."""
+    """Return the strategy that earlier sweeps measured to be fastest, and all rates that they measured."""
     record = recall(key) or {}
     fastest, tried = record.get("fastest"), record.get("tried")
     for strategy in candidates:

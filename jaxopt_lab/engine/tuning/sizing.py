@@ -1,4 +1,4 @@
-"""What memory a plan takes, and how large chunks and evaluations may be for it to stay within its budget."""
+"""The memory of a plan, and how large chunks and evaluations may be for it to stay within its budget."""
 
 import contextlib
 import dataclasses
@@ -23,14 +23,14 @@ from jaxopt_lab.errors import ArgumentValueError
 
 
 def data_bytes(plan: Plan) -> int:
-    """The data of all tasks, of which every device has a copy."""
+    """Return the size of all tasks' data, of which every device has a copy."""
     leaves = {id(x): x for group in plan.groups for x in jax.tree.leaves(group.structure.task.data)}
     kept = lambda x: jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
     return tree_bytes([kept(x) for x in leaves.values()]) * len(devices())
 
 
 def results_bytes(plan: Plan) -> int:
-    """Curves, evaluations and statuses of all trials."""
+    """Return the size of the curves, evaluations and statuses of all trials."""
     number = jnp.result_type(float).itemsize
     names = len(curve_names(plan))
     curves = len(plan.record_steps) * names + len(plan.eval_steps) * len(evaluation_names(plan)) + names
@@ -38,52 +38,52 @@ def results_bytes(plan: Plan) -> int:
 
 
 def kept_params_bytes(plan: Plan) -> int:
-    """Final parameters of all trials, where they are kept."""
+    """Return the size of all trials' final parameters; 0 where they are not kept."""
     sizes = [params_bytes(g.structure.task) * len(g.configs) * len(plan.seeds) for g in plan.groups]
     return sum(sizes) if plan.keep_params else 0
 
 
 def held_bytes(plan: Plan) -> int:
-    """What trials take between two rungs, where they wait for each other."""
+    """Return the size of all trials' states between two rungs; 0 where there are no rungs."""
     if not any(len(pool.rungs) for pool in plan.pools):
         return 0
     return sum(state_bytes(plan, group) * len(group.configs) * len(plan.seeds) for group in plan.groups)
 
 
 def state_bytes(plan: Plan, group: Group) -> int:
-    """Where one trial stands: parameters, the optimizer's state, hyperparameters and what tells when it ends."""
+    """Return the size of one trial's state: parameters, optimizer state, hyperparameters, status."""
     return tree_bytes(state_shapes(plan, group))
 
 
 def host_budget(plan: Plan) -> int:
-    """What may be kept on the host: of the sweep's own budget where it runs there."""
+    """Return the memory budget on the host: the sweep's own where it runs there, else a share of free memory."""
     return plan.memory if _on_host() else int(host_free_bytes() * FREE_SHARE["cpu"])
 
 
 def room(plan: Plan) -> int:
-    """What all running chunks together may take: what data leave, and on a CPU what is kept of all trials."""
+    """Return the memory for all running chunks: the budget less the data, and on a CPU less what is kept of trials."""
     kept = results_bytes(plan) + held_bytes(plan) + kept_params_bytes(plan) if _on_host() else 0
     return max(0, plan.memory - data_bytes(plan) - kept)
 
 
 def side_by_side(plan: Plan, chunks: int, chunk_bytes: int) -> int:
-    """How many of so many chunks run at once: one a worker, and fewer where there is no room for that."""
+    """Return how many of the chunks run at once: one per thread, and fewer where memory does not allow that."""
     return max(1, min(thread_count(devices()), chunks, room(plan) // max(1, chunk_bytes)))
 
 
 class BudgetError(ArgumentValueError):
-    """Not even one trial fits into the budget."""
+    """Not even one trial fits into the memory budget."""
 
 
 class Room:
-    """Memory that running chunks share: who does not find enough waits for others to end."""
+    """Memory that running chunks share: a chunk that does not find enough waits for others to end."""
 
     def __init__(self, plan: Plan):
         self._left, self._running, self._changed = room(plan), 0, threading.Condition()
 
     @contextlib.contextmanager
     def taken(self, size: int) -> Iterator[None]:
-        """Hold so many bytes for a while. A chunk that runs alone never waits, even if it wants more than there is."""
+        """Hold `size` bytes inside the block. A chunk that runs alone never waits, even if too little is free."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running or size <= self._left)
             self._running, self._left = self._running + 1, self._left - size
@@ -96,20 +96,20 @@ class Room:
 
 
 def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strategy, Program]:
-    """Compile a way to run a group's trials, with chunks and evaluations as small as memory demands.
+    """Compile a strategy for a group, with chunks and evaluations as small as memory requires.
 
-    A running chunk has its share of the room, so that as many as there are workers run side by side. Held-out data are
-    evaluated of all its trials at once where that fits, else of some at a time, else of one at a time by batches of
-    examples; where a metric does not allow that, of one at a time even if fewer chunks then run at once.
+    A running chunk gets an equal share of the memory, so that one chunk per thread can run. Held-out data are evaluated
+    for all of its trials at once where that fits, else for some at a time, else for one at a time in batches of
+    examples; where a metric does not allow batches, for one at a time even if fewer chunks then run at once.
 
     Args:
-        plan: What will run.
-        group: Of the plan.
-        way: How. Only its chunks may be made smaller.
+        plan: The plan.
+        group: A group of the plan.
+        way: The strategy. Only its chunks may be made smaller.
         data: `task.data`; only its shapes matter.
 
     Raises:
-        BudgetError: One trial alone does not fit.
+        BudgetError: Not even one trial fits.
 
     """
     whole = room(plan)
@@ -129,7 +129,7 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
     if program.evaluate_bytes <= share:
         return way, program
     fixed = tree_bytes(program.shapes)
-    # As few as should fit, and at most half, so that few programs are compiled on the way.
+    # The number expected to fit, and at most half, so that few programs are compiled before one fits.
     fewer = lambda n: max(1, min(n // 2, int(n * max(0, share - fixed) / max(1, program.evaluate_bytes - fixed))))
     least, evaluated = len(devices()), way.trials
     while program.evaluate_bytes > share and evaluated > least:
@@ -139,7 +139,7 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
     if program.evaluate_bytes <= share:
         return way, program
     counts = held_out_counts(group.structure.task)
-    whole_only = not_means(group.structure.task) if counts else ["held-out data that are no arrays of examples"]
+    whole_only = not_means(group.structure.task) if counts else ["held-out data that are not arrays of examples"]
     examples = 1 if whole_only else max(counts)
     while program.evaluate_bytes > share and examples > 1:
         examples = fewer(examples)
@@ -148,7 +148,7 @@ def fitting(plan: Plan, group: Group, way: Strategy, data: Any) -> tuple[Strateg
     if program.evaluate_bytes > whole:
         why = "Evaluate on fewer held-out examples"
         if whole_only:
-            why = f"{', '.join(whole_only)}: no mean over examples, so batches would give another number. {why}"
+            why = f"{', '.join(whole_only)}: not a mean over examples, so batches would change it. {why}"
         raise BudgetError(
             f"{named}: {_trials(least)} alone {_takes(least, program.evaluate_bytes)} to evaluate, and {_left(plan)} "
             f"for that. {why}, use a smaller model, or give more memory."

@@ -1,4 +1,4 @@
-"""What a picture shows of many configurations: medians and quartiles over seeds, the best of other hyperparameters."""
+"""Selection of what a picture shows: final values over seeds, and the best configuration over other hyperparameters."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class Last(NamedTuple):
-    """How far trials came: `values` (configs, seeds), and which configurations a stop rule ended (configs)."""
+    """The last values of trials (configs, seeds), and which configurations a stop rule ended (configs)."""
 
     values: np.ndarray
     early: np.ndarray
 
 
 def best_rows(dataset: "xr.Dataset", metric: str, names: list[str], among: np.ndarray) -> np.ndarray:
-    """For each combination of values of `names` that occurs, the position of the configuration with the best median.
+    """Return, for each combination of values of `names`, the position of the configuration with the best median.
 
-    Among those that a stop rule ended, it is the one that came furthest, and then the best where it was stopped.
+    Where a stop rule ended all of them, this is the one that came furthest, then the one with the best last value.
 
     Args:
-        dataset: Of a sweep.
-        metric: What to choose by.
-        names: Of hyperparameters.
-        among: Positions along `config`: which configurations to choose from.
+        dataset: The sweep's dataset.
+        metric: The metric to select by.
+        names: Names of hyperparameters.
+        among: Positions along `config` of the configurations to choose from.
 
     Returns:
         Positions along `config`, sorted by the values of the first name, then the second.
@@ -46,7 +46,7 @@ def best_rows(dataset: "xr.Dataset", metric: str, names: list[str], among: np.nd
 
 
 def last(dataset: "xr.Dataset", metric: str) -> Last:
-    """Each trial's score, or where a stop rule ended it, the metric there, since its score would say nothing of it."""
+    """Return each trial's score or, where a stop rule ended it and its score is merely the worst, its last value."""
     final, status = score(dataset, metric).values, dataset["status"].values
     stopped = (status == "stopped") & ~np.isfinite(final)
     curve = dataset[metric].transpose("config", "seed", ...).values
@@ -57,7 +57,7 @@ def last(dataset: "xr.Dataset", metric: str) -> Last:
 
 
 def why_beyond(dataset: "xr.Dataset", shown: np.ndarray, values: np.ndarray) -> list[str]:
-    """Names for what lies beyond a scale, as occur among the trials where `shown` (configs, seeds), by their values."""
+    """Name the reasons why values of the trials `shown` (a mask of configs, seeds) lie beyond a scale."""
     status, known = dataset["status"].values[shown], np.isfinite(values[shown])
     kinds = {"diverged": status == "diverged"}
     kinds |= {"interrupted": (status == "interrupted") & ~known, "stopped early": (status == "stopped") & ~known}

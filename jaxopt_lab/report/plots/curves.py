@@ -1,4 +1,4 @@
-"""Curves: a loss or metric of chosen configurations, step by step."""
+"""Curves: a loss or metric of selected configurations against the step."""
 
 import textwrap
 from collections.abc import Iterable
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def curves(results: Results, metric: str, configs: Iterable[int] | None, ax: "Axes | None") -> "Figure":
-    """Median and quartiles over seeds against the step; seeds that diverged are crosses at their first bad step.
+    """Draw median and quartiles over seeds against the step; a cross marks the first bad step of a diverged seed.
 
     Args:
-        results: Of a sweep.
+        results: A sweep's results.
         metric: Any loss or metric of the dataset.
         configs: Numbers of configurations; by default each optimizer's best by the task's main metric (not by `metric`:
-            choosing by what is shown would flatter test data).
+            selecting by the metric that is shown would bias test results).
         ax: Axes to draw into; None makes a figure.
 
     Raises:
@@ -93,7 +93,7 @@ def _checked(dataset: "xr.Dataset", configs: Iterable[int]) -> list[int]:
 
 
 def _values(chosen: "xr.Dataset", metric: str) -> np.ndarray:
-    """(configs, seeds, steps), the worst from where a trial diverged on, NaN where it was interrupted or stopped."""
+    """Return values (configs, seeds, steps): the worst from divergence on, NaN where interrupted or stopped."""
     values = chosen[metric].transpose("config", "seed", ...).values
     worst = {None: np.nan, MAX: -np.inf}.get(direction(chosen, metric), np.inf)
     diverged = (chosen["status"].values == "diverged")[..., None]
@@ -101,7 +101,7 @@ def _values(chosen: "xr.Dataset", metric: str) -> np.ndarray:
 
 
 def _minimum(results: Results, metric: str) -> float | None:
-    """The least training loss, where each recorded loss is of all training data of one and the same task."""
+    """Return the smallest training loss, where every recorded loss is over all training data of one task."""
     task = results.task
     if metric != "train_loss" or task is None or task.batch_size is not None or callable(task.train):
         return None
@@ -111,7 +111,7 @@ def _minimum(results: Results, metric: str) -> float | None:
 
 
 def _describe(chosen: "xr.Dataset", i: int, name: str) -> str:
-    """The legend of one curve: optimizer, hyperparameters, and whether something cut it short."""
+    """Make the legend of one curve: optimizer, hyperparameters, and whether it ended early."""
     columns = hyperparameters(chosen)
     has = [f"{style.plain(n)} {style.by_row(v)[i]}" for n, v in columns.items() if present(v)[i]]
     text = "\n".join([style.plain(name), *textwrap.wrap(", ".join(has), 26)])

@@ -1,4 +1,4 @@
-"""Fit: what a regression predicts, beside its data."""
+"""Fit: a regression's predictions with its data."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -22,19 +22,19 @@ POINTS = 200  # of a prediction's line
 
 
 def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure":
-    """Data and prediction: lines over the input where there is one, else predicted against actual targets.
+    """Draw data and predictions: lines over the input where there is only one, else predicted against actual targets.
 
     Args:
-        results: Of a sweep on a regression task.
+        results: A sweep's results on a regression task.
         params: Parameters to predict with; by default those of the best seed of each optimizer's best configuration
             (where there are several inputs, of the best optimizer only).
-        split: Whose data: train, validation or test.
+        split: The data to show: train, validation or test.
         ax: Axes to draw into; None makes a figure.
 
     Raises:
         TypeError: `ax` is not axes.
-        ValueError: The results have no task, the task is no regression on pairs of arrays (inputs, targets), it has no
-            such split, or the parameters were not kept.
+        ValueError: The results have no task, the task is not a regression on pairs of arrays (inputs, targets), it has
+            no such split, or the parameters were not kept.
 
     """
     task, inputs, targets = _regression(results.task, split)
@@ -43,7 +43,7 @@ def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure
     x = np.asarray(leaves[0])
     one_input = len(leaves) == 1 and x.size == targets.size == len(x)
     predictors = _predictors(results, params, best_only=not one_input)
-    widths = np.linspace(1.4 + 0.4 * len(predictors), 1.4, len(predictors))  # so that equal lines all show
+    widths = np.linspace(1.4 + 0.4 * len(predictors), 1.4, len(predictors))  # so that coinciding lines all show
     for width, (name, label, tree) in zip(widths, predictors, strict=True):
         look = {"color": style.COLOURS[0]} if name is None else style.line_style(results.dataset, name)
         if one_input:
@@ -66,7 +66,7 @@ def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure
     words = f"{'training' if split == 'train' else split} data"
     if one_input:
         ax.plot(x.ravel(), targets.ravel(), ".", color="0.6", mew=0, zorder=1, label=words, gid="data")
-        margin = 0.08 * np.ptp(targets) or 1.0  # the data set the range: a line that diverged may leave it
+        margin = 0.08 * np.ptp(targets) or 1.0  # the range is that of the data: a diverged line may leave it
         ax.set_ylim(targets.min() - margin, targets.max() + margin)
         ax.set_xlabel("input")
         ax.set_ylabel("target")
@@ -81,7 +81,7 @@ def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure
 
 
 def _regression(task: Task | None, split: str) -> tuple[Task, Any, np.ndarray]:
-    """The task, inputs and targets of a split. Raises ValueError where there is no regression to draw."""
+    """Return the task, inputs and targets of a split. Raises ValueError where there is no regression to draw."""
     check_known("split", split, SPLITS)
     if task is None:
         raise ValueError("These results were loaded without their task: load them as jl.load(path, task=...).")
@@ -93,19 +93,19 @@ def _regression(task: Task | None, split: str) -> tuple[Task, Any, np.ndarray]:
         raise ValueError(f"Task {task.name!r} has no {split} data in arrays; it has {', '.join(has) or 'none'}.")
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(
-            f"Data of task {task.name!r} must be a pair (inputs, targets) for this, got {type(data).__name__}."
+            f"To draw a fit, data of task {task.name!r} must be a pair (inputs, targets), got {type(data).__name__}."
         )
     inputs, targets = data[0], np.asarray(data[1])
     if targets.dtype.kind != "f":
         raise ValueError(
-            f"The targets of task {task.name!r} are class labels ({targets.dtype}), and this is a picture of "
-            "regressions. See plot.curves with an accuracy."
+            f"The targets of task {task.name!r} are class labels ({targets.dtype}), but plot.fit is for regressions. "
+            "See plot.curves with an accuracy."
         )
     return task, inputs, targets
 
 
 def _predictors(results: Results, params: Any, best_only: bool) -> list[tuple[str | None, str, Any]]:
-    """Optimizer, label and parameters of each prediction to draw."""
+    """Return the optimizer, label and parameters of each prediction to draw."""
     if params is not None:
         return [(None, "prediction", params)]
     dataset = results.dataset
@@ -120,12 +120,12 @@ def _predictors(results: Results, params: Any, best_only: bool) -> list[tuple[st
 
 
 def _predicted(task: Task, params: Any, inputs: Any, size: int) -> np.ndarray:
-    """The predictions as a flat array. Raises ValueError where they are not one for each target."""
+    """Return the predictions as a flat array. Raises ValueError where there is not one for each target."""
     with calling(f"Task {task.name!r}: predict, with the parameters to draw,"):
         predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
     if predicted.size != size:
         raise ValueError(
-            f"predict of task {task.name!r} gave shape {predicted.shape} where {size} targets are: it must give one "
+            f"predict of task {task.name!r} returned shape {predicted.shape} for {size} targets: it must return one "
             "prediction for each."
         )
     return predicted.ravel()

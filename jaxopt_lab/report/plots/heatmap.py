@@ -1,4 +1,4 @@
-"""Heatmap: how good the end of training is at each pair of values of two hyperparameters."""
+"""Heatmap: the final metric at each pair of values of two hyperparameters."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +25,17 @@ TICKS = 8  # at most, on an axis
 
 
 def heatmap(results: Results, x: str, y: str, metric: str | None, optimizer: str | None, ax: "Axes | None") -> "Figure":
-    """The median over seeds of the final metric, one cell a pair of values, the best of other hyperparameters.
+    """Draw the median over seeds of the final metric, one cell per pair of values, best over other hyperparameters.
 
-    Cells are side by side in the order of the values, whatever the distance between those. Hatched ones are where half
-    of the seeds diverged or more; a cross says that fewer did; dots are where a stop rule ended it; a star is the best.
+    Cells are in the order of the values, not at scale. Hatched cells are those where at least half of the seeds
+    diverged; a cross means that fewer did; dots mean that a stop rule ended the configuration; a star marks the best.
 
     Args:
-        results: Of a sweep over a product space.
+        results: A sweep's results over a product space.
         x: A hyperparameter.
         y: Another.
         metric: Any loss or metric of the dataset; by default the task's main metric.
-        optimizer: Whose; may be left out where there is one.
+        optimizer: The optimizer to show; optional where there is only one.
         ax: Axes to draw into; None makes a figure.
 
     Raises:
@@ -54,13 +54,13 @@ def heatmap(results: Results, x: str, y: str, metric: str | None, optimizer: str
         has = [n for n, column in hyperparameters(dataset).items() if present(column[own]).any()]
         check_known(f"hyperparameter of {optimizer}:", name, has)
     if x == y:
-        raise ValueError(f"A heatmap needs two hyperparameters, got {x!r} twice. For one there is plot.sensitivity.")
+        raise ValueError(f"A heatmap needs two hyperparameters, got {x!r} twice. For one, see plot.sensitivity.")
     rows = best_rows(dataset, metric, [y, x], own)
     (xs, at_x), (ys, at_y) = (distinct(narrowed(dataset[name].values[own])) for name in (x, y))
     if len(rows) < len(xs) * len(ys):
         raise ValueError(
-            f"A heatmap needs a grid, got {len(rows)} of the {len(xs) * len(ys)} pairs of {x} and {y} that {optimizer} "
-            "tried values of. Sweep a product space, or see plot.sensitivity."
+            f"A heatmap needs a grid, but {optimizer} tried {len(rows)} of the {len(xs) * len(ys)} pairs of values of "
+            f"{x} and {y}. Sweep a product space, or see plot.sensitivity."
         )
     ax = style.axes(ax)
 
@@ -113,7 +113,7 @@ def heatmap(results: Results, x: str, y: str, metric: str | None, optimizer: str
 
 
 def _named(dataset: "xr.Dataset", optimizer: str | None) -> str:
-    """The optimizer that was named, or the only one."""
+    """Return the named optimizer, or the only one."""
     names = style.optimizers(dataset)
     if optimizer is None and len(names) > 1:
         raise ValueError(f"There are several optimizers: name one of {', '.join(names)}, as optimizer=...")
@@ -125,9 +125,9 @@ def _named(dataset: "xr.Dataset", optimizer: str | None) -> str:
 def _mark_lost(
     ax: "Axes", own: "xr.Dataset", values: np.ndarray, early: np.ndarray, median: np.ndarray
 ) -> "list[Patch | Line2D]":
-    """Hatch the cells without a finite median, cross those where some seeds have none; what the legend says of them.
+    """Hatch cells without a finite median, cross those where some seeds have no finite value; return legend handles.
 
-    `values` are (cells, seeds), `early` those cells that a stop rule ended, `median` as the cells lie.
+    `values` are (cells, seeds), `early` marks the cells that a stop rule ended, and `median` has the grid's shape.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Patch, Rectangle
@@ -151,7 +151,7 @@ def _mark_lost(
 
 
 def _ticks(values: np.ndarray) -> tuple[list[float], list[str]]:
-    """Where to put ticks and what to write there: powers of ten in a long logarithmic grid, else the values."""
+    """Return tick positions and labels: powers of ten in a long logarithmic grid, else the values."""
     if values.dtype.kind in "fi" and len(values) > TICKS and values[0] > 0:
         powers = np.arange(np.ceil(np.log10(values[0]) - 1e-9), np.floor(np.log10(values[-1]) + 1e-9) + 1)
         if len(powers) > 2:

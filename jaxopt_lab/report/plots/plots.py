@@ -1,4 +1,4 @@
-"""`results.plot`: one method a picture."""
+"""`results.plot`: one method per picture."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Plots:
-    """The pictures of some results. Each returns a Matplotlib figure, which shows itself in a notebook.
+    """The pictures of results. Each method returns a Matplotlib figure, which a notebook displays.
 
     Every method takes `ax`, axes to draw into instead of a new figure's; it then returns the figure of those axes.
-    Pyplot is never touched, so figures need no closing and may be drawn in any thread.
+    Pyplot is not used, so figures need not be closed and may be drawn in any thread.
     """
 
     results: Results
@@ -28,21 +28,21 @@ class Plots:
     def sensitivity(
         self, metric: str | None = None, hyperparameter: str = "learning_rate", *, ax: "Axes | None" = None
     ) -> "Figure":
-        """How the end of training depends on one hyperparameter: see `jaxopt_lab.report.plots.sensitivity`."""
+        """Draw the final metric against one hyperparameter: see `jaxopt_lab.report.plots.sensitivity`."""
         return sensitivity(self.results, metric, hyperparameter, ax)
 
     def curves(
         self, metric: str = "train_loss", configs: Iterable[int] | None = None, *, ax: "Axes | None" = None
     ) -> "Figure":
-        """How training went, step by step: see `jaxopt_lab.report.plots.curves`."""
+        """Draw a loss or metric against the step: see `jaxopt_lab.report.plots.curves`."""
         return curves(self.results, metric, configs, ax)
 
     def heatmap(
         self, x: str, y: str, metric: str | None = None, optimizer: str | None = None, *, ax: "Axes | None" = None
     ) -> "Figure":
-        """How the end of training depends on two hyperparameters: see `jaxopt_lab.report.plots.heatmap`."""
+        """Draw the final metric against two hyperparameters: see `jaxopt_lab.report.plots.heatmap`."""
         return heatmap(self.results, x, y, metric, optimizer, ax)
 
     def fit(self, params: Any = None, split: str = "train", *, ax: "Axes | None" = None) -> "Figure":
-        """What a regression predicts, beside its data: see `jaxopt_lab.report.plots.fit`."""
+        """Draw a regression's predictions with its data: see `jaxopt_lab.report.plots.fit`."""
         return fit(self.results, params, split, ax)

@@ -1,4 +1,4 @@
-"""The axis of a metric: a range that shows what matters, and beyond its worse end a strip for all that diverged."""
+"""The axis of a metric: a range with the relevant values, and a strip beyond its worse end for diverged trials."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,44 +12,44 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-STRIP = 0.16  # height of the strip, in heights of the range
-NAMED = 0.05  # of which the strip's name takes so much
-LOG_FROM = 30.0  # ratio of worst to best from which a logarithmic axis reads better
+STRIP = 0.16  # height of the strip, relative to the range
+NAMED = 0.05  # the part of it that the strip's label takes
+LOG_FROM = 30.0  # ratio of worst to best from which on the axis is logarithmic
 
 
 class Scale(NamedTuple):
-    """A range of values, logarithmic or not; `best` and `worst` are its ends, whichever way is better."""
+    """A range of values, logarithmic or linear; `best` and `worst` are its ends, in either direction."""
 
     log: bool
     best: float
     worst: float
 
     def at(self, fraction: float) -> float:
-        """The value `fraction` of the range beyond its worst end."""
+        """Return the value that lies `fraction` of the range beyond its worst end."""
         if self.log:
             return float(self.worst * (self.worst / self.best) ** fraction)
         return float(self.worst + (self.worst - self.best) * fraction)
 
     def lane(self, i: int, n: int) -> float:
-        """Where the `i`-th of `n` optimizers has its diverged trials, so that none covers another's."""
+        """Return the height at which the `i`-th of `n` optimizers has its diverged trials, so that none overlap."""
         return self.at((STRIP - NAMED) * (i + 1) / (n + 1))
 
     def beyond(self, values: np.ndarray) -> np.ndarray:
-        """Which values are worse than the range: infinite ones, and finite ones far off."""
+        """Return which values are worse than the range: infinite ones, and finite outliers."""
         return values < self.worst if self.worst < self.best else values > self.worst
 
     def clip(self, values: np.ndarray, lane: float) -> np.ndarray:
-        """The values, those beyond the range at `lane`; on a logarithmic axis exact zeros at its best end."""
+        """Move values beyond the range to `lane`, and on a logarithmic axis those below it to its best end."""
         values = np.where(self.beyond(values), lane, values)
         return np.where(values < self.best, self.best, values) if self.log else values
 
 
 def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray) -> Scale:
-    """A scale for `values` of `metric`, reaching from the best at most two improvements beyond the start of training.
+    """Choose a scale for `values` of `metric`, from the best to at most two improvements beyond the start of training.
 
-    An improvement is from the start to the best, so that for a loss that nearly vanishes this is three times its start:
-    one trial at 1e30 does not flatten all others. It is logarithmic where losses >= 0 span a factor of LOG_FROM. A
-    metric of which nothing says which way is better is shown whole.
+    An improvement is the distance from the start to the best, so for a loss that nearly vanishes the range ends at
+    three times its start: one trial at 1e30 does not flatten all others. It is logarithmic where losses >= 0 span a
+    factor of LOG_FROM. A metric without a direction is shown whole.
     """
     way = direction(dataset, metric)
     greater = way == MAX
@@ -71,12 +71,12 @@ def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray) -> Scale:
 
 
 def finish(ax: "Axes", scale: Scale, beyond: Iterable[str]) -> None:
-    """Set the range of the y axis; draw and name the strip where there is something in it.
+    """Set the range of the y axis; draw and label the strip if anything is in it.
 
     Args:
-        ax: Whose y axis.
-        scale: Of the values drawn.
-        beyond: What is in the strip, for example diverged.
+        ax: The axes.
+        scale: The scale of the values drawn.
+        beyond: What the strip contains, for example diverged.
 
     """
     ax.set_yscale("log" if scale.log else "linear")
@@ -88,7 +88,7 @@ def finish(ax: "Axes", scale: Scale, beyond: Iterable[str]) -> None:
     ax.set_axisbelow(True)
     if not beyond:
         return
-    for minor in (False, True):  # the strip is no part of the scale, so it has no ticks
+    for minor in (False, True):  # the strip is not part of the scale, so it has no ticks
         ticks = ax.get_yticks(minor=minor)
         inside = (ticks >= ends[0]) & (ticks <= ends[1]) & ~scale.beyond(ticks)
         ax.set_yticks(ticks[inside], minor=minor)

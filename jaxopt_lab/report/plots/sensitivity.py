@@ -1,4 +1,4 @@
-"""Sensitivity: how good the end of training is at each value of one hyperparameter."""
+"""Sensitivity: the final metric at each value of one hyperparameter."""
 
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-FAINT = 0.4  # opacity of what is no final value
+FAINT = 0.4  # opacity of values that are not final
 
 
 def sensitivity(results: Results, metric: str | None, hyperparameter: str, ax: "Axes | None") -> "Figure":
-    """Each optimizer's median and quartiles over seeds of the final metric, against a hyperparameter.
+    """Draw each optimizer's median and quartiles over seeds of the final metric, against a hyperparameter.
 
-    Over its other hyperparameters the best median at each value is taken. Trials that diverged are in the strip at the
-    worse end, where the line goes if half of the seeds did; a small open marker says that some did. Configurations that
-    a stop rule ended are not on the line: their medians when they were stopped are faint markers beside it. A star is
-    the best configuration; where it lies at an end of the values tried, a note says so, since the true best may lie
-    beyond. Values drawn at random along with others are not joined.
+    Each value shows the best median over the optimizer's other hyperparameters. Diverged trials are in the strip at the
+    worse end: the line goes there where half of the seeds diverged; a small open marker means that some did.
+    Configurations that a stop rule ended are not on the line: faint markers show their medians when they were stopped.
+    A star marks the best configuration; where it lies at an end of the values tried, a note says so, since the true
+    best may lie beyond. Values that were drawn at random together with others are not joined.
 
     Args:
-        results: Of a sweep.
+        results: A sweep's results.
         metric: Any loss or metric of the dataset; by default the task's main metric.
-        hyperparameter: Its name. Optimizers that have none of it are drawn as a level line at their best.
+        hyperparameter: Its name. An optimizer without it is drawn as a horizontal line at its best.
         ax: Axes to draw into; None makes a figure.
 
     Raises:
@@ -99,7 +99,7 @@ def sensitivity(results: Results, metric: str | None, hyperparameter: str, ax: "
 
 
 def _draw(ax: "Axes", x: np.ndarray, trials: Last, y: Scale, lane: float, look: dict[str, Any], joined: bool) -> None:
-    """One optimizer's line, band and diverged trials; values are (values of the hyperparameter, seeds)."""
+    """Draw one optimizer's line, band and diverged trials; `trials` are (values of the hyperparameter, seeds)."""
     values, early = trials
     low, median, high = (y.clip(v, lane) for v in spread(values))
     worse = y.beyond(median)
@@ -124,7 +124,7 @@ def _draw(ax: "Axes", x: np.ndarray, trials: Last, y: Scale, lane: float, look: 
 
 
 def _beyond(own: "xr.Dataset", trials: Last, y: Scale) -> "tuple[list[Line2D], list[str]]":
-    """What the legend says of faint markers and of the open ones in the strip, and what the strip holds."""
+    """Return legend handles for faint markers and for open ones in the strip, and what the strip contains."""
     from matplotlib.lines import Line2D
 
     values, early = trials
@@ -153,7 +153,7 @@ def _when_stopped(early: "xr.Dataset") -> str:
 
 
 def _is_grid(own: "xr.Dataset", name: str) -> bool:
-    """Whether a line joins like with like: not where each value of `name` was drawn along with others' values."""
+    """Return whether values of `name` may be joined: not where each was drawn together with other hyperparameters."""
     counts = {n: len(distinct(v)[0]) for n, v in hyperparameters(own).items()}
     alone = all(count == 1 for n, count in counts.items() if n != name)
     return alone or counts[name] < own.sizes["config"]
@@ -167,7 +167,7 @@ def _describe(best: Any, hyperparameter: str) -> str:
 
 
 def _positions(ax: "Axes", tried: np.ndarray) -> np.ndarray:
-    """Where values are on the x axis, which is set up: logarithmic, linear, or side by side for what is no number."""
+    """Set up the x axis (logarithmic, linear, or categorical for non-numbers) and return the values' positions."""
     if tried.dtype.kind in "UOb":
         found, at = distinct(tried)
         ax.set_xticks(range(len(found)), style.names(found))

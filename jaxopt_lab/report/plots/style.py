@@ -1,4 +1,4 @@
-"""The look of all pictures: one colour an optimizer, the same in each; figures that no global state knows of."""
+"""The style of all pictures: one colour per optimizer, the same in each; figures without pyplot's global state."""
 
 import functools
 import io
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Okabe & Ito 2008, "Color Universal Design", without the yellow that white paper swallows.
+# Okabe & Ito 2008, "Color Universal Design", without yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # one more than colours: 56 pairs before one comes again
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # one more than colours, so 56 pairs before one repeats
 LINES = ("-", "--", "-.", (0, (1, 1.2)))
 WARNING = "#B22222"
-SMALL = 8  # points, of legends and notes
+SMALL = 8  # font size of legends and notes
 
 
 @functools.cache
 def _figure_class() -> type:
-    """A figure that shows itself in a notebook; Matplotlib's own does so only once pyplot is set up there."""
+    """Make a figure class that a notebook displays; Matplotlib's own is displayed only once pyplot is set up."""
     from matplotlib.figure import Figure as Plain
 
     class Figure(Plain):
@@ -42,7 +42,7 @@ def _figure_class() -> type:
 
 
 def axes(ax: "Axes | None") -> "Axes":
-    """`ax`, or the axes of a new figure. Raises TypeError where `ax` is something else."""
+    """Return `ax`, or the axes of a new figure. Raises TypeError where `ax` is something else."""
     from matplotlib.axes import Axes
 
     if ax is None:
@@ -54,17 +54,17 @@ def axes(ax: "Axes | None") -> "Axes":
 
 
 def figure_of(ax: "Axes") -> "Figure":
-    """The whole figure that `ax` is in."""
+    """Return the root figure of `ax`."""
     return cast("Figure", ax.get_figure(root=True))
 
 
 def optimizers(dataset: "xr.Dataset") -> list[str]:
-    """The names of all optimizers, in the order of the sweep."""
+    """Return the names of all optimizers, in the order of the sweep."""
     return list(dict.fromkeys(dataset["optimizer"].values.tolist()))
 
 
 def line_style(dataset: "xr.Dataset", optimizer: str, nth: int = 0) -> dict[str, Any]:
-    """Colour, marker and line of an optimizer; `nth` tells several lines of one optimizer apart."""
+    """Return the colour, marker and line of an optimizer; `nth` distinguishes several lines of one optimizer."""
     i = optimizers(dataset).index(optimizer)
     return {
         "color": COLOURS[i % len(COLOURS)],
@@ -76,40 +76,40 @@ def line_style(dataset: "xr.Dataset", optimizer: str, nth: int = 0) -> dict[str,
 
 
 def plain(text: Any) -> str:
-    """Text that Matplotlib shows as it is: dollars start no formula, and a leading _ hides nothing from a legend."""
+    """Escape text for Matplotlib, in which a dollar would start a formula and a leading _ would hide a legend entry."""
     text = str(text).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def number(value: Any) -> str:
-    """A number in four significant digits; other values as plain text."""
+    """Format a number in four significant digits; other values as plain text."""
     return plain(short(value, 4))
 
 
 def short(value: Any, digits: int = 3) -> str:
-    """A number in few digits; other values as plain text."""
+    """Format a number in `digits` significant digits; other values as plain text."""
     return plain(formats.short(value, digits))
 
 
 def names(values: np.ndarray) -> list[str]:
-    """Different values of a hyperparameter in words: of one type as numbers, of several each told from the others."""
+    """Format distinct values of a hyperparameter: those of one type as numbers, mixed ones as distinct texts."""
     return list(map(plain, texts(values))) if values.dtype == object else list(map(number, values.tolist()))
 
 
 def by_row(values: np.ndarray) -> list[str]:
-    """The name of each value of a column."""
+    """Format each value of a column."""
     found, at = distinct(values)
     return [names(found)[i] for i in at]
 
 
 def words(name: str) -> str:
-    """The name of a hyperparameter or metric as one says it."""
+    """Return the name of a hyperparameter or metric in words."""
     text = name.replace("_", " ").strip() or name
     return plain(f"training{text[5:]}" if text.startswith("train ") else text)
 
 
 def over_seeds(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
-    """What is drawn of a metric, for the label of its axis."""
+    """Describe what is drawn of a metric, for its axis label."""
     n = dataset.sizes["seed"]
     if n == 1:
         return f"{words(metric)} of 1 seed"
@@ -117,20 +117,20 @@ def over_seeds(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
 
 
 def at_the_end(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
-    """The same where trials are compared: at the end of a complete sweep, else at the step that all have reached."""
+    """Describe the same at the step of comparison: the end of a complete sweep, else the step that all have reached."""
     at, text = compared(dataset, metric), over_seeds(dataset, metric, spread)
     return f"final {text}" if at.complete else f"{text} at step {at.step}"
 
 
 def title(ax: "Axes", dataset: "xr.Dataset", *more: str) -> None:
-    """The task's name and the steps, and what else there is to say."""
+    """Set the title: the task's name, `more`, and the number of steps."""
     steps = dataset.attrs["steps"]
     parts = [plain(dataset.attrs["task"]), *map(plain, more), f"{steps:,} step{'' if steps == 1 else 's'}"]
     ax.set_title(", ".join(parts), loc="left", fontsize=11)
 
 
 def legend(ax: "Axes", handles: Iterable[Any]) -> None:
-    """A legend to the right of the axes, where it covers no data."""
+    """Put a legend to the right of the axes, where it covers no data."""
     ax.legend(
         handles=list(handles),
         loc="upper left",
@@ -143,7 +143,7 @@ def legend(ax: "Axes", handles: Iterable[Any]) -> None:
 
 
 def warn_of_edges(ax: "Axes", bests: "Iterable[Best]") -> None:
-    """Say below the axes which grids should be wider: those at whose end a best configuration lies."""
+    """Note below the axes which grids should be wider: those at whose end a best configuration lies."""
     by_name: dict[str, list[str]] = {}
     for best in bests:
         if np.isfinite(best.value):
