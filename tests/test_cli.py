@@ -254,7 +254,7 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     # The quadratic reaches its target at once; the regression cannot, and would go on for hours.
     spec = SPEC.replace("steps = 10", "steps = 5_000_000\ntarget = 1e-3").replace("1e-2, 100.0, 3", "0.3, 0.5, 2")
     (tmp_path / "long.toml").write_text(spec.replace("[tasks.quadratic]", "[tasks.quadratic]\nspectrum = [1.0]"))
-    command = [sys.executable, "-m", "jaxopt_lab.cli.app", "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "jaxopt_lab.cli", "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
         stderr = iter(run.stderr or [])
         next(line for line in stderr if line.startswith("linear_regression: 0/8 trials"))
