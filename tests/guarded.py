@@ -1,6 +1,6 @@
 """Read untrusted input under a guard: each outcome is success or a documented error, and there are no side effects.
 
-Used by `test_untrusted.py`, a few hundred inputs of each kind, and by `benchmarks/fuzz.py`, ten thousand.
+Used by `test_untrusted.py`, a few hundred inputs of each kind, and by `benchmarks/durability/fuzz.py`, ten thousand.
 """
 
 import contextlib
@@ -138,7 +138,7 @@ class Stage:
             (folder / "owner.json").write_text(json.dumps({"host": "far", "process": 7, "beat": 1.5, "token": "x"}))
         self.manifest = (self.broken / MANIFEST).read_bytes()
         self.found = parse(self.manifest)
-        self.pack = pack.packed({"results/status": np.zeros((2, 3), np.int8), "state/0": np.ones(4, np.float32)})
+        self.pack = pack.packed({"results/ends/status": np.zeros((2, 3), np.int8), "state/0": np.ones(4, np.float32)})
         self.around = self.snapshot()
         self.guard, self.planned = Guard(self.inside), 0
         for folder in (self.complete, self.saved, self.broken):  # so that all is imported that reading imports

@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, and its errors."""
 
+import importlib
 import json
 import os
 import re
@@ -33,6 +34,8 @@ learning_rate = { log = [1e-2, 100.0, 3] }
 
 
 LONG = f"record = 1\n{SPEC.replace('steps = 10', 'steps = 200_000')}"
+
+APP = importlib.import_module("jaxopt_lab.cli.app")  # the package's attribute is the Typer object
 
 
 def invoke(*args, columns=100):
@@ -338,7 +341,7 @@ def test_an_interruption_waits_for_the_end_of_writing():
     done = []
 
     def interrupted_while_writing():
-        with cli._interrupts_later():
+        with APP._interrupts_later():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("written")
 

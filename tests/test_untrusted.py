@@ -297,7 +297,7 @@ def test_statuses_that_are_none(stage):
     unit, (step, (number, offset, length, _), _) = next(iter(run["units"].items()))
     content = chunk.read_bytes()
     arrays = pack.unpacked(content[offset : offset + length])
-    arrays["results/status"][:] = 77
+    arrays["results/ends/status"][:] = 77
     piece = pack.packed(arrays)
     chunk.write_bytes(content[:offset] + piece + content[offset + length :])
     run["units"][unit] = [step, [number, offset, length, digest(piece)], None]

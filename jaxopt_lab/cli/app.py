@@ -217,6 +217,8 @@ def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
         given = {name: value for name, value in overrides.items() if value is not None}
         for name, value in given.items():
             _check(name, value)
+        if "memory" in given and given["memory"] >= 1:
+            given["memory"] = int(given["memory"])  # the command line's reader makes a float of every number
         return parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
     except UnicodeDecodeError:
         _fail(f"{path} is not a TOML file: it is not text in UTF-8.")
@@ -254,7 +256,7 @@ def _sweeps(
     console, boards, compiling, interrupted = Console(), [], 0.0, False
     for name, task in spec.tasks.items():
         with _timed(seconds, "compiling and running"), shown(name) if not quiet else contextlib.nullcontext() as report:
-            results = jaxopt_lab.sweep.sweep(
+            results = jaxopt_lab.sweep(
                 list(spec.spaces),
                 task,
                 spec.spaces,

@@ -16,6 +16,7 @@ from jaxopt_lab.optimizers._base import (
     value_at,
     zeros_like,
 )
+from jaxopt_lab.optimizers._compiler import plus
 from jaxopt_lab.optimizers._decay import Mask, decayed, is_off
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.nadam import corrected
@@ -95,7 +96,7 @@ def adabelief(
         t = next_step(state.t)
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        s = jax.tree.map(lambda s, g, m: b2 * s + (1 - b2) * squared(g - m) + eps_root, state.s, grads, m)
+        s = jax.tree.map(lambda s, g, m: plus(b2 * s + eps_root, (1 - b2) * squared(g - m)), state.s, grads, m)
         scale, mean = corrected(m, grads, b1, t, nesterov)
         s_scale = 1 / one_minus_power(b2, t)
         rho, r = rectifier(b2, t, s_scale)

@@ -69,7 +69,9 @@ def check_task(task: Task) -> None:
     for what, (function, examples) in functions.items():
         _check_arguments(f"{named}: the {what} (params, batch)", function, "params", "batch")
         checked = _checked(f"{named}: the {what}", function, with_aux=what.startswith("loss"))
-        _shapes(f"{named}: the {what}", checked, params, examples)
+        found = _shapes(f"{named}: the {what}", checked, params, examples)
+        if what == "loss":  # else another trace would find the names
+            vars(task)["aux"] = tuple(found[1]) if isinstance(found, tuple) else ()
     with calling(f"{named}: the gradient of the loss"):
         untrained = _without_gradient(task, params, batch)
     if untrained:

@@ -145,10 +145,10 @@ class Task:
         result = self.loss(params, batch)
         return result if isinstance(result, tuple) else (result, {})
 
-    @property
+    @functools.cached_property
     def aux(self) -> tuple[str, ...]:
         """The names of the further scalars that the loss returns."""
-        return _aux_names(self)
+        return tuple(jax.eval_shape(self.loss_and_aux, *shapes(self))[1])
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """Return the batch of `step`, a pure function of (key, step); `train` is `data[0]`."""
@@ -214,11 +214,6 @@ def shapes(task: Task) -> tuple[Any, Any]:
     key = random_key(0)
     batch = lambda train: task.batch(train, key, jnp.int32(0))
     return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
-
-
-@remembered(maxsize=256)
-def _aux_names(task: Task) -> tuple[str, ...]:
-    return tuple(jax.eval_shape(task.loss_and_aux, *shapes(task))[1])
 
 
 def count_examples(task: Task, split: str) -> int | None:

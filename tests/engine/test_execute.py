@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine import plan as planning
 from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.engine.tuning import cutting
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.sweep.planning import plan_sweep
 
@@ -83,7 +83,7 @@ def test_all_configurations_of_a_seed_share_start_and_batches():
 def test_chunks_change_nothing(most, monkeypatch, float64):
     """For any chunk, padding and thread, except for rounding, since XLA may order sums differently."""
     whole = sweep()
-    monkeypatch.setitem(planning.MOST_TRIALS, "cpu", most)
+    monkeypatch.setitem(cutting.MOST_TRIALS, "cpu", most)
     cut = sweep()
     for name in ("train_loss", "validation_loss", "test_accuracy"):
         np.testing.assert_allclose(cut.dataset[name], whole.dataset[name], rtol=1e-9, err_msg=name)
@@ -223,7 +223,7 @@ def test_steps_and_segments_cover_every_step_once():
         points, length = plan.eval_steps, plan.segment_length
         assert points[0] == 0
         assert points[-1] == steps
-        assert 1 <= length <= planning.MOST_SEGMENT_STEPS
+        assert 1 <= length <= cutting.MOST_SEGMENT_STEPS
         covered = [t for s in plan.segments for t in range(s.first, s.last)]
         assert covered == list(range(steps))
         assert all(s.last - s.first <= length for s in plan.segments)
@@ -234,8 +234,8 @@ def test_segments_of_long_steps_are_short():
     options = {"steps": 8192, "evaluate": 8192}
     plan = lambda chunk: plan_sweep(jl.adam, "digits_mlp", {"learning_rate": [0.1]}, chunk=chunk, **options)
     lengths = [segment_length(plan(chunk), "cpu") for chunk in (None, 100, 10**9)]
-    assert planning.MOST_SEGMENT_STEPS == lengths[0] > lengths[1] > lengths[2] == planning.LEAST_SEGMENT_STEPS
-    assert segment_length(plan(10**9), "gpu") == planning.MOST_SEGMENT_STEPS
+    assert cutting.MOST_SEGMENT_STEPS == lengths[0] > lengths[1] > lengths[2] == cutting.LEAST_SEGMENT_STEPS
+    assert segment_length(plan(10**9), "gpu") == cutting.MOST_SEGMENT_STEPS
 
 
 def test_what_comes_from_an_accelerator_is_not_copied_again(monkeypatch):
