@@ -125,13 +125,13 @@ def test_curves_can_be_chosen_by_where_their_name_says_which_way(float64):
 @pytest.mark.parametrize(
     ("aux", "error", "words"),
     [
-        ({"vector": jnp.ones(2)}, TypeError, "'vector' beside it must be one floating-point number"),
+        ({"vector": jnp.ones(2)}, TypeError, "further scalar 'vector' must be one floating-point number"),
         ({3: 1.0}, TypeError, "names of further scalars must be strings"),
         ({"train_loss": 1.0}, ValueError, "cannot be called 'train_loss'"),
         ({"validation_mae": 1.0}, ValueError, "cannot be called 'validation_mae'"),
         ({"a/b": 1.0}, ValueError, "cannot be called 'a/b'"),
-        ({"status": 1.0}, ValueError, "called 'status': results use that name"),
-        ({"learning_rate": 1.0}, ValueError, "called 'learning_rate': results use that name"),
+        ({"status": 1.0}, ValueError, "called 'status': results already use that name"),
+        ({"learning_rate": 1.0}, ValueError, "called 'learning_rate': results already use that name"),
         ([1.0], TypeError, "got tuple of 2"),
     ],
 )

@@ -77,7 +77,7 @@ OPTIONS = {"steps": STEPS, "seeds": [3, 5, 8], "record": 1, "evaluate": 6, "cach
 def test_a_trial_goes_on_from_another_with_another_rate(cut, float64):
     found = jl.sweep(jl.sgd, task(), {"learning_rate": RATES}, stop=Exploit(), **OPTIONS, **cut)
     losses, rates, ws = by_hand(OPTIONS["seeds"])
-    np.testing.assert_allclose(found.dataset["train_loss"], losses, rtol=1e-10)
+    np.testing.assert_allclose(found.dataset["train_loss"], losses, rtol=1e-10, atol=1e-15)  # of 55 at the start
     np.testing.assert_allclose(found.dataset["learning_rate_in_force"][..., :-1], rates[..., :-1], rtol=1e-15)
     for c in range(4):
         for s, seed in enumerate(OPTIONS["seeds"]):
