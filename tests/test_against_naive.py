@@ -59,7 +59,7 @@ def check(drawn: Drawn):
         loop = expected(drawn)
         compare(jl.sweep(**drawn.arguments, **drawn.cut), loop, drawn)
     else:
-        with pytest.raises(ValueError, match="never looks"):
+        with pytest.raises(ValueError, match="has no rung"):
             jl.sweep(**drawn.arguments, **drawn.cut)
 
 

@@ -9,10 +9,12 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
+from jaxopt_lab.tracing.caching import remembered
 
 TASK = {"holdout": True, "batch_size": 32}
 
 
+@remembered(maxsize=8)  # several tests look at one sweep; none changes it
 def sweep(**changes):
     space = {"learning_rate": jl.log(1e-3, 1.0, 3), "nesterov": jl.static([False, True])}
     options = {"steps": 40, "seeds": [2, 7], "record": 4} | changes
@@ -116,6 +118,11 @@ def scaled(scale):
     return lambda learning_rate: optax.chain(optax.scale(scale), optax.sgd(learning_rate))
 
 
+@remembered(maxsize=1)
+def small_sweep():
+    return jl.sweep({"scaled": scaled(0.5), "adam": jl.adam}, mine(), {"learning_rate": [0.1, 0.2]}, steps=3)
+
+
 @pytest.mark.parametrize("kept", ["in memory", "saved"])
 @pytest.mark.parametrize(
     ("task", "optimizer", "said"),
@@ -132,7 +139,7 @@ def scaled(scale):
     ids=["loss", "metric", "data", "optimizer"],
 )
 def test_another_problem_is_refused(kept, task, optimizer, said, tmp_path):
-    results = jl.sweep({"scaled": scaled(0.5), "adam": jl.adam}, mine(), {"learning_rate": [0.1, 0.2]}, steps=3)
+    results = small_sweep()
     results = jl.load(results.save(tmp_path / "saved")) if kept == "saved" else results
     assert jl.rerun(results, 1, 0, task=mine(), optimizer=scaled(0.5)).agrees
     with pytest.raises(ValueError, match=f"This is not a trial of the sweep{said}"):
@@ -141,10 +148,10 @@ def test_another_problem_is_refused(kept, task, optimizer, said, tmp_path):
 
 @pytest.mark.parametrize("problem", ["[", "[1, 2]", '{"task": 1}', '{"task": [], "optimizers": {}}'])
 def test_a_damaged_problem_is_none(problem):
-    results = jl.sweep(jl.sgd, mine(), {"learning_rate": [0.1]}, steps=3)
+    results = small_sweep()
     altered = dataclasses.replace(results, dataset=results.dataset.assign_attrs(problem=problem))
     with pytest.raises(ValueError, match="This is not a trial of the sweep: "):
-        jl.rerun(altered, 0, 0)
+        jl.rerun(altered, 2, 0, task=mine())
 
 
 @pytest.mark.parametrize(

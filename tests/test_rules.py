@@ -62,7 +62,7 @@ def by_hand(seeds):
             loss, g = gradient(w, batch(key, t))
             over[c, s] |= loss > bound(losses[c, s, 0])
             losses[c, s, t], rates[c, s, t] = np.inf if over[c, s] else loss, now[c, s]
-            ws[c, s] = w if over[c, s] else w - now[c, s] * g
+            ws[c, s] = w if over[c, s] or t == STEPS else w - now[c, s] * g
     return losses, rates, ws
 
 

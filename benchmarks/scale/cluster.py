@@ -161,7 +161,7 @@ class Stub(Worker):
     said = 20.0
 
     def _choose(self, number: int) -> Choice | Exception:
-        return Choice(first_strategy(self._plan, self._plan.groups[number]), None, 1.0, 0.0, 0.0, {})  # pyright: ignore
+        return Choice(first_strategy(self._plan, self._plan.groups[number]), 1.0, 0.0, 0.0, {})
 
     def _run(self, work: Work) -> Reply:
         shape, plan = (len(work.rows), len(work.columns)), self._plan

@@ -166,8 +166,7 @@ class RayBackend:
         if known is None:
             self._pool.choose(priority, number, then)
         else:
-            program: Any = None  # only actors have it
-            then(Choice(known, program, math.nan, 0.0, 0.0, {}, remembered=True))
+            then(Choice(known, math.nan, 0.0, 0.0, {}, remembered=True))
 
     def compile(self, number: int, strategy: Strategy) -> None:
         """Do nothing: actors compile what they need."""

@@ -7,7 +7,7 @@ import os
 import pickle
 import platform
 import time
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -139,8 +139,8 @@ class Worker:
 
     def _choose(self, number: int) -> Choice | Exception:
         try:
-            group, gone = self._plan.groups[number], cast(Program, None)
-            return dataclasses.replace(choose(self._plan, group, self._placed(group.structure.task)), program=gone)
+            group = self._plan.groups[number]
+            return choose(self._plan, group, self._placed(group.structure.task))[0]
         except Exception as error:
             return _portable(error)
 

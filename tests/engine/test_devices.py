@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxopt_lab.engine.compile.axes import Trials
+from jaxopt_lab.engine.compile.axes import Axes, Trials
 
 CODE = """
 import json, sys
@@ -76,7 +76,11 @@ def test_a_single_seed_or_configuration_has_no_axis_inside(seeds, configs):
     shapes = [(seeds, configs, 2), (configs,), (seeds,), ()]
     arguments = [1 + np.arange(math.prod(shape), dtype=np.float32).reshape(shape) for shape in shapes]
     over = Trials(seeds, configs, tuple(jax.devices()[:1]))
-    program = over.compile(one, "tvsa", tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments))
+    program = over.compile(
+        one,
+        (Axes.TRIAL, Axes.CONFIG, Axes.SEED, Axes.NONE),
+        tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments),
+    )
     state, value, seed, number = arguments
     expected = np.sort(-state * value[:, None] + seed[:, None, None] + number, axis=-1)
     np.testing.assert_array_equal(program(*arguments), expected)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
+from jaxopt_lab.tracing.caching import remembered
 
 INF = np.inf
 TASK = {"holdout": True, "batch_size": 32}
 
 
+@remembered(maxsize=32)  # several tests look at one sweep; none changes it
 def sweep(stop=None, optimizers=jl.adam, rates=16, **changes):
     options = {"steps": 64, "seeds": 2, "record": 1, "cache": False} | changes
     task = jl.tasks.breast_cancer(**TASK)
@@ -149,7 +151,7 @@ def test_decisions_are_recorded_and_can_be_checked():
         assert median[kept[:, 0]].max() <= median[(reached & ~kept)[:, 0]].min()
     by_optimizer = {(d["optimizer"], d["rung"]): (d["compared"], d["ended"]) for d in decisions(dataset)}
     assert by_optimizer == {(o, r): n for o in ("adam", "sgd") for r, n in ((0, (32, 24)), (1, (8, 6)))}
-    again = sweep(jl.halving(4, min_steps=4), [jl.adam, jl.sgd])
+    again = sweep.__wrapped__(jl.halving(4, min_steps=4), [jl.adam, jl.sgd])
     assert sorted(decisions(again), key=str) == sorted(decisions(dataset), key=str)
     np.testing.assert_array_equal(again.rung, dataset.rung)
 

@@ -1,5 +1,6 @@
 """The trial axes of a chunk: one trial's functions are mapped over them, divided among devices, and compiled."""
 
+import enum
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -25,10 +26,26 @@ class Shapes:
         return hash(self.key)
 
 
+class Axes(enum.Enum):
+    """The axes of trials that an argument of a program has, in this order: one of seeds, one of configurations."""
+
+    TRIAL = (True, True)
+    SEED = (True, False)
+    CONFIG = (False, True)
+    NONE = (False, False)
+
+    def __init__(self, of_seeds: bool, of_configs: bool):
+        self.of_seeds, self.of_configs = of_seeds, of_configs
+
+    def chosen(self, of_seeds: Any, of_configs: Any) -> tuple[Any, ...]:
+        """Return those of two values, one for seeds and one for configurations, whose axes it has."""
+        return (*([of_seeds] if self.of_seeds else []), *([of_configs] if self.of_configs else []))
+
+
 class Trials:
     """The trial axes of a chunk, and how devices share them; usable as part of a cache key.
 
-    Each argument of a function has a letter: t, by trial (both axes); v, by configuration; s, by seed; a, for all.
+    Each argument of a function says which of the `Axes` it has.
     """
 
     def __init__(self, seeds: int, configs: int, used: tuple[Any, ...]):
@@ -44,7 +61,7 @@ class Trials:
     def compile(
         self,
         one: Callable,
-        arguments: str,
+        arguments: tuple[Axes, ...],
         shapes: tuple[Any, ...],
         donate: bool = False,
         flat: bool = False,
@@ -59,17 +76,17 @@ class Trials:
         """
         count = len(self.devices)
         seeds, configs = part or self.shape_of_each
-        by_seed_alone = not set(arguments) & set("tv")
+        by_seed_alone = not any(a.of_configs for a in arguments)
         if flat:
             batched = _flat(one, arguments, seeds, configs)
         else:
-            inner, outer = {"t": 0, "v": 0, "s": None, "a": None}, {"t": 0, "v": None, "s": 0, "a": None}
-            batched = one if by_seed_alone else _mapped(one, tuple(inner[a] for a in arguments), configs)
-            batched = _mapped(batched, tuple(outer[a] for a in arguments), seeds)
+            inner, outer = (tuple(0 if a.value[i] else None for a in arguments) for i in (1, 0))
+            batched = one if by_seed_alone else _mapped(one, inner, configs)
+            batched = _mapped(batched, outer, seeds)
         if part is not None:
-            batched, arguments = _of_part(batched, arguments, part), arguments + "aa"
+            batched, arguments = _of_part(batched, arguments, part), (*arguments, Axes.NONE, Axes.NONE)
         if count > 1:
-            mesh, result = Mesh(np.asarray(self.devices), ("trials",)), "s" if by_seed_alone else "t"
+            mesh, result = Mesh(np.asarray(self.devices), ("trials",)), Axes.SEED if by_seed_alone else Axes.TRIAL
             specs = tuple(self._spec(a) for a in arguments)
             batched = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=self._spec(result), check_vma=False)
             shapes = tuple(self._placed(s, a, _with_sharding) for s, a in zip(shapes, arguments, strict=True))
@@ -93,23 +110,24 @@ class Trials:
         starts = (range(0, whole, piece) for whole, piece in zip(self.shape_of_each, part, strict=True))
         return ((np.int32(seed), np.int32(config)) for seed, config in itertools.product(*starts))
 
-    def place(self, trees: tuple[Any, ...], kinds: str) -> Any:
-        """Move arrays from the host to the devices, each tree split as its letter says.
+    def place(self, trees: tuple[Any, ...], kinds: tuple[Axes, ...]) -> Any:
+        """Move arrays from the host to the devices, each tree split along the axes that it has.
 
         With one device, all but states stay on the host: the program itself takes small arrays faster.
         """
         if len(self.devices) == 1:
-            return tuple(jax.device_put(tree) if kind == "t" else tree for tree, kind in zip(trees, kinds, strict=True))
+            put = lambda tree, kind: jax.device_put(tree) if kind is Axes.TRIAL else tree
+            return tuple(map(put, trees, kinds))
         return tuple(self._placed(tree, kind, jax.device_put) for tree, kind in zip(trees, kinds, strict=True))
 
-    def _placed(self, tree: Any, kind: str, put: Callable) -> Any:
+    def _placed(self, tree: Any, kind: Axes, put: Callable) -> Any:
         sharding = NamedSharding(Mesh(np.asarray(self.devices), ("trials",)), self._spec(kind))
         return jax.tree.map(lambda x: put(x, sharding), tree)
 
-    def _spec(self, kind: str) -> PartitionSpec:
-        by_config = {"t": PartitionSpec(None, "trials"), "v": PartitionSpec("trials")}
-        by_seed = {"t": PartitionSpec("trials"), "s": PartitionSpec("trials")}
-        return (by_config if self.split == "configs" else by_seed).get(kind, PartitionSpec())
+    def _spec(self, kind: Axes) -> PartitionSpec:
+        shared = {"seeds": ("trials", None), "configs": (None, "trials")}[self.split]
+        names = kind.chosen(*shared)
+        return PartitionSpec(*names) if any(names) else PartitionSpec()
 
 
 def tree_bytes(tree: Any) -> int:
@@ -137,15 +155,15 @@ def _mapped(one: Callable, axes: tuple[int | None, ...], size: int) -> Callable:
     return lambda *trees: jax.tree.map(lambda x: x[None], one(*map(first, trees, axes)))
 
 
-def _flat(one: Callable, arguments: str, seeds: int, configs: int) -> Callable:
-    """Map `one` over a single axis of trials; each gets its seed's number, to index the arguments of kind `s`.
+def _flat(one: Callable, arguments: tuple[Axes, ...], seeds: int, configs: int) -> Callable:
+    """Map `one` over a single axis of trials; each gets its seed's number, to index the arguments by seed.
 
     To the compiler, every trial then has its own batch, and the products of all trials are batched matrix products.
     """
     seed, config = np.divmod(np.arange(seeds * configs, dtype=np.int32), configs)
     merge = lambda x: x.reshape(-1, *x.shape[2:])
-    change = {"t": merge, "v": lambda x: x[config], "s": merge, "a": lambda x: x}
-    axes = (*({"t": 0, "v": 0}.get(a) for a in arguments), 0)
+    change = {Axes.TRIAL: merge, Axes.CONFIG: lambda x: x[config], Axes.SEED: merge, Axes.NONE: lambda x: x}
+    axes = (*(0 if a.of_configs else None for a in arguments), 0)
 
     def batched(*trees):
         changed = (jax.tree.map(change[a], tree) for tree, a in zip(trees, arguments, strict=True))
@@ -155,7 +173,7 @@ def _flat(one: Callable, arguments: str, seeds: int, configs: int) -> Callable:
     return batched
 
 
-def _of_part(batched: Callable, arguments: str, part: tuple[int, int]) -> Callable:
+def _of_part(batched: Callable, arguments: tuple[Axes, ...], part: tuple[int, int]) -> Callable:
     """Apply `batched` to the part of the trials that begins at the (seed, configuration) of two further arguments.
 
     Its results replace those of these trials in the first argument. A part that would extend beyond the last trial
@@ -164,16 +182,17 @@ def _of_part(batched: Callable, arguments: str, part: tuple[int, int]) -> Callab
 
     def of_part(*trees):
         *trees, seed, config = trees
-        sizes, starts = dict(zip("sv", part, strict=True)), {"s": seed, "v": config}
-        axes = {"t": "sv", "s": "s", "v": "v", "a": ""}
-        corner = lambda letters, x: (*(starts[a] for a in letters), *[np.int32(0)] * (x.ndim - len(letters)))
 
-        def cut(x, letters):
-            size = (*(sizes[a] for a in letters), *x.shape[len(letters) :])
-            return jax.lax.dynamic_slice(x, corner(letters, x), size)
+        def corner(x, kind):
+            starts = kind.chosen(seed, config)
+            return (*starts, *[np.int32(0)] * (x.ndim - len(starts)))
 
-        cuts = (jax.tree.map(lambda x, a=a: cut(x, axes[a]), tree) for tree, a in zip(trees, arguments, strict=True))
-        put = lambda whole, new: jax.lax.dynamic_update_slice(whole, new, corner("sv", new))
+        def cut(x, kind):
+            sizes = kind.chosen(*part)
+            return jax.lax.dynamic_slice(x, corner(x, kind), (*sizes, *x.shape[len(sizes) :]))
+
+        cuts = (jax.tree.map(lambda x, a=a: cut(x, a), tree) for tree, a in zip(trees, arguments, strict=True))
+        put = lambda whole, new: jax.lax.dynamic_update_slice(whole, new, corner(new, Axes.TRIAL))
         return jax.tree.map(put, trees[0], batched(*cuts))
 
     return of_part

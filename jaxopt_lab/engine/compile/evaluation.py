@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_lab.engine.compile.axes import Shapes, Trials, program_bytes
+from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes
 from jaxopt_lab.engine.compile.options import foreseeable_options
 from jaxopt_lab.engine.devices import on_cores
 from jaxopt_lab.tasks.task import SPLITS, Task
@@ -53,7 +53,12 @@ def evaluation_at_once(
 
     integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
     taken = state.tree, seeds, integer, stop.tree
-    program = over.compile(evaluate, "tsaaa", (*taken, data.tree), options=_options(over, convolves))
+    program = over.compile(
+        evaluate,
+        (Axes.TRIAL, Axes.SEED, Axes.NONE, Axes.NONE, Axes.NONE),
+        (*taken, data.tree),
+        options=_options(over, convolves),
+    )
     return Evaluation(program, program_bytes(program, over, taken))
 
 
@@ -98,7 +103,14 @@ def evaluation_in_parts(
 
         taken = empty, state.tree, status, index, share
         shapes = *taken, held_out[batch.split], index, index
-        program = over.compile(look, "tttaaa", shapes, donate=True, options=_options(over, convolves), part=part)
+        program = over.compile(
+            look,
+            (Axes.TRIAL, Axes.TRIAL, Axes.TRIAL, Axes.NONE, Axes.NONE, Axes.NONE),
+            shapes,
+            donate=True,
+            options=_options(over, convolves),
+            part=part,
+        )
         return program, program_bytes(program, over, taken)
 
     programs = {(batch.split, batch.size): batch for batch in batches}
@@ -106,7 +118,7 @@ def evaluation_in_parts(
 
     def run(state, seeds, t, stop, data):
         seen = first.run(state, seeds, t, stop, (data[0], None, None))
-        (found,) = over.place(({name: np.zeros(x.shape, x.dtype) for name, x in empty.items()},), "t")
+        (found,) = over.place(({name: np.zeros(x.shape, x.dtype) for name, x in empty.items()},), (Axes.TRIAL,))
         for corner, batch in itertools.product(over.corners(part), batches):
             program, _ = programs[batch.split, batch.size]
             start, share = np.int32(batch.start), number.type(batch.share)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.engine.compile import layout
-from jaxopt_lab.engine.compile.axes import Shapes, Trials, program_bytes, tree_bytes
+from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes, tree_bytes
 from jaxopt_lab.engine.compile.evaluation import evaluation_at_once, evaluation_in_parts
 from jaxopt_lab.engine.compile.options import compiler_options, one_core_options
 from jaxopt_lab.engine.devices import GPUS, devices, on_cores
@@ -35,7 +35,7 @@ class Program(NamedTuple):
     advance(state, draws, first, last, stop, data) -> state, curves, status; the state is donated
     evaluate(state, seeds, t, stop, data) -> `trial.Seen`
     answer(state) -> the parameters to evaluate the trials with
-    place(arguments, kinds) -> the arguments as arrays on the devices, each split as its kind's letter says
+    place(arguments, kinds) -> the arguments as arrays on the devices, each split along the axes that it has
     advance_bytes, evaluate_bytes: the memory of a running chunk in each function, without the data
     """
 
@@ -46,7 +46,7 @@ class Program(NamedTuple):
     evaluate: Callable[..., Seen]
     answer: Callable[[TrialState], Any]
     shapes: TrialState
-    place: Callable[[Any, str], Any]
+    place: Callable[[Any, tuple[Axes, ...]], Any]
     advance_bytes: int
     evaluate_bytes: int
 
@@ -104,7 +104,7 @@ def _compiled(
     trial = functools.partial(structure.trial, changes=changes)
     initial = _compiled_initial(structure.task, over)
     begin = lambda params, values: trial(values, stop.tree).start(params, values)
-    start = over.compile(begin, "sv", (initial.out_info, values))
+    start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
     shapes = (state, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
@@ -113,7 +113,7 @@ def _compiled(
         advance_bytes += strategy.trials * largest_bytes
     answering = lambda state: state.params
     if answers_elsewhere(state.optimizer):
-        answering = over.compile(lambda state: answer(state.optimizer, state.params), "t", (state,))
+        answering = over.compile(lambda state: answer(state.optimizer, state.params), (Axes.TRIAL,), (state,))
     return {
         "initial": _shared(initial, used),
         "start": start,
@@ -158,7 +158,14 @@ def _compile_advance(
     options = compiler_options(platform) | (one_core_options() if strategy.one_core else {})
 
     def compile_one(one):
-        return over.compile(one, "tsaaaa", arguments, donate=True, flat=strategy.own, options=options)
+        return over.compile(
+            one,
+            (Axes.TRIAL, Axes.SEED, Axes.NONE, Axes.NONE, Axes.NONE, Axes.NONE),
+            arguments,
+            donate=True,
+            flat=strategy.own,
+            options=options,
+        )
 
     if strategy.loop == "steps":
         one = compile_one(step)
@@ -201,7 +208,7 @@ def _stepping(step: Callable) -> Callable:
 def _compiled_initial(task, over: Trials):
     """Compile the initial parameters; they do not depend on the optimizer, so all optimizers of a task share this."""
     initial = lambda seed: initial_params(task, random_key(seed))
-    return over.compile(initial, "s", (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
+    return over.compile(initial, (Axes.SEED,), (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
 
 
 @remembered(maxsize=64)
@@ -209,7 +216,7 @@ def _compiled_draw(task, over: Trials, length):
     """Compile the draws of batches, which do not depend on the optimizer either."""
     draw = lambda seed, first: draws(task, random_key(seed), first, length)
     shapes = jax.ShapeDtypeStruct((over.seeds,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
-    return over.compile(draw, "sa", shapes)
+    return over.compile(draw, (Axes.SEED, Axes.NONE), shapes)
 
 
 def _shared(make: Any, used: tuple[Any, ...]) -> Callable[..., Any]:

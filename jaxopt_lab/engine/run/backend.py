@@ -135,11 +135,11 @@ class InProcess:
     ) -> None:
         plan, group, data = self._host.plan, self._host.plan.groups[number], self._data_of(number)
         try:
-            choice = choose(plan, group, data) if known is None else settled(plan, group, known, data)
+            choice, program = choose(plan, group, data) if known is None else settled(plan, group, known, data)
         except Exception as error:
             then(error)
         else:
-            self._programs[number, choice.strategy] = choice.program
+            self._programs[number, choice.strategy] = program
             then(choice)
 
     def compile(self, number: int, strategy: Strategy) -> None:

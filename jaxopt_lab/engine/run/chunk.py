@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
+from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.program import Program
 from jaxopt_lab.engine.devices import on_host, sent_to_host
 from jaxopt_lab.engine.plan import Plan, Segment, Stage
@@ -78,7 +79,9 @@ class _Running:
         self.padding = _padding(len(chunk.columns), seeds), _padding(len(chunk.rows), configs)
         values = {name: pick(values) for name, values in group.values.items()}
         named = _padded(plan.seeds[chunk.columns], seeds).astype(np.int32)
-        self.values, self.seeds, self.stop = program.place((values, named, plan.ending), "vsa")
+        self.values, self.seeds, self.stop = program.place(
+            (values, named, plan.ending), (Axes.CONFIG, Axes.SEED, Axes.NONE)
+        )
 
     def run(self, stage: Stage, control: Control) -> Chunk:
         chunk, ended, state = self.chunk, False, None
@@ -127,7 +130,7 @@ class _Running:
         if self.chunk.state is not None:
             seeds, configs = self.padding
             padded = lambda x: np.swapaxes(x, 0, 1)[seeds][:, configs]
-            (state,) = self.program.place((jax.tree.map(padded, self.chunk.state),), "t")
+            (state,) = self.program.place((jax.tree.map(padded, self.chunk.state),), (Axes.TRIAL,))
             return state
         state = self.program.start(self.program.initial(self.seeds), self.values)
         if self.recorder.outcome.evaluations:  # held-out data only; the training loss comes with the first step

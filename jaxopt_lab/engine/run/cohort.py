@@ -1,6 +1,7 @@
 """A cohort: the trials that a stop rule compares, from rung to rung, and the programs that fit their number."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -84,58 +85,70 @@ class Cohort:
         """
         rule, outcome, stage = self.plan.stop, recorder.outcome, self.stage
         assert rule is not None
-        members = self._members()
-        configs = np.asarray([self.plan.groups[number].configs[row] for number, row in members])
-        racing = np.stack([self.racing[number][row] for number, row in members])
+        groups, rows = self._members()
+        configs, racing = np.zeros(len(rows), int), np.zeros((len(rows), len(self.plan.seeds)), bool)
+        for number, at, own in self._by_group(groups, rows):
+            configs[at], racing[at] = self.plan.groups[number].configs[own], self.racing[number][own]
         status = outcome.status[configs]
         running = racing & (status == Status.RUNNING)
         self._history.append(self._compared(recorder, configs, stage.last))
-        values = self._values(members)
-        rung = Rung(self.rung, stage.last, np.stack(self._history), racing, running, values)
-        decision = checked(rule, rung, rule.decide(rung), [number for number, _ in members])
+        rung = Rung(self.rung, stage.last, np.stack(self._history), racing, running, self._values(groups, rows))
+        decision = checked(rule, rung, rule.decide(rung), groups)
         ends = decision.ends & racing
         cut_off = ends & running  # the others have already ended by themselves
-        restarts = self._restarted(decision, members, ends)
+        restarts = self._restarted(decision, groups, rows, ends)
         status[cut_off] = STATUSES.index(rule.status)
         status[restarts] = Status.RUNNING
         outcome.status[configs] = status
         outcome.rung[configs] = np.where(cut_off, self.rung, outcome.rung[configs])
         recorder.hold(np.ix_(configs, np.arange(len(self.plan.seeds))), stage.last)
         self._note(recorder, racing, ends, cut_off, restarts)
-        self._go_on(members, ends, status, {name: last[configs] for name, last in outcome.last.items()})
+        last = {name: values[configs] for name, values in outcome.last.items()}
+        for number, at, own in self._by_group(groups, rows):
+            self._go_on(number, own, ends[at], status[at], {name: values[at] for name, values in last.items()})
+        self.rung += 1
 
-    def _members(self) -> list[tuple[int, int]]:
+    def _members(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the group and row of each configuration in the order of their numbers, by which ties are resolved."""
-        members = [(number, row) for number, rows in self.pool.rows.items() for row in rows.tolist()]
-        return sorted(members, key=lambda member: self.plan.groups[member[0]].configs[member[1]])
+        groups = np.concatenate([np.full(len(rows), number) for number, rows in self.pool.rows.items()])
+        rows = np.concatenate(list(self.pool.rows.values()))
+        configs = np.concatenate([self.plan.groups[number].configs[rows] for number, rows in self.pool.rows.items()])
+        order = np.argsort(configs, kind="stable")
+        return groups[order], rows[order]
 
-    def _values(self, members: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+    def _by_group(self, groups: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield each group's number, the positions of its configurations among all, and their rows in the group."""
+        for number in self.pool.rows:
+            at = np.flatnonzero(groups == number)
+            yield number, at, rows[at]
+
+    def _values(self, groups: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the current numeric hyperparameters of each trial."""
         names = dict.fromkeys(name for number in self.pool.rows for name in self.plan.groups[number].values)
-        found = {name: np.full((len(members), len(self.plan.seeds)), np.nan) for name in names}
-        for position, (number, row) in enumerate(members):
+        found = {name: np.full((len(rows), len(self.plan.seeds)), np.nan) for name in names}
+        for number, at, own in self._by_group(groups, rows):
             group, held = self.plan.groups[number], self._held.get(number)
             for name in group.values:
-                found[name][position] = group.values[name][row] if held is None else held.values[name][row]
+                found[name][at] = group.values[name][own][:, None] if held is None else held.values[name][own]
         return found
 
-    def _restarted(self, decision: Decision, members: list[tuple[int, int]], ends: np.ndarray) -> np.ndarray:
+    def _restarted(self, decision: Decision, groups: np.ndarray, rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Copy states between trials and set new values; return which trials took over another's state (bool)."""
         restarts = np.zeros_like(ends)
-        before = {number: jax.tree.map(np.copy, held) for number, held in self._held.items()}
-        for position, (number, row) in enumerate(members):
-            for seed in np.flatnonzero(~ends[position]):
-                source = position if decision.source is None else int(decision.source[position, seed])
-                if source != position:
-                    restarts[position, seed] = True
-                    other = members[source][1]
-                    put = lambda now, old, at=(row, seed), place=(other, seed): now.__setitem__(at, old[place])
-                    jax.tree.map(put, self._held[number], before[number])
-                for name, values in decision.values.items():
-                    if name in self.plan.groups[number].values and number in self._held:
-                        held = self._held[number]
-                        held.values[name][row, seed] = values[position, seed]
-                        held.info[f"{name}{IN_FORCE}"][row, seed] = values[position, seed]
+        if decision.source is not None:
+            restarts = ~ends & (decision.source != np.arange(len(rows))[:, None])
+        for number, at, own in self._by_group(groups, rows):
+            held = self._held.get(number)
+            if held is None:
+                continue
+            if decision.source is not None:
+                i, seed = np.nonzero(restarts[at])
+                sources = rows[decision.source[at[i], seed]]
+                jax.tree.map(lambda x, i=own[i], s=seed, j=sources: x.__setitem__((i, s), x[j, s]), held)
+            i, seed = np.nonzero(~ends[at])
+            for name in [name for name in decision.values if name in self.plan.groups[number].values]:
+                new = np.asarray(decision.values[name])[at[i], seed]
+                held.values[name][own[i], seed] = held.info[f"{name}{IN_FORCE}"][own[i], seed] = new
         return restarts
 
     def _note(self, recorder: Recorder, racing: Any, ends: Any, cut_off: Any, restarts: Any) -> None:
@@ -149,22 +162,20 @@ class Cohort:
         recorder.outcome.decisions.append(decision | {"worst_kept": worst})
 
     def _go_on(
-        self, members: list[tuple[int, int]], ends: np.ndarray, status: np.ndarray, last: dict[str, np.ndarray]
+        self, number: int, rows: np.ndarray, ends: np.ndarray, status: np.ndarray, last: dict[str, np.ndarray]
     ) -> None:
-        """Remove trials that have ended from the cohort.
+        """Remove trials of a group that have ended from the cohort.
 
         If such a trial shares a chunk with running ones, its status and last values stay as they are now.
         """
-        for position, (number, row) in enumerate(members):
-            over = status[position] != Status.RUNNING
-            self.racing[number][row] &= ~ends[position]
-            self.alive[number][row] = self.racing[number][row] & ~over
-            if number in self._held:  # a chunk may hold ended trials together with running ones
-                held = self._held[number]
-                held.status[row] = np.where(over, status[position], held.status[row])
-                for name, values in held.info.items():
-                    values[row] = np.where(over, last[name][position], values[row])
-        self.rung += 1
+        over = status != Status.RUNNING
+        self.racing[number][rows] &= ~ends
+        self.alive[number][rows] = self.racing[number][rows] & ~over
+        if number in self._held:  # a chunk may hold ended trials together with running ones
+            held = self._held[number]
+            held.status[rows] = np.where(over, status, held.status[rows])
+            for name, values in held.info.items():
+                values[rows] = np.where(over, last[name], values[rows])
 
     def _compared(self, recorder: Recorder, configs: np.ndarray, step: int) -> np.ndarray:
         """Return the values that the rule compares: lower is better, +inf where there is no value."""
@@ -188,7 +199,7 @@ def cohorts_of(plan: Plan) -> list[Cohort]:
     return cohorts
 
 
-def checked(rule: StopRule, rung: Rung, decision: Any, groups: list[int]) -> Decision:
+def checked(rule: StopRule, rung: Rung, decision: Any, groups: np.ndarray) -> Decision:
     """Check that a rule's decision is valid, and return it; `groups` has each configuration's group.
 
     Raises:
@@ -218,7 +229,7 @@ def checked(rule: StopRule, rung: Rung, decision: Any, groups: list[int]) -> Dec
         sources = decision.source[moved], np.nonzero(moved)[1]
         if not rung.running[sources].all():
             raise ValueError(f"{what}: trials can only continue from one that is running.")
-        if (np.asarray(groups)[decision.source] != np.asarray(groups)[:, None])[moved].any():
+        if (groups[decision.source] != groups[:, None])[moved].any():
             raise ValueError(f"{what}: trials can only continue from one of the same structure.")
     return decision
 

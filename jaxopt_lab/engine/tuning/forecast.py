@@ -127,10 +127,10 @@ def forecast(plan: Plan) -> Forecast:
         for number, group in enumerate(plan.groups):
             task = group.structure.task
             on_them = loaded.setdefault(task, on_devices(task.data))
-            choice = choose(plan, group, on_them, measure=True)
+            choice, program = choose(plan, group, on_them, measure=True)
             strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
             chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
-            running = side_by_side(plan, chunks, choice.program.chunk_bytes)
+            running = side_by_side(plan, chunks, program.chunk_bytes)
             rate = choice.rate * min(at_once(plan), running)
             groups.append(
                 GroupForecast(
@@ -139,7 +139,7 @@ def forecast(plan: Plan) -> Forecast:
                     trials=trials,
                     strategy=strategy,
                     chunks=chunks,
-                    chunk_bytes=choice.program.chunk_bytes,
+                    chunk_bytes=program.chunk_bytes,
                     rate=rate,
                     seconds=trial_steps(plan, number) / rate,
                     compile_seconds=choice.compile_seconds + choice.probe_seconds,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.cache import recall, remember
 from jaxopt_lab.engine.compile.program import Program, compiled
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, thread_count
@@ -30,11 +31,10 @@ COMPILE_SECONDS = 2.0  # the assumed time to compile another program, where the 
 
 @dataclasses.dataclass
 class Choice:
-    """A program and how it was chosen.
+    """How the trials of a group run, and how that was chosen.
 
     Attributes:
         strategy: How trials run.
-        program: The program compiled for the strategy.
         rate: Trial-steps per second of one chunk that runs alone; a rough value from one call where `tried` is empty;
             NaN where even that call would have taken too much of the run.
         compile_seconds: The time to compile the first program.
@@ -45,7 +45,6 @@ class Choice:
     """
 
     strategy: Strategy
-    program: Program
     rate: float
     compile_seconds: float
     probe_seconds: float
@@ -61,7 +60,7 @@ class Choice:
         }
 
 
-def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice:
+def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> tuple[Choice, Program]:
     """Compile the group's program; measure other strategies where that costs at most a tenth of the predicted run.
 
     Args:
@@ -69,6 +68,9 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
         group: A group of the plan.
         data: `task.data` on the devices.
         measure: Time the program accurately even where there is no other to compare it with.
+
+    Returns:
+        The choice, and the program compiled for it.
 
     """
     try:
@@ -79,17 +81,17 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> Choice
     # A timed trial failed. Running the trials will show which one; the others must run.
     began = time.perf_counter()
     strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data)
-    return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {})
+    return Choice(strategy, math.nan, time.perf_counter() - began, 0.0, {}), program
 
 
-def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Choice:
+def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> tuple[Choice, Program]:
     """Compile a program for a strategy that an earlier process recorded."""
     began = time.perf_counter()
     program = compiled(plan, group, strategy, data)
-    return Choice(strategy, program, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True)
+    return Choice(strategy, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True), program
 
 
-def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
+def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> tuple[Choice, Program]:
     candidates, key = candidates_for(plan, group), _key(plan, group)
     known, seen = _known(key, candidates) if plan.cache and len(candidates) > 1 else (None, {})
     if known is not None:  # strategies that were too costly for an earlier sweep to measure may be measured now
@@ -97,7 +99,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
     began = time.perf_counter()
     strategy, program = fitting(plan, group, candidates[0], data)
     compile_seconds = time.perf_counter() - began
-    found = Choice(strategy, program, math.nan, compile_seconds, 0.0, {}, known is not None)
+    found = Choice(strategy, math.nan, compile_seconds, 0.0, {}, known is not None)
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
@@ -109,7 +111,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
         glance = _glances[key, strategy] = best.glance()
     if not measure and (glance is None or len(candidates) == 1 or not pays(glance)):
         found.rate, found.probe_seconds = 1 / glance if glance else math.nan, spent()
-        return found
+        return found, program
     best = best or _candidate(plan, group, candidates[0], (strategy, program), data)
     tried = {best: best.seconds()}
     for way in candidates[1:]:
@@ -127,12 +129,12 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> Choice:
                     tried[one] = min(tried[one], one.seconds())
         if tried[candidate] * GAIN < tried[best]:
             best = candidate
-    found.strategy, found.program, found.rate = best.strategy, best.program, 1 / tried[best]
+    found.strategy, found.rate = best.strategy, 1 / tried[best]
     found.tried = {str(one.way): round(1 / seconds) for one, seconds in tried.items()}
     found.probe_seconds = spent()
     if len(tried) > 1 and plan.cache:
         remember(key, {"fastest": dataclasses.asdict(best.way), "tried": seen | found.tried})
-    return found
+    return found, best.program
 
 
 def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
@@ -186,7 +188,7 @@ def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Pro
     strategy, program = fit
     seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
     values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
-    values, seeds, stop = program.place((values, seeds, plan.ending), "vsa")
+    values, seeds, stop = program.place((values, seeds, plan.ending), (Axes.CONFIG, Axes.SEED, Axes.NONE))
     zero = np.int32(0)
     arguments = (program.draw(seeds, zero), zero, stop, data)
     state = program.start(program.initial(seeds), values)
