@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import platformdirs
 
 VARIABLE = "JAXOPT_LAB_CACHE"  # a folder, or "off"
 MOST_BYTES = 2**30  # of compiled programs; JAX evicts the least recently used
@@ -27,7 +26,9 @@ def cache_folder() -> Path | None:
         return None
     if named:
         return Path(named).expanduser()
-    return platformdirs.user_cache_path("jaxopt_lab", appauthor=False)
+    from platformdirs import user_cache_path  # which only those need who have not named a folder
+
+    return user_cache_path("jaxopt_lab", appauthor=False)
 
 
 _inside = threading.Lock()
