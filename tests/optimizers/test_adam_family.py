@@ -194,3 +194,11 @@ def test_moments_are_kept_in_the_dtype_asked_for(name):
     updates, state = optimizer.update(w, optimizer.init(w), w)
     assert updates.dtype == "bfloat16"
     assert {leaf.dtype for leaf in jax.tree.leaves(state) if leaf.ndim} == {jnp.dtype("float32")}
+
+
+def test_eps_root_is_added_under_the_root(float64):
+    """The first step of a gradient of 1 from zero means: both corrected means are 1."""
+    optimizer = jl.adam(0.1, eps=0.25, eps_root=0.44)
+    w = jnp.zeros(2)
+    updates, _ = optimizer.update(jnp.array([1.0, -1.0]), optimizer.init(w), w)
+    np.testing.assert_allclose(updates, [-0.1 / (1.2 + 0.25), 0.1 / (1.2 + 0.25)], rtol=1e-12)
