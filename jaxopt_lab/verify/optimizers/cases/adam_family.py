@@ -216,8 +216,8 @@ CASES = {
         slow,
         real_only=True,
         convention=(
-            "As the authors' code: the mask is divided by its mean. eps is added after the correction, as in the code's "
-            "default path; its other path adds it before (`eps_before_correction=True`)."
+            "As the authors' code: the mask is divided by its mean. eps is added after the correction, as in the "
+            "code's default path; its other path adds it before (`eps_before_correction=True`)."
         ),
     ),
 }
