@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from jaxopt_lab import tasks as tasks
 from jaxopt_lab.engine.compile.options import compiler_options as compiler_options
 from jaxopt_lab.engine.recorder import Progress as Progress
+from jaxopt_lab.engine.rules import halving as halving
+from jaxopt_lab.engine.rules import hyperband as hyperband
+from jaxopt_lab.engine.rules import plateau as plateau
 from jaxopt_lab.engine.stopping import Decision as Decision
 from jaxopt_lab.engine.stopping import Rung as Rung
 from jaxopt_lab.engine.stopping import StopRule as StopRule
-from jaxopt_lab.engine.stopping import halving as halving
-from jaxopt_lab.engine.stopping import hyperband as hyperband
-from jaxopt_lab.engine.stopping import plateau as plateau
 from jaxopt_lab.engine.tuning.forecast import Forecast as Forecast
 from jaxopt_lab.errors import RunError as RunError
 from jaxopt_lab.optimizers import OPTIMIZERS as OPTIMIZERS

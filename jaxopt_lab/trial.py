@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers import filled
-from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tasks.task import IN_FORCE, LOSS_CURVE, SPLITS, Task
 from jaxopt_lab.types import Batch, Key, Params
 from jaxopt_lab.updating import answer as answer
 from jaxopt_lab.updating import answers_elsewhere as answers_elsewhere
@@ -39,8 +39,6 @@ class Status(enum.IntEnum):
 
 
 STATUSES = tuple(status.text for status in Status)
-LOSS_CURVE = "train_loss"  # the first of a trial's curves
-IN_FORCE = "_in_force"  # suffix of the curves of hyperparameters that change during a trial
 
 
 class Skips(NamedTuple):

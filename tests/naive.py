@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.stopping import Hyperband, Plateau
+from jaxopt_lab.engine.rules import Hyperband, Plateau
 from jaxopt_lab.sweep.space import Configurations, Range, Static
 from jaxopt_lab.trial import answer, batch_key, initial_params, noise_key
 

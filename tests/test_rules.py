@@ -10,6 +10,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.store.run import Run
+from jaxopt_lab.sweep.request import SweepRequest
 
 STEPS, RUNGS = 24, (6, 12)
 RATES = [0.02, 0.05, 0.3, 1.5]  # of which the last diverges
@@ -142,6 +143,51 @@ def test_what_is_no_rule_is_refused():
     for rule in (3, "halving", jl.halving, Rule):
         with pytest.raises(TypeError, match=r"stop must be jl\.halving"):
             jl.sweep(jl.sgd, task(), {"learning_rate": RATES}, stop=rule, steps=8)
+
+
+class Odd(jl.StopRule):
+    def __init__(self, brackets=None, **attributes):
+        self.found = [([0, 1, 2], [2])] if brackets is None else brackets
+        vars(self).update(attributes)
+
+    def brackets(self, configs, steps):
+        return [(list(range(configs)), [1])] if configs == 2 else self.found
+
+    def decide(self, rung):
+        return jl.Decision(np.zeros_like(rung.racing))
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "words"),
+    [
+        (Odd(status="ended"), ValueError, "status of a stop rule must be 'stopped' or 'plateau'"),
+        (Odd(changes="learning_rate"), TypeError, "must be a tuple of hyperparameters' names"),
+        (Odd(changes=("learning_rat",)), ValueError, "Did you mean 'learning_rate'"),
+        (Odd([([0, 1], [2])]), ValueError, "each of the 3 configurations into exactly one bracket"),
+        (Odd([([0, 1, 2], [2]), ([2], [3])]), ValueError, "into exactly one bracket"),
+        (Odd([([0, 1, 2], [2, 2])]), ValueError, "rungs must ascend from 1 to below 8"),
+        (Odd([([0, 1, 2], [0, 2])]), ValueError, "rungs must ascend"),
+        (Odd([([0, 1, 2], [2, 8])]), ValueError, "rungs must ascend"),
+        (Odd([([0, 1, 2], [2.5])]), ValueError, "two lists of integers"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused_before_anything_compiles(rule, error, words, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("jaxopt_lab.sweep.sweep"), "execute", None)
+    with pytest.raises(error, match=words) as caught:
+        jl.sweep(jl.sgd, task(), {"learning_rate": RATES[:3]}, stop=rule, steps=8)
+    assert caught.value.about == ("stop",)
+
+
+def test_a_request_asks_for_no_device(monkeypatch):
+    """A sweep on a cluster may share its card with an actor: it decides how to use it before it asks for it."""
+    asked = []
+    for module in ("jaxopt_lab.sweep.checks", "jaxopt_lab.sweep.arguments", "jaxopt_lab.sweep.sweep"):
+        loaded = importlib.import_module(module)
+        for name in ("devices", "free_bytes", "remake"):
+            if hasattr(loaded, name):
+                monkeypatch.setattr(loaded, name, lambda *_, **__: asked.append(1))
+    SweepRequest(jl.sgd, "digits_mlp", {"learning_rate": RATES}, steps=3, memory=0.5, cluster="auto")
+    assert asked == []
 
 
 def test_a_run_folder_knows_a_rule_by_its_settings_and_its_code(tmp_path):

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import jaxopt_lab as jl
 from jaxopt_lab import cli
 from jaxopt_lab.cli import runs, spec
-from jaxopt_lab.engine import stopping
+from jaxopt_lab.engine import rules
 from jaxopt_lab.report.board import board
 from jaxopt_lab.store import pack
 from jaxopt_lab.store.checked import check_dataset

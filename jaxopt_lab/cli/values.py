@@ -6,7 +6,8 @@ import typing
 from typing import Any
 
 from jaxopt_lab.checking import check_known
-from jaxopt_lab.engine.stopping import RULES, StopRule
+from jaxopt_lab.engine.rules import RULES
+from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed

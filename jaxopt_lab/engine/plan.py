@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxopt_lab.checking import MOST, check_count
 from jaxopt_lab.engine.configurations import Configurations
-from jaxopt_lab.engine.stopping import StopRule
+from jaxopt_lab.engine.stopping import StopRule, brackets_of
 from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.trial import RISE, Stop, TrialState, initial_params
 from jaxopt_lab.types import random_key
@@ -167,7 +167,7 @@ class Plan:
             order = np.argsort(np.concatenate([self.groups[n].configs for n in numbers]))
             owner = np.concatenate([np.full(len(self.groups[n].configs), n) for n in numbers])[order]
             row = np.concatenate([np.arange(len(self.groups[n].configs)) for n in numbers])[order]
-            for members, rungs in self.stop.brackets(len(owner), self.steps):
+            for members, rungs in brackets_of(self.stop, len(owner), self.steps):
                 rows = {n: row[members][owner[members] == n] for n in numbers}
                 pools.append(Pool({n: r for n, r in rows.items() if len(r)}, rungs))
         return pools

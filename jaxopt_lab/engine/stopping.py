@@ -1,20 +1,14 @@
-"""Rules that end trials early by comparing them: successive halving, Hyperband, and plateaus.
+"""What a stop rule is: what it sees at a rung, what it decides, and what it must be."""
 
-A rule decides on the host, at each rung, when all trials that it compares have reached it. The decisions of the rules
-here depend only on the losses at the rungs; ties go to the configuration with the lower number.
-"""
-
-import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxopt_lab.checking import MOST, check_count, check_number, quoted
+from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 
-MOST_BRACKETS = 1000  # an eta near 1 would make more, to no purpose
+ENDINGS = ("stopped", "plateau")  # statuses that a rule may give
 
 
 class Rung(NamedTuple):
@@ -89,181 +83,43 @@ class StopRule(Protocol):
         return configs
 
 
-@dataclasses.dataclass(frozen=True)
-class Halving(StopRule):
-    """See `halving`."""
-
-    eta: float
-    min_steps: int
-    metric: str | None = None
-    status: str = dataclasses.field(default="stopped", init=False)
-
-    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        yield np.arange(configs), _rungs(self.min_steps, self.eta, configs, steps)
-
-    def decide(self, rung: Rung) -> Decision:
-        return Decision(_worst(rung.history[-1], rung.racing, self.eta))
-
-    def kept(self, configs: int) -> int:
-        return _kept(configs, self.eta)
-
-
-@dataclasses.dataclass(frozen=True)
-class Hyperband(Halving):
-    """See `hyperband`: halving, in brackets that begin at different rungs."""
-
-    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        most = max(0, math.floor(math.log(steps / self.min_steps) / math.log(self.eta) + 1e-9))
-        check_count(f"The brackets of {steps} steps by an eta of {self.eta:g}", most, least=0, most=MOST_BRACKETS)
-        # The paper's n = ceil((most + 1) / (s + 1) * eta^s) trials in bracket s, as shares of all configurations.
-        shares = np.array([self.eta**s / (s + 1) for s in range(most, -1, -1)])
-        counts = np.floor(configs * shares / shares.sum()).astype(int)
-        counts[0] += configs - counts.sum()
-        # A fixed random order, so that every bracket covers the whole grid.
-        order = np.random.default_rng(0).permutation(configs)
-        for s, members in zip(range(most, -1, -1), np.split(order, np.cumsum(counts)[:-1]), strict=True):
-            if len(members):
-                rungs = _rungs(math.ceil(steps / self.eta**s), self.eta, len(members), steps)
-                yield np.sort(members), rungs
-
-
-@dataclasses.dataclass(frozen=True)
-class Plateau(StopRule):
-    """See `plateau`."""
-
-    patience: int
-    min_improvement: float
-    metric: str | None = None
-    status: str = dataclasses.field(default="plateau", init=False)
-
-    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        check_count(
-            f"The rungs of {steps} steps, one every {self.patience},", steps // self.patience, least=0, most=MOST
-        )
-        yield np.arange(configs), np.arange(self.patience, steps, self.patience)
-
-    def decide(self, rung: Rung) -> Decision:
-        history, racing = rung.history, rung.racing
-        if len(history) < 2:
-            return Decision(np.zeros_like(racing))
-        best = history[:-1].min(axis=0)
-        finite = np.where(np.isfinite(best), best, 0.0)  # from infinity, anything is an improvement
-        improved = (history[-1] < best) & (history[-1] <= best - self.min_improvement * np.abs(finite))
-        return Decision(racing & ~improved)
-
-
-def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Halving:
-    """Successive halving: after min_steps, eta min_steps, ... steps, only the best 1/eta of configurations continue.
-
-    Each optimizer's configurations are compared with each other, by the median over seeds of `metric`, and all seeds of
-    a configuration continue or stop together. Those that stop keep their curves so far; their status is stopped.
-
-    Args:
-        eta: The factor by which each rung reduces the number of configurations, > 1.
-        min_steps: The first rung, >= 1.
-        metric: A loss or metric that the sweep evaluates; by default the task's main metric (its `main_metric`, else
-            validation loss, else training loss).
-
-    Source: Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization",
-    https://arxiv.org/abs/1502.07943.
-
-    Raises:
-        TypeError: eta or min_steps is not a number.
-        ValueError: eta <= 1 or min_steps < 1.
-
-    """
-    return Halving(_eta(eta), check_count("min_steps", min_steps), _metric(metric))
-
-
-def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> Hyperband:
-    """Hyperband: brackets of successive halving, from one that starts at `min_steps` to one that stops nothing.
-
-    Each optimizer's configurations are distributed to the brackets in the paper's proportions, in a fixed random order.
-
-    Args:
-        eta: As in `halving`.
-        min_steps: The earliest rung of any bracket. Rungs are at steps / eta, steps / eta^2, ... down to this, rounded
-            up.
-        metric: As in `halving`.
-
-    Source: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization", Algorithm 1,
-    https://arxiv.org/abs/1603.06560.
-
-    Raises:
-        TypeError: eta or min_steps is not a number.
-        ValueError: eta <= 1 or min_steps < 1.
-
-    """
-    return Hyperband(_eta(eta), check_count("min_steps", min_steps), _metric(metric))
-
-
-def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None = None) -> Plateau:
-    """Plateau: a trial ends when `patience` steps have not improved it; it is checked every `patience` steps.
-
-    A trial ends if the metric is not better than its best at all earlier checks by at least the share
-    `min_improvement` of that best. It keeps its last value from there on; its status is plateau.
-
-    Args:
-        patience: Steps between two checks, >= 1.
-        min_improvement: The relative improvement required, >= 0.
-        metric: As in `halving`. A training loss is that of one batch, so a task without held-out data needs patience.
-
-    Raises:
-        TypeError: patience or min_improvement is not a number.
-        ValueError: patience < 1 or min_improvement < 0.
-
-    """
-    least = check_number("min_improvement", min_improvement, least=0.0)
-    return Plateau(check_count("patience", patience), least, _metric(metric))
-
-
 def check_rule(rule: Any) -> StopRule | None:
     """Check that `rule` has what a stop rule needs, or is None, and return it."""
-    if rule is None or (isinstance(rule, StopRule) and not isinstance(rule, type)):
-        return rule
-    raise ArgumentTypeError(
-        f"stop must be jl.halving(...), jl.hyperband(...), jl.plateau(...), or an object with the methods of "
-        f"jl.StopRule, got {quoted(rule)}."
-    )
+    if rule is None:
+        return None
+    if not isinstance(rule, StopRule) or isinstance(rule, type):
+        raise ArgumentTypeError(
+            f"stop must be jl.halving(...), jl.hyperband(...), jl.plateau(...), or an object with the methods of "
+            f"jl.StopRule, got {quoted(rule)}."
+        )
+    if rule.status not in ENDINGS:
+        wanted = " or ".join(map(repr, ENDINGS))
+        raise ArgumentValueError(f"The status of a stop rule must be {wanted}, got {quoted(rule.status)}.")
+    if not isinstance(rule.changes, tuple | list) or not all(isinstance(name, str) for name in rule.changes):
+        raise ArgumentTypeError(
+            f"The changes of a stop rule must be a tuple of hyperparameters' names, got {quoted(rule.changes)}."
+        )
+    return rule
 
 
-RULE_CLASSES = (Halving, Hyperband, Plateau)  # identified by their settings alone
-RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
+def brackets_of(rule: StopRule, configs: int, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return a rule's brackets, each as the positions of its configurations and its rungs.
 
+    Raises:
+        ArgumentValueError: A configuration is in no bracket or in several, or rungs do not ascend from 1 to below the
+            last step.
 
-def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
-    """Return first, eta first, ... before the last step, as long as more than one configuration is left."""
-    rungs, at = [], float(first)
-    while at < steps and configs > 1:
-        if math.ceil(at) not in rungs[-1:]:  # an eta near 1 would repeat a step
-            rungs.append(math.ceil(at))
-            configs = _kept(configs, eta)
-        # An eta near 1 passes a rung after many multiplications; make all but the last of them at once.
-        at *= eta ** max(1, math.floor(math.log(rungs[-1] / at) / math.log(eta)))
-    return np.array([rung for rung in rungs if rung < steps], int)
-
-
-def _kept(configs: int, eta: float) -> int:
-    return max(1, math.floor(configs / eta))
-
-
-def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:
-    """Mark all seeds of all configurations except the best 1/eta of those still in the race."""
-    rows = np.flatnonzero(racing.any(axis=1))
-    order = np.argsort(np.median(losses[rows], axis=1), kind="stable")
-    ends = np.zeros_like(racing)
-    ends[rows[order[_kept(len(rows), eta) :]]] = True
-    return ends & racing
-
-
-def _eta(eta: float) -> float:
-    eta = check_number("eta", eta)
-    if eta <= 1:
-        raise ArgumentValueError(f"eta must be > 1: at a rung only the best 1/eta continue; got {eta:g}.")
-    return eta
-
-
-def _metric(metric: str | None) -> str | None:
-    if metric is not None and not isinstance(metric, str):
-        raise ArgumentTypeError(f"metric must be the name of a loss or metric, got {metric!r}.")
-    return metric
+    """
+    what = f"{type(rule).__name__}.brackets({configs}, {steps})"
+    found = [(np.asarray(members), np.asarray(rungs)) for members, rungs in rule.brackets(configs, steps)]
+    for members, rungs in found:
+        if any(x.ndim != 1 or (x.size and x.dtype.kind not in "iu") for x in (members, rungs)):
+            raise ArgumentValueError(f"{what} must give two lists of integers for each bracket.")
+        if len(rungs) and (rungs[0] < 1 or rungs[-1] >= steps or (np.diff(rungs) <= 0).any()):
+            raise ArgumentValueError(
+                f"{what}: rungs must ascend from 1 to below {steps}, got {quoted(rungs.tolist())}."
+            )
+    found = [(members.astype(int), rungs.astype(int)) for members, rungs in found]
+    if sorted(np.concatenate([members for members, _ in found]).tolist() if found else []) != list(range(configs)):
+        raise ArgumentValueError(f"{what} must put each of the {configs} configurations into exactly one bracket.")
+    return found

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.tasks.task import Task, shapes
+from jaxopt_lab.tasks.task import IN_FORCE, LOSS_CURVE, Task, shapes
 from jaxopt_lab.tracing.caching import exact, remembered
 from jaxopt_lab.tracing.calling import refuse_leaks
 from jaxopt_lab.tracing.fingerprint import Fingerprint, fingerprint, uses
-from jaxopt_lab.trial import IN_FORCE, LOSS_CURVE, NEVER, Stop, Trial
+from jaxopt_lab.trial import NEVER, Stop, Trial
 from jaxopt_lab.types import OptimizerFactory, random_key
 from jaxopt_lab.updating import checked
 

@@ -16,7 +16,8 @@ import numpy as np
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.stopping import RULE_CLASSES, StopRule
+from jaxopt_lab.engine.rules import RULE_CLASSES
+from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.labels import label
@@ -193,10 +194,11 @@ def _arrays(*traced: Fingerprint) -> str:
 
 def _rule(rule: StopRule | None) -> Any:
     """Describe a stop rule by its settings; a user's own rule by its code too."""
-    if rule is None or isinstance(rule, RULE_CLASSES):
+    if rule is None or type(rule) in RULE_CLASSES:
         return None if rule is None else repr(rule)
-    kind = type(rule)
-    return {"rule": kind.__qualname__, "code": digest_of_code(kind.brackets, kind.decide, kind.kept, rule)}
+    settings = dict(vars(rule)) if hasattr(rule, "__dict__") else rule
+    code = digest_of_code(rule.brackets, rule.decide, rule.kept, rule.status, tuple(rule.changes), settings)
+    return {"rule": type(rule).__qualname__, "code": code}
 
 
 def _space(table: Configurations) -> dict[str, Any]:

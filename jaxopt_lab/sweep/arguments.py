@@ -90,12 +90,16 @@ def _name(optimizer: Any) -> str:
 
 def made_task(task: Task | str | Callable[..., Task]) -> Task:
     """Return the task, given as itself, by name or by a function. Raises TypeError or ValueError for anything else."""
+    task = known_task(task)
+    return task if isinstance(task, Task) else remake(task, {})
+
+
+def known_task(task: Task | str | Callable[..., Task]) -> Task | Callable[..., Task]:
+    """Return the task or the function that makes it, without making it. Raises as `made_task`."""
     if isinstance(task, str):
         check_known("task", task, TASKS)
-        task = TASKS[task]
-    if callable(task) and not isinstance(task, Task):
-        task = remake(task, {})
-    if not isinstance(task, Task):
+        return TASKS[task]
+    if not isinstance(task, Task) and not callable(task):
         raise ArgumentTypeError(
             f"task must be a jl.Task, a name in jl.TASKS or a function that makes a task, got {quoted(task)}."
         )

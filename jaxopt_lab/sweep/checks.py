@@ -226,18 +226,30 @@ def check_memory(memory: int | float | None) -> float | None:
     if memory is None:
         return None
     memory = check_number("memory", memory, least=0.0)
-    if memory_budget(memory) < 2**20:
-        raise ArgumentValueError(
-            f"memory must be at least 1 MiB (2**20 bytes), or a share of free memory below 1, got {memory:g}."
-        )
+    if memory >= 1:
+        _refuse_small(memory, int(memory))
     return memory
 
 
 def memory_budget(memory: float | None) -> int:
-    """Return the memory budget in bytes: the number given, or the given or default share of free memory."""
+    """Return the memory budget in bytes: the number given, or the given or default share of free memory.
+
+    Raises:
+        ArgumentValueError: It is less than 1 MiB.
+
+    """
     if memory is None:
         return default_budget(devices())
-    return int(memory * free_bytes(devices())) if memory < 1 else int(memory)
+    budget = int(memory * free_bytes(devices())) if memory < 1 else int(memory)
+    _refuse_small(memory, budget)
+    return budget
+
+
+def _refuse_small(memory: float, budget: int) -> None:
+    if budget < 2**20:
+        raise ArgumentValueError(
+            f"memory must be at least 1 MiB (2**20 bytes), or a share of free memory below 1, got {memory:g}."
+        )
 
 
 def check_budget(plan: Plan) -> None:

@@ -17,7 +17,9 @@ from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.measures import measures
-from jaxopt_lab.trial import LOSS_CURVE, STATUSES, Status
+from jaxopt_lab.tasks.task import LOSS_CURVE
+from jaxopt_lab.tracing.fingerprint import ADDRESS
+from jaxopt_lab.trial import STATUSES, Status
 
 
 def collect(plan: Plan, outcome: Outcome) -> Results:
@@ -92,7 +94,7 @@ def _attributes(
         "probe_seconds": round(outcome.probe_seconds, 3),
         "run_seconds": round(outcome.run_seconds, 3),
         "strategies": json.dumps(_strategies(plan, outcome, columns)),
-        **({} if plan.stop is None else {"stop": repr(plan.stop), "rungs": json.dumps(rungs)}),
+        **({} if plan.stop is None else {"stop": ADDRESS.sub("", repr(plan.stop)), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         "interrupted": int(outcome.interrupted),
     }

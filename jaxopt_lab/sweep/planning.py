@@ -10,11 +10,12 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_at
-from jaxopt_lab.engine.stopping import StopRule
+from jaxopt_lab.engine.stopping import StopRule, brackets_of
 from jaxopt_lab.engine.structure import Structure, params_bytes
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.results.score import is_greater
+from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.checks import (
     TASK_PREFIX,
     check_budget,
@@ -40,12 +41,14 @@ def planned(request: Request) -> Plan:
         ArgumentTypeError, ArgumentValueError: As `sweep`.
 
     """
+    with concerning("task"):
+        task = made_task(request.task)
     groups: list[Group] = []
     for name, table in request.tables.items():
         factory = request.factories[name]
         with concerning("space", name):
             check_hyperparameters(name, factory, table)
-            groups += _groups(name, factory, table, request.made_task, sum(len(g.configs) for g in groups))
+            groups += _groups(name, factory, table, task, sum(len(g.configs) for g in groups))
     check_names(request.tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
         check_traceable(group, _made_by(group, request))
@@ -55,7 +58,8 @@ def planned(request: Request) -> Plan:
     trials = sum(len(table) for table in request.tables.values()) * len(request.named_seeds)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
     params = max(params_bytes(group.structure.task) for group in groups)
-    memory = memory_budget(request.memory)
+    with concerning("memory"):
+        memory = memory_budget(request.memory)
     told = request.memory is not None and request.memory >= 1
     plan = Plan(
         groups=groups,
@@ -106,7 +110,10 @@ def _rungs(plan: Plan) -> list[int]:
     """
     if plan.stop is None:
         return []
-    if not any(len(rungs) for _, rungs in plan.stop.brackets(2, plan.steps)):
+    numeric = dict.fromkeys(name for group in plan.groups for name in group.values)
+    for name in plan.stop.changes:
+        check_known("hyperparameter for the stop rule to change:", name, numeric)
+    if not any(len(rungs) for _, rungs in brackets_of(plan.stop, 2, plan.steps)):
         raise ArgumentValueError(
             f"{plan.stop!r} has no rung: its first is not before the last of {plan.steps} steps. Begin earlier."
         )

@@ -14,7 +14,7 @@ from jaxopt_lab.engine.recorder import Progress
 from jaxopt_lab.engine.stopping import StopRule, check_rule
 from jaxopt_lab.engine.strategy import STRATEGIES
 from jaxopt_lab.errors import ArgumentValueError, concerning
-from jaxopt_lab.sweep.arguments import Optimizers, made_task, named_factories, spaces_by_optimizer
+from jaxopt_lab.sweep.arguments import Optimizers, known_task, named_factories, spaces_by_optimizer
 from jaxopt_lab.sweep.checks import check_cluster, check_diverged_above, check_memory, check_out
 from jaxopt_lab.sweep.options import option, options
 from jaxopt_lab.sweep.space import Space, configurations
@@ -61,7 +61,7 @@ class Request:
     )
     task: Task | str | Callable[..., Task] = dataclasses.field(
         metadata=option(
-            lambda _, value: made_task(value),
+            lambda _, value: known_task(value),
             "What to minimise: a task, the name of one in `jl.TASKS`, or a function that makes one.",
         )
     )
@@ -195,11 +195,6 @@ class Request:
     def factories(self) -> Mapping[str, OptimizerFactory]:
         """The optimizers by name."""
         return cast(Mapping[str, OptimizerFactory], self.optimizers)
-
-    @property
-    def made_task(self) -> Task:
-        """The task, converted."""
-        return cast(Task, self.task)
 
     @property
     def tables(self) -> Mapping[str, Configurations]:

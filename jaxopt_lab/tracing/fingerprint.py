@@ -95,10 +95,10 @@ def digest_of_array(x: Any) -> str:
 
 
 def digest_of_code(*parts: Any) -> str:
-    """Return the digest of Python functions, and of objects by their attributes, as for a program's callbacks."""
+    """Return the digest of Python functions and plain values, written as for functions that a program calls back."""
     writer = _Writer()
     for part in parts:
-        writer.value(part if callable(part) else vars(part))
+        writer.value(part)
     return digest("\n".join([*writer.lines, *writer.values]).encode())
 
 
