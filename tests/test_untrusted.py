@@ -414,7 +414,7 @@ def test_products_that_are_too_large():
 
 
 def test_an_eta_next_to_1_ends():
-    assert stopping._rungs(1, 1.0000000000000002, 10, 2**31 - 1).tolist() == list(range(1, 10))
+    assert rules._rungs(1, 1.0000000000000002, 10, 2**31 - 1).tolist() == list(range(1, 10))
 
 
 # Pages and terminals
