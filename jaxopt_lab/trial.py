@@ -12,7 +12,11 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxopt_lab.optimizers import filled
-from jaxopt_lab.tasks.task import IN_FORCE, LOSS_CURVE, SPLITS, Task
+from jaxopt_lab.tasks import calls
+from jaxopt_lab.tasks.names import IN_FORCE, LOSS, LOSS_CURVE, SPLITS
+from jaxopt_lab.tasks.seeding import Keys, batch_key, loss_key
+from jaxopt_lab.tasks.seeding import initial_params as initial_params
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import Batch, Key, Params
 from jaxopt_lab.updating import answer as answer
 from jaxopt_lab.updating import answers_elsewhere as answers_elsewhere
@@ -56,6 +60,7 @@ Info = dict[str, Array]
 
 class TrialState(NamedTuple):
     params: Params
+    model: Any  # the loss's own state, such as batch statistics; None where it has none
     optimizer: Any  # the optimizer's state, valid while the trial runs
     status: Int[Array, ""]  # a `Status`
     steps: Int[Array, ""]  # steps made, including skipped ones; for a diverged trial, the number of its first bad step
@@ -68,6 +73,15 @@ class TrialState(NamedTuple):
     def loss(self) -> Float[Array, ""]:
         """The last finite training loss; +inf once diverged."""
         return self.info[LOSS_CURVE]
+
+
+def kept(task: Task, state: TrialState) -> Any:
+    """Return what is kept of a trial: the parameters of its `answer`, in a pair with the loss's state if it has one.
+
+    It has the form of what the task's `init` returns.
+    """
+    params = answer(state.optimizer, state.params)
+    return (params, state.model) if task.is_stateful else params
 
 
 class Seen(NamedTuple):
@@ -106,30 +120,6 @@ NEVER = Stop()
 RISE = 1e6  # the default of a sweep
 
 
-def initial_params(task: Task, key: Key) -> Params:
-    """Return the initial parameters of all trials of the task and key, which do not depend on the optimizer."""
-    return jax.tree.map(jnp.asarray, task.init(jax.random.fold_in(key, 0)))
-
-
-def batch_key(key: Key) -> Key:
-    """Return the key for a trial's batches, which do not depend on the optimizer."""
-    return jax.random.fold_in(key, 1)
-
-
-def noise_key(key: Key) -> Key:
-    """Return the key for an optimizer's own random numbers."""
-    return jax.random.fold_in(key, 2)
-
-
-def draws(task: Task, key: Key, first: Int[Array, ""], length: int) -> Any:
-    """Draw batches and the optimizer's keys for `length` steps from `first` on, stacked, for `Trial.advance`.
-
-    This is separate from the loop over steps, in which drawing is slow on a GPU, and does not depend on the optimizer.
-    """
-    draw = lambda t: (task.draw(batch_key(key), t), jax.random.fold_in(noise_key(key), t))
-    return jax.vmap(draw)(first + jnp.arange(length, dtype=jnp.int32))
-
-
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One training run as pure functions of its state.
@@ -151,13 +141,14 @@ class Trial:
     stop: Stop = NEVER
     in_force: Mapping[str, Callable[[Array], Any]] = dataclasses.field(default_factory=dict)
 
-    def start(self, params: Params, values: Mapping[str, Any] | None = None) -> TrialState:
-        """Make the state before the first step; `values` are the optimizer's numeric hyperparameters by name."""
+    def start(self, params: Params, model: Any = None, values: Mapping[str, Any] | None = None) -> TrialState:
+        """Make the state before the first step, with the loss's state; `values` are numeric hyperparameters by name."""
         zero, infinity = jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, float)
         skips = None if self.stop.skips is None else Skips(zero, zero)
-        unknown = {name: jnp.full([], jnp.nan, float) for name in self.task.aux}
+        unknown = {name: jnp.full([], jnp.nan, float) for name in calls.aux(self.task)}
         return TrialState(
             params=params,
+            model=model,
             optimizer=self.optimizer.init(params),
             status=zero + Status.RUNNING,
             steps=zero,
@@ -167,21 +158,29 @@ class Trial:
             values=dict(values or {}),
         )
 
-    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, key: Key) -> tuple[TrialState, Info]:
-        """Make step `t` (from 0), with `key` for the optimizer's random numbers; return the state and the prior info.
+    def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, keys: Keys) -> tuple[TrialState, Info]:
+        """Make step `t` (from 0); return the state and the prior info.
 
-        A step whose loss ends the trial leaves the parameters unchanged, and so do all later steps and skipped ones.
+        A step whose loss ends the trial leaves the parameters and the loss's state unchanged, and so do all later steps
+        and skipped ones.
         """
+        see = lambda params: calls.evaluate(self.task, params, batch, state.model, keys.loss)
 
         # Optax's line searches pass on the arguments they get; in optax.partition, a method sees only some parameters.
         def objective(params, key=None, obj_fn=None):
-            return self.task.loss_and_aux(params, batch)[0]
+            return see(params).loss
 
         filled_objective = filled(objective, state.params)
-        with_aux = lambda params: self.task.loss_and_aux(params, batch)
-        (loss, aux), grads = jax.value_and_grad(with_aux, has_aux=True)(state.params)
+
+        def with_others(params):
+            seen = see(params)
+            return seen.loss, (seen.state, seen.aux)
+
+        (loss, (model, aux)), grads = jax.value_and_grad(with_others, has_aux=True)(state.params)
         loss, grads = jnp.asarray(loss), jax.tree.map(_ascent, grads)  # a constant loss may be a Python number
-        extra = {"value": loss, "grad": grads, "value_fn": filled_objective, "obj_fn": filled_objective, "key": key}
+        model = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), model, state.model)
+        extra = {"value": loss, "grad": grads, "value_fn": filled_objective, "obj_fn": filled_objective}
+        extra["key"] = keys.optimizer
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
         first = jnp.isinf(state.loss) & jnp.isfinite(loss)
@@ -201,6 +200,7 @@ class Trial:
         steps = jnp.where(running, t + 1, state.steps)
         state = state._replace(
             params=_choose(moves, params, state.params),
+            model=_choose(moves, model, state.model),
             optimizer=optimizer_state,  # otherwise unused once the trial has ended, so it may change
             status=status,
             steps=steps,
@@ -213,7 +213,7 @@ class Trial:
     def advance(
         self,
         state: TrialState,
-        draws: Any,
+        draws: tuple[Any, Keys],
         first: Int[Array, ""],
         count: Int[Array, ""] | int,
         data: Any,
@@ -229,8 +229,8 @@ class Trial:
 
         def turn(i, carry):
             state, curves = carry
-            drawn, key = jax.tree.map(lambda x: x[i + offset], draws)
-            state, info = self.step(state, first + i, self.task.take(data[0], drawn), key)
+            drawn, keys = jax.tree.map(lambda x: x[i + offset], draws)
+            state, info = self.step(state, first + i, self.task.take(data[0], drawn), keys)
             return state, {name: curve.at[i].set(info[name]) for name, curve in curves.items()}
 
         curves = {name: jnp.full((length,), jnp.nan, x.dtype) for name, x in state.info.items()}
@@ -245,7 +245,8 @@ class Trial:
         `state.optimizer` may be None where both are the same. Where the next step would be skipped, the training loss
         is the last finite one. A diverged trial's losses are +inf and its metrics NaN, whatever its parameters give.
         """
-        loss, aux = self.task.loss_and_aux(state.params, self.task.batch(data[0], batch_key(key), t))
+        batch = self.task.batch(data[0], batch_key(key), t)
+        loss, _, aux = calls.evaluate(self.task, state.params, batch, state.model, loss_key(self.task, key, t))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(jnp.asarray(loss)))
         status, info = self._judge(state, jnp.asarray(loss), aux, skips)
         return Seen(status, info, self.evaluate_held_out(state, status, data[1:]))
@@ -256,9 +257,10 @@ class Trial:
         for split, batch in zip(SPLITS[1:], held_out, strict=True):
             if batch is None:
                 continue
-            values[f"{split}_loss"] = jnp.where(diverged, jnp.inf, self.task.loss_and_aux(params, batch)[0])
-            for name, metric in self.task.metrics.items():
-                values[f"{split}_{name}"] = jnp.where(diverged, jnp.nan, metric(params, batch))
+            for name in (LOSS, *self.task.metrics):
+                lost = jnp.inf if name == LOSS else jnp.nan
+                found = calls.measure(self.task, name, params, batch, state.model)
+                values[f"{split}_{name}"] = jnp.where(diverged, lost, found)
         return values
 
     def _judge(self, state: TrialState, loss: Array, aux: Mapping[str, Any], skips: Skips | None) -> tuple[Array, Info]:

@@ -41,12 +41,13 @@ from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentError
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
-from jaxopt_lab.sweep.checks import TASK_PREFIX, check_hyperparameters
+from jaxopt_lab.sweep.checks import check_hyperparameters
 from jaxopt_lab.sweep.options import options
 from jaxopt_lab.sweep.planning import planned
 from jaxopt_lab.sweep.request import Request
 from jaxopt_lab.sweep.space import configurations
 from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tasks.task import Task, remake
 
 REQUIRED = ("steps", "tasks", "optimizers")
@@ -175,7 +176,7 @@ class _Reader:
             with self.at("tasks", name):
                 tasks[name] = remake(TASKS[name], given)
             for optimizer, table in spaces.items():
-                for column in [c for c in table.columns if c.startswith(TASK_PREFIX)]:
+                for column in [c for c in table.static if c.startswith(TASK_PREFIX)]:
                     with self.at(*self.place(optimizer, column)):
                         for value in table.columns[column]:
                             checked_argument(name, column.removeprefix(TASK_PREFIX), value)

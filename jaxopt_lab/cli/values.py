@@ -11,8 +11,8 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
-from jaxopt_lab.sweep.checks import TASK_PREFIX
 from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.names import TASK_PREFIX
 
 # What the file may write for an argument of each type; arguments of other types are checked by the tasks themselves.
 KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}

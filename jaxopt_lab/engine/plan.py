@@ -14,7 +14,8 @@ from jaxopt_lab.checking import MOST, check_count
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.stopping import StopRule, brackets_of
 from jaxopt_lab.engine.structure import Structure
-from jaxopt_lab.trial import RISE, Stop, TrialState, initial_params
+from jaxopt_lab.tasks.seeding import initial
+from jaxopt_lab.trial import RISE, Stop, TrialState
 from jaxopt_lab.types import random_key
 
 KEPT_CURVE_BYTES = 2**28
@@ -186,7 +187,6 @@ def state_shapes(plan: Plan, group: Group) -> TrialState:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def start(values):
-        params = initial_params(structure.task, random_key(0))
-        return structure.trial(values, plan.ending, plan.changes).start(params, values)
+        return structure.trial(values, plan.ending, plan.changes).start(*initial(structure.task, random_key(0)), values)
 
     return jax.eval_shape(start, values)

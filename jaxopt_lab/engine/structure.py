@@ -9,7 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxopt_lab.tasks.task import IN_FORCE, LOSS_CURVE, Task, shapes
+from jaxopt_lab.tasks.calls import at, aux, shapes
+from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE, TASK_PREFIX
+from jaxopt_lab.tasks.seeding import Keys
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact, remembered
 from jaxopt_lab.tracing.calling import refuse_leaks
 from jaxopt_lab.tracing.fingerprint import Fingerprint, fingerprint, uses
@@ -27,7 +30,7 @@ class Structure:
 
     factory: OptimizerFactory
     static: tuple[tuple[str, Any], ...]
-    names: tuple[str, ...]  # traced hyperparameters
+    names: tuple[str, ...]  # traced hyperparameters, of the optimizer and of the task
     task: Task
 
     @functools.cached_property
@@ -41,8 +44,9 @@ class Structure:
         return hash(self._key)
 
     def optimizer(self, values: Mapping[str, Any]) -> Any:
-        """Make the optimizer from the structural values and these numbers."""
-        return self.factory(**dict(self.static), **values)
+        """Make the optimizer from the structural values and those of these numbers that are not the task's."""
+        own = {name: x for name, x in values.items() if not name.startswith(TASK_PREFIX)}
+        return self.factory(**dict(self.static), **own)
 
     @property
     def in_force(self) -> dict[str, Callable[[Any], Any]]:
@@ -52,12 +56,12 @@ class Structure:
     def trial(self, values: Mapping[str, Any], stop: Stop = NEVER, changes: Collection[str] = ()) -> Trial:
         """Make one trial with these numbers; those named in `changes` may change while it runs."""
         changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
-        return Trial(self.optimizer(values), self.task, stop, self.in_force | changing)
+        return Trial(self.optimizer(values), at(self.task, values), stop, self.in_force | changing)
 
     def curves(self, changes: Collection[str] = ()) -> tuple[str, ...]:
         """Return the names of a trial's curves."""
         in_force = [*self.in_force, *(name for name in self.names if name in changes)]
-        return LOSS_CURVE, *self.task.aux, *(f"{name}{IN_FORCE}" for name in in_force)
+        return LOSS_CURVE, *aux(self.task), *(f"{name}{IN_FORCE}" for name in in_force)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +70,9 @@ class Traced:
 
     Attributes:
         fingerprint: The fingerprint of its mathematics, shapes and closed-over values.
-        params_bytes: The size of the parameters.
+        params_bytes: The size of the parameters and of the loss's state.
         largest_bytes: The size of the largest intermediate result.
-        uses_key: Whether it depends on the step's random key.
+        uses_key: Whether it depends on the optimizer's random key.
 
     """
 
@@ -89,16 +93,17 @@ def traced_step(structure: Structure, name: str) -> Traced:
 
     Raises what the task or the optimizer raises, and TypeError where the latter is not an optimizer.
     """
-    task, (params, batch) = structure.task, shapes(structure.task)
+    task, (params, batch, model) = structure.task, shapes(structure.task)
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+    keys = Keys(random_key(0), random_key(0) if task.is_random else None)
 
-    def one_step(values, params, batch, key):
-        trial = Trial(checked(name, structure.optimizer(values)), task)
-        return trial.step(trial.start(params), jnp.int32(0), batch, key)[0]
+    def one_step(values, params, batch, model, keys):
+        trial = Trial(checked(name, structure.optimizer(values)), at(task, values))
+        return trial.step(trial.start(params, model), jnp.int32(0), batch, keys)[0]
 
-    traced = jax.make_jaxpr(one_step)(values, params, batch, random_key(0))
+    traced = jax.make_jaxpr(one_step)(values, params, batch, model, keys)
     refuse_leaks(f"Optimizer {name!r}", traced.consts)
-    key = len(traced.jaxpr.invars) - 1
+    key = len(traced.jaxpr.invars) - len(jax.tree.leaves(keys))
     return Traced(fingerprint(traced), params_bytes(task), _largest_bytes(traced.jaxpr), uses(traced, key))
 
 
@@ -111,8 +116,8 @@ def _largest_bytes(jaxpr: Any) -> int:
 
 
 def params_bytes(task: Task) -> int:
-    """Return the size of one trial's parameters."""
-    return sum(_bytes(x) for x in jax.tree.leaves(shapes(task)[0]))
+    """Return the size of one trial's parameters, and of the loss's state, which is kept with them."""
+    return sum(_bytes(x) for x in jax.tree.leaves((shapes(task).params, shapes(task).state)))
 
 
 def _bytes(x: Any) -> int:

@@ -13,7 +13,7 @@ from jaxopt_lab.checking import printable
 from jaxopt_lab.formats import number
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import compared, default_metric
-from jaxopt_lab.tasks.task import QUARTILES
+from jaxopt_lab.tasks.names import QUARTILES
 
 if TYPE_CHECKING:
     import pandas as pd

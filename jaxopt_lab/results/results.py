@@ -18,7 +18,8 @@ from jaxopt_lab.results.best import best as best_configuration
 from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
 from jaxopt_lab.store.zarr import save
-from jaxopt_lab.tasks.task import QUARTILES, Task
+from jaxopt_lab.tasks.names import QUARTILES
+from jaxopt_lab.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,6 +146,25 @@ class Results:
             ValueError: The trial is unknown, there is no best one, it never began, or the parameters of all trials
                 took too much memory to be kept.
 
+        """
+        found = self.kept(config, seed)
+        return found[0] if self.dataset.attrs.get("stateful") else found
+
+    def state(self, config: int | None = None, seed: int | None = None) -> Any:
+        """Return the state that a trial's loss had at the end, such as batch statistics: see `params`.
+
+        Raises:
+            ValueError: The task's loss has no state, or as `params`.
+
+        """
+        if not self.dataset.attrs.get("stateful"):
+            raise ValueError(f"The loss of task {self.dataset.attrs['task']!r} has no state.")
+        return self.kept(config, seed)[1]
+
+    def kept(self, config: int | None = None, seed: int | None = None) -> Any:
+        """Return what is kept of a trial: its final parameters, or (parameters, state) where the loss has a state.
+
+        Arguments and errors are those of `params`.
         """
         config = self.best().config if config is None else check_count("config", config, least=0)
         seed = None if seed is None else check_count("seed", seed, least=0)

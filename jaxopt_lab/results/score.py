@@ -13,7 +13,7 @@ from jaxopt_lab.checking import check_known
 from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.labels import distinct, narrowed
 from jaxopt_lab.tasks.direction import MAX, direction_of
-from jaxopt_lab.tasks.task import IN_FORCE, SPLITS
+from jaxopt_lab.tasks.names import IN_FORCE, SPLITS
 
 if TYPE_CHECKING:
     import xarray as xr

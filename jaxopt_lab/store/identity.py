@@ -23,7 +23,9 @@ from jaxopt_lab.errors import RunError
 from jaxopt_lab.labels import label
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import Manifest, differences
-from jaxopt_lab.tasks.task import SPLITS, Task, shapes
+from jaxopt_lab.tasks.calls import evaluate, measure, shapes, start
+from jaxopt_lab.tasks.names import LOSS, SPLITS
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.fingerprint import (
     ADDRESS,
@@ -39,7 +41,14 @@ from jaxopt_lab.types import random_key
 
 IN_A_SWEEP = "in the sweep"
 LISTED = 32  # at most so many values are written out; more are compared by their digest
-TEXTUAL = ("mathematics of a step", "init(key)", "train(key)", "loss", "metrics")  # digests of JAX's program text
+TEXTUAL = (
+    "mathematics of a step",
+    "init(key)",
+    "train(key)",
+    "augment(key, batch)",
+    "loss",
+    "metrics",
+)  # digests of JAX's program text
 
 
 def identity(plan: Plan) -> dict[str, Any]:
@@ -157,14 +166,17 @@ def _tasks(plan: Plan) -> list[Task]:
 @remembered(maxsize=64)
 def _task(task: Task) -> dict[str, Any]:
     """Describe a task: its data, and what its functions compute from them."""
-    key, (params, batch) = random_key(0), shapes(task)
+    key, (params, batch, model) = random_key(0), shapes(task)
     held_out = [split for split in task.data[1:] if split is not None]
+    training = _traced(lambda *given: evaluate(task, *given, key=key), params, batch, model)
+    whole = lambda name: [_traced(lambda *given: measure(task, name, *given), params, x, model) for x in held_out]
     functions = {
-        "init(key)": [_traced(task.init, key)],
+        "init(key)": [_traced(lambda key: start(task, key), key)],
         "train(key)": [_traced(task.train, key)] if callable(task.train) else [],
-        "loss": [_traced(task.loss, params, x) for x in (batch, *held_out)],  # custom derivatives: see the step
+        "augment(key, batch)": [] if task.augment is None else [_traced(task.augment, key, batch)],
+        "loss": [training, *whole(LOSS)],  # custom derivatives: see the step
     }
-    metrics = {name: [_traced(metric, params, x) for x in held_out] for name, metric in task.metrics.items()}
+    metrics = {name: whole(name) for name in task.metrics}
     all_of_them = [one for traced in (*functions.values(), *metrics.values()) for one in traced]
     return {
         "name": task.name,

@@ -8,8 +8,6 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
-
 from jaxopt_lab import formats
 from jaxopt_lab.checking import check_known, check_number, quoted
 from jaxopt_lab.engine.configurations import Configurations
@@ -20,14 +18,14 @@ from jaxopt_lab.engine.tuning.sizing import data_bytes, held_bytes, host_budget,
 from jaxopt_lab.errors import ArgumentError, ArgumentTypeError, ArgumentValueError, Code, concerning
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.results import RESERVED
+from jaxopt_lab.sweep.checks_task import BRANCHES, check_task_numbers
 from jaxopt_lab.sweep.values import TRUE_OR_FALSE, as_range, as_static
+from jaxopt_lab.tasks.calls import aux
 from jaxopt_lab.tasks.checks import check_gradient, check_task
 from jaxopt_lab.tasks.measures import measured
+from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tracing.calling import explained, is_ours, place
 from jaxopt_lab.types import OptimizerFactory, Schedule
-
-TASK_PREFIX = "task."
-BRANCHES = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
 
 
 def check_untraced(what: str) -> None:
@@ -71,9 +69,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
     ours = factory in OPTIMIZERS.values()  # ours have numeric hyperparameters first, structural ones after a bare *
     for column, values in table.columns.items():
         static = column in table.static
-        if column.startswith(TASK_PREFIX):
-            if not static:
-                raise ArgumentTypeError(f"{column} is structural: write ", as_static(column), ".", about=(column,))
+        if column.startswith(TASK_PREFIX):  # see `check_task_hyperparameters`
             continue
         if not takes_any:
             with concerning(column):
@@ -139,7 +135,7 @@ def check_curves(tables: Mapping[str, Configurations], groups: Sequence[Group]) 
     taken = {name for table in tables.values() for name in table.columns}
     taken |= RESERVED | {name for group in groups for name in measured(group.structure.task)}
     for task in dict.fromkeys(group.structure.task for group in groups):
-        if wrong := [name for name in task.aux if name in taken]:
+        if wrong := [name for name in aux(task) if name in taken]:
             raise ArgumentValueError(
                 f"Task {task.name!r}: the loss returns a further scalar called {wrong[0]!r}: results already use that "
                 "name. Rename it.",
@@ -154,6 +150,7 @@ def check_traceable(group: Group, made_by: Sequence[str]) -> None:
     """
     with concerning(*made_by):
         check_task(group.structure.task)
+        check_task_numbers(group.structure.task, group.structure.names)
     try:
         traced_step(group.structure, group.optimizer)
     except Exception as error:

@@ -11,7 +11,8 @@ from typing import Any
 from jaxopt_lab.engine.plan import Group
 from jaxopt_lab.engine.structure import traced_step
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.tasks.task import Task, shapes
+from jaxopt_lab.tasks.calls import evaluate, shapes
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.calling import callers_level
 from jaxopt_lab.tracing.fingerprint import fingerprint, trace, uses
@@ -49,10 +50,13 @@ def _check_task(task: Task) -> None:
             f"Task {task.name!r}: train(key) returns the same batch for every key, so every step would train on it. "
             f"{INSTEAD} from train's key, or pass data as arrays and a batch_size."
         )
+    loss = lambda params, batch, model: evaluate(task, params, batch, model, key)
+    augment = lambda batch: None if task.augment is None else task.augment(key, batch)
     for what, function, arguments, instead in (
         ("init(key) returns two results for one key", task.init, (key,), "from init's key."),
         ("train(key) returns two results for one key", task.train, (key,), "from train's key."),
-        ("loss differs each time it is traced", task.loss, shapes(task), "in train(key), for example."),
+        ("loss differs each time it is traced", loss, shapes(task), "from the key that a loss may name."),
+        ("augment returns two results for one key", augment, (shapes(task).batch,), "from augment's key."),
     ):
         if callable(function) and _differs(function, arguments):
             raise ArgumentValueError(f"Task {task.name!r}: {what}. {INSTEAD} {instead}")
@@ -61,7 +65,7 @@ def _check_task(task: Task) -> None:
 @remembered(maxsize=64)
 def _draws(task: Task) -> bool:
     """Return whether a trial of the task depends on its seed, apart from its optimizer."""
-    batches = callable(task.train) or task.batch_size is not None
+    batches = callable(task.train) or task.batch_size is not None or task.augment is not None or task.is_random
     return batches or uses(trace(task.init, random_key(0)), 0)
 
 

@@ -16,8 +16,9 @@ from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.calls import task_values
 from jaxopt_lab.tasks.measures import measures
-from jaxopt_lab.tasks.task import LOSS_CURVE
+from jaxopt_lab.tasks.names import LOSS_CURVE
 from jaxopt_lab.tracing.fingerprint import ADDRESS
 from jaxopt_lab.trial import STATUSES, Status
 
@@ -66,13 +67,18 @@ def _attributes(
         for name, v in task.arguments.items()
     }
     rungs = _in_order(outcome.decisions, tables)
-    measured = measures([group.structure.task for group in plan.groups])
+    tasks = [group.structure.task for group in plan.groups]
+    minima = {task.minimum for task in tasks}
+    if len(minima) > 1 or any(task_values(group.values) for group in plan.groups):  # configurations differ in it
+        minima = {None}
+    measured = measures(tasks)
     spaces = {name: {"kind": t.kind, "space": dict(t.described)} for name, t in tables.items()}
     return {
         "task": task.name,
         "task_function": registered or "",
         "task_arguments": json.dumps(arguments),
-        **({} if task.minimum is None else {"minimum": task.minimum}),
+        **({} if minima == {None} else {"minimum": task.minimum}),
+        **({"stateful": 1} if task.is_stateful else {}),
         "space": json.dumps(spaces),
         "structural": json.dumps(_structural(tables, columns)),
         "problem": json.dumps(problem(plan)),

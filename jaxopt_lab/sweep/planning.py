@@ -17,7 +17,6 @@ from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.results.score import is_greater
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.checks import (
-    TASK_PREFIX,
     check_budget,
     check_curves,
     check_hyperparameters,
@@ -26,9 +25,12 @@ from jaxopt_lab.sweep.checks import (
     memory_budget,
 )
 from jaxopt_lab.sweep.checks_random import check_random
+from jaxopt_lab.sweep.checks_task import check_task_hyperparameters
 from jaxopt_lab.sweep.options import asked
 from jaxopt_lab.sweep.request import Request
+from jaxopt_lab.tasks.calls import named, task_values, with_given
 from jaxopt_lab.tasks.measures import measured, measures
+from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact
 from jaxopt_lab.types import OptimizerFactory
@@ -48,6 +50,7 @@ def planned(request: Request) -> Plan:
         factory = request.factories[name]
         with concerning("space", name):
             check_hyperparameters(name, factory, table)
+            check_task_hyperparameters(table, task)
             groups += _groups(name, factory, table, task, sum(len(g.configs) for g in groups))
     check_names(request.tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
@@ -136,11 +139,13 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
         rows.append(row)
     groups = []
     for _, static, rows in found:
-        arguments = {c.removeprefix(TASK_PREFIX): v for c, v in static.items() if c.startswith(TASK_PREFIX)}
-        task = base
-        if arguments:
-            with concerning(f"{TASK_PREFIX}{next(iter(arguments))}"):
-                task = base.replace(**arguments)
+        arguments, task = task_values(static), base
+        made_from = {n: v for n, v in arguments.items() if n not in named(base)}
+        if made_from:
+            with concerning(f"{TASK_PREFIX}{next(iter(made_from))}"):
+                task = base.replace(**made_from)
+        if given := tuple((n, v) for n, v in arguments.items() if n not in made_from):
+            task = with_given(task, given)
         structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
         groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))

@@ -23,8 +23,9 @@ from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.sweep.space import Static, static
 from jaxopt_lab.sweep.sweep import sweep
-from jaxopt_lab.tasks.task import Task, shapes
-from jaxopt_lab.types import OptimizerFactory
+from jaxopt_lab.tasks.calls import evaluate, shapes
+from jaxopt_lab.tasks.task import Task
+from jaxopt_lab.types import OptimizerFactory, random_key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -162,8 +163,8 @@ def _refuse_another(dataset: "xr.Dataset", plan: Plan) -> None:
 
 def _tolerance(task: Task) -> float:
     """Return half of the digits of the lowest precision among the parameters and the loss, as a tolerance."""
-    params, batch = shapes(task)
-    found = [x.dtype for x in jax.tree.leaves((params, jax.eval_shape(task.loss, params, batch)))]
+    once = lambda params, batch, model: evaluate(task, params, batch, model, random_key(0)).loss
+    found = [x.dtype for x in jax.tree.leaves((shapes(task).params, jax.eval_shape(once, *shapes(task))))]
     found += [jnp.result_type(float)]
     return float(np.sqrt(max(float(jnp.finfo(x).eps) for x in found if jnp.issubdtype(x, jnp.inexact))))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxopt_lab.errors import ArgumentValueError
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 
 AXIS = "must be arrays with a leading example axis"
 KINDS = {
@@ -29,6 +29,10 @@ CONVERSIONS = {
     "numpy": "x.numpy()",
     "__array__": "np.asarray(x)",
 }
+
+
+class TracedDataError(ArgumentTypeError):
+    """Data are traced values, so they are not known before a program runs."""
 
 
 def check_examples(where: str, data: Any) -> int:
@@ -72,6 +76,7 @@ def check_arrays(where: str, data: Any, traced: bool = False) -> None:
         fault = _fault_of_type(x.dtype) if traced and isinstance(x, Tracer) else _fault(x)
         if fault is not None:
             kind = ValueError if isinstance(x, bool | int | float | complex) else TypeError
+            kind = TracedDataError if isinstance(x, Tracer) else kind
             raise kind(f"{where}{jax.tree_util.keystr(path)} {AXIS}, got {fault}.")
 
 

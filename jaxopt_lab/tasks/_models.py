@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 
 def mean_squared_error(predict: Callable[..., Any]) -> Callable[..., jax.Array]:
@@ -50,8 +51,10 @@ def least_squares_minimum(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((x @ w - y) ** 2))
 
 
-def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: float) -> float:
+def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: float) -> float | None:
     """Compute the smallest mean cross-entropy + l2 / 2 |w|^2 of a linear softmax model without intercept.
+
+    None where l2 is traced: within a program the minimum is not needed.
 
     Uses SciPy's trust-region Newton method in float64 NumPy, independent of the code under test. The objective is
     l2-strongly convex, so its value is within |gradient|^2 / (2 l2) of the minimum; this gap is checked to be at most
@@ -61,6 +64,8 @@ def softmax_regression_minimum(x: np.ndarray, y: np.ndarray, classes: int, l2: f
         ValueError: l2 <= 0 (separable data then have no minimum), or no minimum was found.
 
     """
+    if isinstance(l2, Tracer):
+        return None
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 

@@ -10,9 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 
+from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_arrays, check_examples
-from jaxopt_lab.tasks.task import SPLITS, Task, check_curve_name
+from jaxopt_lab.tasks.asked import FIRST, NAMES, PROVIDED, asked
+from jaxopt_lab.tasks.calls import evaluate, shapes, start
+from jaxopt_lab.tasks.checks_returned import checked_loss, checked_metric
+from jaxopt_lab.tasks.names import SPLITS
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.calling import callers_level, calling, refuse_leaks
 from jaxopt_lab.types import Params, random_key
@@ -23,7 +28,6 @@ PARTITION = {
     "flax": "graph, params, rest = nnx.split(model, nnx.Param, ...) keeps the rest apart: init returns the params, and "
     "the loss calls nnx.merge(graph, params, rest).",
 }
-VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 LONG = {np.dtype(np.longdouble), np.dtype(np.clongdouble)} - {np.dtype(float), np.dtype(complex)}  # which JAX lacks
 PLAIN = "Keep what is not trained out of init's result: in the loss, or in the data."
 
@@ -49,8 +53,10 @@ def check_task(task: Task) -> None:
         check_examples(f"{named}: {split} data", data[SPLITS.index(split)])
 
     def init(key):
-        _check_parameters(named, params := task.init(key))
-        return params
+        made = start(task, key) if not task.is_stateful else _pair(named, task, key)
+        _check_parameters(named, made[0])
+        _check_state(named, made[1])
+        return made
 
     def first_batch(train):
         batch = task.batch(train, key, jnp.int32(0))
@@ -58,22 +64,22 @@ def check_task(task: Task) -> None:
             check_arrays(f"{named}: what train(key) returns", batch, traced=True)
         return batch
 
-    _check_arguments(f"{named}: init(key)", task.init, "key")
-    params = _shapes(f"{named}: init", init, key)
-    batch = _shapes(f"{named}: train", first_batch, data[0])
-    functions = {"loss": (task.loss, batch)}
+    _check_arguments(f"{named}: init(key)", task, "init", task.init)
+    _check_arguments(f"{named}: the loss (params, batch)", task, "loss", task.loss)
+    for metric, function in task.metrics.items():
+        _check_arguments(f"{named}: the metric {metric} (params, batch)", task, "metric", function)
+    params, state = _shapes(f"{named}: init", init, key)
+    batch = _shapes(f"{named}: train" if task.augment is None else f"{named}: augment", first_batch, data[0])
+    _shapes(f"{named}: the loss", checked_loss(f"{named}: the loss", task, key), params, batch, state)
     for split, examples in zip(SPLITS[1:], data[1:], strict=True):
         if examples is not None:
-            functions |= {f"loss on {split} data": (task.loss, examples)}
-            functions |= {f"metric {m} on {split} data": (f, examples) for m, f in task.metrics.items()}
-    for what, (function, examples) in functions.items():
-        _check_arguments(f"{named}: the {what} (params, batch)", function, "params", "batch")
-        checked = _checked(f"{named}: the {what}", function, with_aux=what.startswith("loss"))
-        found = _shapes(f"{named}: the {what}", checked, params, examples)
-        if what == "loss":  # else another trace would find the names
-            vars(task)["aux"] = tuple(found[1]) if isinstance(found, tuple) else ()
+            what = f"{named}: the loss on {split} data"
+            _shapes(what, checked_loss(what, task, None), params, examples, state)
+            for metric in task.metrics:
+                what = f"{named}: the metric {metric} on {split} data"
+                _shapes(what, checked_metric(what, task, metric), params, examples, state)
     with calling(f"{named}: the gradient of the loss"):
-        untrained = _without_gradient(task, params, batch)
+        untrained = _without_gradient(task, params, batch, state)
     if untrained:
         warnings.warn(
             f"{named}: the loss has no gradient in {_listed(untrained)} of the parameters, so that training cannot "
@@ -85,11 +91,10 @@ def check_task(task: Task) -> None:
 
 def check_gradient(task: Task) -> None:
     """Raise where JAX cannot differentiate the loss, although it can evaluate it."""
-    key = random_key(0)
-    params = jax.eval_shape(task.init, key)
-    batch = jax.eval_shape(lambda train: task.batch(train, key, jnp.int32(0)), task.data[0])
+    params, batch, state = shapes(task)
+    loss = lambda params, batch, state: evaluate(task, params, batch, state, random_key(0)).loss
     with calling(f"Task {task.name!r}: the gradient of the loss"):
-        jax.eval_shape(jax.grad(task.loss_and_aux, has_aux=True), params, batch)
+        jax.eval_shape(jax.grad(loss), params, batch, state)
 
 
 def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -100,22 +105,61 @@ def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return shapes
 
 
-def _check_arguments(what: str, function: Callable[..., Any], *names: str) -> None:
-    """Raise TypeError where the function cannot be called with these positional arguments."""
+def _check_arguments(what: str, task: Task, kind: str, function: Callable[..., Any]) -> None:
+    """Raise TypeError where a function cannot be called with its positional arguments and what it names."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # of a function written in C
         return
-    try:
-        signature.bind(*names)
-    except TypeError as error:
-        required = [p for p in signature.parameters.values() if p.default is p.empty and p.kind not in VARIADIC]
-        advice = "Let it take these, and ignore what it does not need."
-        if len(required) > len(names):
-            advice = "Further arguments are not supported yet: close over what it needs beyond these, or give defaults."
+    count, names = FIRST[kind], asked(function, FIRST[kind])
+    provided = {name for name in names if name in PROVIDED[kind] or name in task.given}
+    if wrong := [name for name in names if name in NAMES - PROVIDED[kind].keys() and name not in provided]:
         raise ArgumentTypeError(
-            f"{what} is called with {len(names)} by position, but takes {signature}: {error}. {advice}"
+            f"{what} names {wrong[0]}, which only {_which(wrong[0])} may name. Leave it out, or rename it."
+        )
+    if "state" in provided and not task.is_stateful:
+        raise ArgumentTypeError(
+            f"{what} names state, but the loss of this task has none. Let the loss name state after a bare * too."
+        )
+    if missing := [name for name in names if name not in provided and names[name] is inspect.Parameter.empty]:
+        name, known = missing[0], ", ".join(PROVIDED[kind])
+        raise ArgumentTypeError(
+            f"{what} takes {signature}: {name} needs a default, as in *, {name}=0.0, which holds where a space does "
+            f"not give it{' and on held-out data' if kind == 'loss' else ''}."
+            f"{f' A sweep hands over {known}.' if known else ''}"
+        )
+    try:
+        signature.bind(*range(count), **dict.fromkeys(provided))
+    except TypeError as error:
+        raise ArgumentTypeError(
+            f"{what} is called with {count} by position, but takes {signature}: {error}. Let it take these, and ignore "
+            "what it does not need."
         ) from None
+
+
+def _which(name: str) -> str:
+    return " or ".join({"init": "init", "loss": "the loss"}.get(k, k) for k, names in PROVIDED.items() if name in names)
+
+
+def _pair(named: str, task: Task, key: Any) -> tuple[Any, Any]:
+    """Return what `init` makes for a loss with a state. Raises TypeError where it is not (params, state)."""
+    made = start(task, key)
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise ArgumentTypeError(
+            f"{named}: the loss names state, so init must return (params, state), got {quoted(made, 80)}. Return both."
+        )
+    return made
+
+
+def _check_state(named: str, state: Any) -> None:
+    """Raise where the loss's state is not a tree of arrays."""
+    for path, x in jax.tree_util.tree_leaves_with_path(state):
+        if not hasattr(x, "dtype") and not isinstance(x, bool | int | float | complex):
+            where = jax.tree_util.keystr(path) or "it"
+            raise ArgumentTypeError(
+                f"{named}: the state that init returns must be a tree of arrays, but {where} is {_kind(x)}. Keep it "
+                "out of the state."
+            )
 
 
 def _check_parameters(named: str, params: Params) -> None:
@@ -157,55 +201,14 @@ def _remedy(params: Params) -> str:
     return next((remedy for framework, remedy in PARTITION.items() if framework in found), PLAIN)
 
 
-def _checked(what: str, function: Callable[..., Any], with_aux: bool) -> Callable[..., Any]:
-    """Wrap the function so that its result is checked before JAX converts it to an array."""
-
-    def call(params, batch):
-        value = result = function(params, batch)
-        if with_aux and isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
-            value, aux = result
-            for name, further in aux.items():
-                check_curve_name(what, name)
-                _check_scalar(f"{what}: its further scalar {name!r}", further, integers=True)
-        _check_scalar(what, value)
-        return result
-
-    return call
-
-
-def _check_scalar(what: str, value: Any, integers: bool = False) -> None:
-    if type(value) is float or (integers and type(value) in (int, bool)):
-        return
-    advice = "Take the mean over the batch's examples, for example."
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        if value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
-            return
-        if integers and value.shape == () and value.dtype.kind in "iub":
-            return
-        got = f"{value.dtype} of shape {value.shape}"
-        if value.shape == ():
-            advice = "Convert it, for example by jnp.asarray(x, float)."
-        if jnp.issubdtype(value.dtype, jnp.complexfloating):
-            advice = "Take its real part, or jnp.abs(x) ** 2."
-    else:
-        got = type(value).__name__
-        if value is None:
-            advice = "Its return statement is missing."
-        elif isinstance(value, tuple | list | dict):
-            got += f" of {len(value)}"
-            advice = "Return the loss alone, or (loss, aux), where aux is a dict of scalars, each a training curve."
-        else:
-            advice = "Convert it, for example by jnp.asarray(x, float)."
-    raise ArgumentTypeError(f"{what} must be one floating-point number, got {got}. {advice}")
-
-
-def _without_gradient(task: Task, params: Params, batch: Any) -> list[str]:
+def _without_gradient(task: Task, params: Params, batch: Any, state: Any) -> list[str]:
     """Return the paths of the parameters whose tangents do not reach the loss."""
 
-    def tangent(params, tangents, batch):
-        return jax.jvp(lambda p: jnp.asarray(task.loss_and_aux(p, batch)[0]), (params,), (tangents,))[1]
+    def tangent(params, tangents, batch, state):
+        loss = lambda params: jnp.asarray(evaluate(task, params, batch, state, random_key(0)).loss)
+        return jax.jvp(loss, (params,), (tangents,))[1]
 
-    traced = jax.make_jaxpr(tangent)(params, params, batch).jaxpr
+    traced = jax.make_jaxpr(tangent)(params, params, batch, state).jaxpr
     used = partial_eval.dce_jaxpr(traced, [True])[1]
     leaves = jax.tree_util.tree_leaves_with_path(params)
     reaches = used[len(leaves) : 2 * len(leaves)]

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.tasks.direction import direction_of
-from jaxopt_lab.tasks.task import LOSS, Task
+from jaxopt_lab.tasks.names import LOSS
+from jaxopt_lab.tasks.task import Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,23 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jaxopt_lab.checking import check_count, check_known, check_number, nearest, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_examples
+from jaxopt_lab.tasks.asked import FIRST, NAMES, asked
 from jaxopt_lab.tasks.direction import direction_of
+from jaxopt_lab.tasks.names import LOSS, SPLITS, check_name
 from jaxopt_lab.tasks.sampling import batch_indices
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.calling import calling
 from jaxopt_lab.tracing.settings import settings
-from jaxopt_lab.types import Batch, Key, Params, random_key
+from jaxopt_lab.types import Batch, Key, random_key
 
-LOSS = "loss"  # the objective's name among the metrics
-LOSS_CURVE = "train_loss"  # the first of a trial's curves
-IN_FORCE = "_in_force"  # suffix of the curves of hyperparameters that change during a trial
-SPLITS = ("train", "validation", "test")
-QUARTILES = ("_q25", "_q75")  # suffixes of quartile columns in leaderboards
-LONGEST_NAME = 200  # bytes of a metric's name: file systems take 255
+AUGMENTING = 2**32 - 1  # distinguishes augmentation from the epochs and steps that batches are drawn by
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,23 +31,42 @@ class Task:
 
     Args:
         name: Its name in results and pictures.
-        init: Pure `init(key) -> params`, any pytree of floating-point arrays.
+        init: Pure `init(key) -> params`, any pytree of floating-point arrays; `-> (params, state)` where the loss has
+            a state.
         loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples; or `-> (scalar, aux)`, where aux
-            is a dict of further scalars, each of which becomes a training curve under its name.
+            is a dict of further scalars, each of which becomes a training curve under its name. What else it needs, it
+            names after a bare `*`: see below.
         train: A pytree of arrays with a leading example axis; or None for a deterministic objective, whose loss gets
             None as its batch; or a function `key -> batch` for endless synthetic data.
         validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
         test: Like `validation`, with the key of seed 1.
-        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data. `jl.maximize(metric)` or
-            `jl.minimize(metric)` states which way one is better; else the last words of its name do (accuracy, f1, auc,
-            r2, score ...; loss, error, mse, brier_score ...). A metric without a direction cannot select anything.
+        metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data; one may name `state`.
+            `jl.maximize(metric)` or `jl.minimize(metric)` states which way one is better; else the last words of its
+            name do (accuracy, f1, auc, r2, score ...; loss, error, mse, brier_score ...). A metric without a direction
+            cannot select anything.
         batch_size: Examples per training step; None takes all of them. Each epoch visits the examples in a new order.
         minimum: The smallest training loss (over all of `train`), where known.
-        predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets).
+        predict: `(params, inputs) -> outputs`, where batches are pairs (inputs, targets); it may name `state`.
         factory: The function that made the task. It is set automatically.
         arguments: The arguments that `factory` was called with. They are set automatically.
         main_metric: The metric on validation data by which the best configuration, leaderboards, stop rules and
             pictures select by default. By default the loss: the training loss where there are no validation data.
+        augment: `(key, batch) -> batch`, applied to every training batch, never to validation or test data. The key is
+            a function of seed and step, so all configurations of a seed see the same batches.
+        given: Structural values for what the functions name after a bare `*`. They are set automatically.
+        numbers: Values of numeric hyperparameters of `init` and `loss`. They are set automatically.
+
+    After a bare `*`, a loss may name:
+
+    - `key`: a random key, a function of seed and step and the same for all configurations of a seed, other than those
+      of the batch and the optimizer; None on held-out data.
+    - `training`: True in a training step, False on held-out data.
+    - `state`: arrays that it keeps from step to step, such as batch statistics. `init` then returns `(params, state)`,
+      and the loss `(loss, state)` or `(loss, state, aux)`. The optimizer never sees the state. It is saved with the
+      parameters, and on held-out data what the loss returns for it is ignored.
+    - any number with a default, a hyperparameter: a space has it as `task.NAME`, and one program runs all values. So
+      may `init`. On held-out data the loss has the defaults, so that losses of different values can be compared.
+    - anything else with a default, a structural hyperparameter (`jl.static`), which also holds on held-out data.
 
     Raises:
         TypeError: Something that must be callable, or a string, is not, or data are not arrays of numbers.
@@ -59,18 +76,21 @@ class Task:
     """
 
     name: str
-    init: Callable[[Key], Params]
-    loss: Callable[[Params, Batch], Any]
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
     train: Any
     validation: Any = None
     test: Any = None
-    metrics: Mapping[str, Callable[[Params, Batch], Any]] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     batch_size: int | None = None
     minimum: float | None = None
-    predict: Callable[[Params, Any], Any] | None = None
+    predict: Callable[..., Any] | None = None
     factory: "Callable[..., Task] | None" = dataclasses.field(default=None, repr=False)
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     main_metric: str = LOSS
+    augment: Callable[[Key, Batch], Batch] | None = None
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
@@ -82,8 +102,13 @@ class Task:
         for what, function in {"init": self.init, "loss": self.loss, **self.metrics}.items():
             if not callable(function):
                 raise ArgumentTypeError(f"Task {self.name!r}: {what} must be a function, got {function!r}.")
-        if self.predict is not None and not callable(self.predict):
-            raise ArgumentTypeError(f"Task {self.name!r}: predict must be a function, got {quoted(self.predict)}.")
+        for what, function in {"predict": self.predict, "augment": self.augment}.items():
+            if function is not None and not callable(function):
+                raise ArgumentTypeError(f"Task {self.name!r}: {what} must be a function, got {quoted(function)}.")
+        if self.augment is not None and self.train is None:
+            raise ArgumentValueError(f"Task {self.name!r}: augment needs training data. Give train=, or leave it out.")
+        if isinstance(self.minimum, Tracer):  # within a program, which does not need it
+            object.__setattr__(self, "minimum", None)
         if self.minimum is not None:
             check_number(f"Task {self.name!r}: minimum", self.minimum)
         self._check_metrics()
@@ -142,15 +167,21 @@ class Task:
         """Validation and test data that functions made, by JAX's settings, on which they depend."""
         return {}
 
-    def loss_and_aux(self, params: Params, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
-        """Return the loss of a batch, and the further scalars that the loss function returns, by name."""
-        result = self.loss(params, batch)
-        return result if isinstance(result, tuple) else (result, {})
+    @functools.cached_property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What `loss` and `init` name for themselves, with the defaults."""
+        found = {**asked(self.init, FIRST["init"]), **asked(self.loss, FIRST["loss"])}
+        return {name: default for name, default in found.items() if name not in NAMES}
 
     @functools.cached_property
-    def aux(self) -> tuple[str, ...]:
-        """The names of the further scalars that the loss returns."""
-        return tuple(jax.eval_shape(self.loss_and_aux, *shapes(self))[1])
+    def is_stateful(self) -> bool:
+        """Whether the loss has a state."""
+        return "state" in asked(self.loss, FIRST["loss"])
+
+    @functools.cached_property
+    def is_random(self) -> bool:
+        """Whether the loss asks for a random key."""
+        return "key" in asked(self.loss, FIRST["loss"])
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
         """Return the batch of `step`, a pure function of (key, step); `train` is `data[0]`."""
@@ -159,16 +190,26 @@ class Task:
     def draw(self, key: Key, step: jax.Array) -> Any:
         """Draw the batch of `step`: return a key, the examples' indices, or None where every batch is the same.
 
-        Separate from `take`, so that a training loop can draw for many steps at once.
+        With `augment`, also return its key. Separate from `take`, so that a training loop can draw for many steps at
+        once.
         """
+        drawn = None
         if callable(self.train):
-            return jax.random.fold_in(key, step)
-        if self.batch_size is None:
-            return None
-        return batch_indices(key, step, jax.tree.leaves(self.train)[0].shape[0], self.batch_size)
+            drawn = jax.random.fold_in(key, step)
+        elif self.batch_size is not None:
+            drawn = batch_indices(key, step, jax.tree.leaves(self.train)[0].shape[0], self.batch_size)
+        if self.augment is None:
+            return drawn
+        return drawn, jax.random.fold_in(jax.random.fold_in(key, AUGMENTING), step)
 
     def take(self, train: Any, draw: Any) -> Batch:
         """Return the batch that `draw` describes."""
+        if self.augment is not None:
+            drawn, key = draw
+            return self.augment(key, self._examples(train, drawn))
+        return self._examples(train, draw)
+
+    def _examples(self, train: Any, draw: Any) -> Batch:
         if draw is None:
             return train
         return self.train(draw) if callable(self.train) else jax.tree.map(lambda x: jnp.asarray(x)[draw], train)
@@ -186,36 +227,6 @@ class Task:
                 "Pass a function that makes the task instead of the task."
             )
         return remake(self.factory, {**self.arguments, **arguments})
-
-
-def check_name(what: str, name: str) -> None:
-    """Raise where results cannot have `what`, a metric or a curve, under this name."""
-    if not name or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > LONGEST_NAME:
-        raise ArgumentValueError(
-            f"{what} cannot be called {name!r:.80}: results have a file of that name, so it must have 1 to "
-            f"{LONGEST_NAME} bytes, all printable, and no slash."
-        )
-    if name.endswith(QUARTILES):
-        raise ArgumentValueError(f"{what} cannot be called {name!r}: leaderboards use this suffix for quartiles.")
-
-
-def check_curve_name(what: str, name: Any) -> None:
-    """Raise where `name`, given to a scalar that the loss returns, cannot be the name of a curve."""
-    if not isinstance(name, str):
-        raise ArgumentTypeError(f"{what}: the names of further scalars must be strings, got {name!r}.")
-    check_name(f"{what}: a further scalar", name)
-    if name == LOSS_CURVE or name.startswith(("validation_", "test_")) or name.endswith(IN_FORCE):
-        raise ArgumentValueError(
-            f"{what}: a further scalar cannot be called {name!r}: results use that name. Rename it."
-        )
-
-
-@remembered(maxsize=256)
-def shapes(task: Task) -> tuple[Any, Any]:
-    """Return the shapes and types of a trial's parameters and batch."""
-    key = random_key(0)
-    batch = lambda train: task.batch(train, key, jnp.int32(0))
-    return jax.eval_shape(task.init, key), jax.eval_shape(batch, task.data[0])
 
 
 def count_examples(task: Task, split: str) -> int | None:

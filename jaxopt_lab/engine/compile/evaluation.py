@@ -12,9 +12,12 @@ import optax
 from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes
 from jaxopt_lab.engine.compile.options import foreseeable_options
 from jaxopt_lab.engine.devices import on_cores
-from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tasks.calls import at, measure
+from jaxopt_lab.tasks.names import LOSS, SPLITS
+from jaxopt_lab.tasks.seeding import initial
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.trial import Seen, Trial, initial_params
+from jaxopt_lab.trial import Seen, Trial
 from jaxopt_lab.types import random_key
 
 FEW = 64  # held-out examples that decide whether a function is a mean over examples
@@ -49,7 +52,7 @@ def evaluation_at_once(
     """Compile the evaluation of all trials on all held-out examples, in one program."""
 
     def evaluate(state, seed, t, stop, data):
-        return Trial(optax.identity(), task, stop).evaluate(state, random_key(seed), t, data)
+        return Trial(optax.identity(), at(task, state.values), stop).evaluate(state, random_key(seed), t, data)
 
     integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
     taken = state.tree, seeds, integer, stop.tree
@@ -85,8 +88,11 @@ def evaluation_in_parts(
     of_one = lambda shapes: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), shapes)
     of_all = lambda dtype: jax.ShapeDtypeStruct((over.seeds, over.configs), dtype)
     status, index, share = of_all(jnp.int32), jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), number)
-    trial = Trial(optax.identity(), task)
-    seen = jax.eval_shape(trial.evaluate_held_out, of_one(state.tree), of_one(status), tuple(held_out))
+
+    def see(state, status, splits):
+        return Trial(optax.identity(), at(task, state.values)).evaluate_held_out(state, status, splits)
+
+    seen = jax.eval_shape(see, of_one(state.tree), of_one(status), tuple(held_out))
     wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # means are summed in this type
     empty = {name: of_all(wide(x.dtype)) for name, x in seen.items()}
 
@@ -94,7 +100,7 @@ def evaluation_in_parts(
         def look(values, state, status, start, share, split):
             if batch.size:
                 split = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, batch.size), split)
-            found = trial.evaluate_held_out(state, status, [split if n == batch.split else None for n in range(2)])
+            found = see(state, status, [split if n == batch.split else None for n in range(2)])
             if batch.size:
                 before = {name: jnp.where(start == 0, 0, values[name]) for name in found}
                 found = {name: before[name] + share * x.astype(before[name].dtype) for name, x in found.items()}
@@ -148,7 +154,7 @@ def not_means(task: Task) -> list[str]:
     them. This is checked at initial parameters and at points around them, since an untrained network may hide the
     difference (its F1 is zero for any batch). A function that is constant, or never finite, does not count as a mean.
     """
-    start = initial_params(task, random_key(0))
+    start, model = initial(task, random_key(0))
     leaves, structure = jax.tree.flatten(start)
     noise = [jax.random.normal(random_key(n), x.shape).astype(x.dtype) for n, x in enumerate(leaves)]
     beside = lambda side: jax.tree.unflatten(structure, [x + side * e for x, e in zip(leaves, noise, strict=True)])
@@ -158,8 +164,8 @@ def not_means(task: Task) -> list[str]:
             continue
         count = len(jax.tree.leaves(data)[0])
         few = jax.tree.map(lambda x, n=count: jnp.asarray(x)[np.unique(np.linspace(0, n - 1, FEW).astype(int))], data)
-        for name, function in {"loss": lambda *given: task.loss_and_aux(*given)[0], **task.metrics}.items():
-            if not _is_mean(function, points, few):
+        for name in (LOSS, *task.metrics):
+            if not _is_mean(lambda *given, name=name: measure(task, name, *given, model), points, few):
                 found.append(f"{split}_{name}")
     return found
 

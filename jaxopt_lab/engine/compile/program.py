@@ -17,8 +17,11 @@ from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
+from jaxopt_lab.tasks.calls import starts_at
+from jaxopt_lab.tasks.names import TASK_PREFIX
+from jaxopt_lab.tasks.seeding import draws, initial
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answer, answers_elsewhere, draws, initial_params
+from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answers_elsewhere, kept
 from jaxopt_lab.types import random_key
 
 SHARED_BYTES = 2**18  # initial parameters and a segment's draws up to this size are cached
@@ -29,12 +32,13 @@ Curves = Info | list[Info]  # by step along the last axis, or step by step
 class Program(NamedTuple):
     """Functions compiled for one structure and strategy; every array has leading axes (seeds, configurations).
 
-    initial(seeds) -> parameters, with only the leading axis (seeds,)
-    start(parameters, values) -> state, which includes the values
+    initial(seeds) -> parameters and the loss's state, with only the leading axis (seeds,); the seeds themselves where
+        the values decide both
+    start(initial, values) -> state, which includes the values
     draw(seeds, first) -> the draws of a segment's batches, with only the leading axis (seeds,)
     advance(state, draws, first, last, stop, data) -> state, curves, status; the state is donated
     evaluate(state, seeds, t, stop, data) -> `trial.Seen`
-    answer(state) -> the parameters to evaluate the trials with
+    answer(state) -> what is kept of the trials: see `trial.kept`
     place(arguments, kinds) -> the arguments as arrays on the devices, each split along the axes that it has
     advance_bytes, evaluate_bytes: the memory of a running chunk in each function, without the data
     """
@@ -102,20 +106,28 @@ def _compiled(
     values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
 
     trial = functools.partial(structure.trial, changes=changes)
-    initial = _compiled_initial(structure.task, over)
-    begin = lambda params, values: trial(values, stop.tree).start(params, values)
-    start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial.out_info, values))
+    late = starts_at(structure.task, structure.names)
+    initial_of = _compiled_seeds(over) if late else _compiled_initial(structure.task, over)
+
+    def begin(start, values):
+        one = trial(values, stop.tree)
+        if late:  # a traced number may have a wider type than one in Python, and what is made of it too
+            like = jax.eval_shape(lambda seed: initial(structure.task, random_key(seed)), start)
+            start = jax.tree.map(lambda x, y: x.astype(y.dtype), initial(one.task, random_key(start)), like)
+        return one.start(*start, values)
+
+    start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
     shapes = (state, drawing.out_info, stop.tree, data.tree)
     one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
     advance_bytes = program_bytes(one, over, (state, drawing.out_info))
     if on_cores(used):  # XLA's library for products makes a copy of one factor; measured
         advance_bytes += strategy.trials * largest_bytes
-    answering = lambda state: state.params
+    answering = lambda state: kept(structure.task, state)
     if answers_elsewhere(state.optimizer):
-        answering = over.compile(lambda state: answer(state.optimizer, state.params), (Axes.TRIAL,), (state,))
+        answering = over.compile(answering, (Axes.TRIAL,), (state,))
     return {
-        "initial": _shared(initial, used),
+        "initial": _shared(initial_of, used),
         "start": start,
         "draw": _shared(drawing, used),
         "advance": advance,
@@ -129,9 +141,9 @@ def _compiled(
 def _seen(state: TrialState) -> TrialState:
     """Return the part of the state that an evaluation reads, without the optimizer's unless the answer depends on it.
 
-    So optimizers share the program.
+    So optimizers share the program. Of the values, it reads the task's.
     """
-    state = state._replace(values={})
+    state = state._replace(values={name: x for name, x in state.values.items() if name.startswith(TASK_PREFIX)})
     return state if answers_elsewhere(state.optimizer) else state._replace(optimizer=None)
 
 
@@ -151,8 +163,8 @@ def _compile_advance(
 
     def step(state, draws, t, first, stop, data, seed=0):
         at, run = t - first + seed * length, trial(state.values, stop)
-        drawn, key = jax.tree.map(lambda x: x[at], draws)
-        state, info = run.step(state, t, run.task.take(data[0], drawn), key)
+        drawn, keys = jax.tree.map(lambda x: x[at], draws)
+        state, info = run.step(state, t, run.task.take(data[0], drawn), keys)
         return state, info, state.status
 
     options = compiler_options(platform) | (one_core_options() if strategy.one_core else {})
@@ -207,8 +219,14 @@ def _stepping(step: Callable) -> Callable:
 @remembered(maxsize=64)
 def _compiled_initial(task, over: Trials):
     """Compile the initial parameters; they do not depend on the optimizer, so all optimizers of a task share this."""
-    initial = lambda seed: initial_params(task, random_key(seed))
-    return over.compile(initial, (Axes.SEED,), (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
+    begin = lambda seed: initial(task, random_key(seed))
+    return over.compile(begin, (Axes.SEED,), (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
+
+
+@remembered(maxsize=64)
+def _compiled_seeds(over: Trials):
+    """Compile the seeds themselves, from which each trial's start is made with its own values."""
+    return over.compile(lambda seed: seed, (Axes.SEED,), (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
 
 
 @remembered(maxsize=64)

@@ -122,7 +122,7 @@ class _Running:
             raise OutOfMemoryError(self.salvaged(state, at, waiting), error) from None
         params = self.program.answer(state) if self.plan.keep_params else None
         if stage.final and (ended or reached == stage.last):  # copying is not free
-            state = state._replace(optimizer=None, params=None, values={})
+            state = state._replace(optimizer=None, params=None, model=None, values={})
         state, params = self.kept(on_host((state, params)))
         return dataclasses.replace(chunk, first=self.plan.steps if ended else reached, state=state, params=params)
 

@@ -15,7 +15,7 @@ from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import at_once, fitted, step_seconds
 from jaxopt_lab.engine.tuning.probe import COMPILE_SECONDS
-from jaxopt_lab.tasks.task import IN_FORCE, LOSS_CURVE
+from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE
 from jaxopt_lab.trial import STATUSES, Status
 
 

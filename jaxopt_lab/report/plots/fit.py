@@ -1,7 +1,6 @@
 """Fit: a regression's predictions with its data."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -10,7 +9,9 @@ from jaxopt_lab.checking import check_known
 from jaxopt_lab.report.plots import style
 from jaxopt_lab.results.best import best
 from jaxopt_lab.results.results import Results
-from jaxopt_lab.tasks.task import SPLITS, Task
+from jaxopt_lab.tasks.calls import predict
+from jaxopt_lab.tasks.names import SPLITS
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.calling import calling
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure
 
     Args:
         results: A sweep's results on a regression task.
-        params: Parameters to predict with; by default those of the best seed of each optimizer's best configuration
-            (where there are several inputs, of the best optimizer only).
+        params: Parameters to predict with, or (parameters, state) where the loss has a state; by default those of the
+            best seed of each optimizer's best configuration (where there are several inputs, of the best optimizer
+            only).
         split: The data to show: train, validation or test.
         ax: Axes to draw into; None makes a figure.
 
@@ -114,7 +116,7 @@ def _predictors(results: Results, params: Any, best_only: bool) -> list[tuple[st
     for found in bests:
         good, status = np.isfinite(found.value), dataset["status"].sel(config=found.config).values[0]
         label = style.plain(found.optimizer) + ("" if good else f"\n({status})")
-        tree = results.params(found.config, None if good else int(dataset["seed"].values[0]))
+        tree = results.kept(found.config, None if good else int(dataset["seed"].values[0]))
         predictors.append((found.optimizer, label, tree))
     return predictors
 
@@ -122,7 +124,8 @@ def _predictors(results: Results, params: Any, best_only: bool) -> list[tuple[st
 def _predicted(task: Task, params: Any, inputs: Any, size: int) -> np.ndarray:
     """Return the predictions as a flat array. Raises ValueError where there is not one for each target."""
     with calling(f"Task {task.name!r}: predict, with the parameters to draw,"):
-        predicted = np.asarray(cast(Callable, task.predict)(params, inputs))
+        params, state = params if task.is_stateful else (params, None)
+        predicted = np.asarray(predict(task, params, inputs, state))
     if predicted.size != size:
         raise ValueError(
             f"predict of task {task.name!r} returned shape {predicted.shape} for {size} targets: it must return one "
