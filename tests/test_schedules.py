@@ -258,6 +258,19 @@ def test_a_schedule_is_made_from_its_hyperparameters(row):
     np.testing.assert_allclose(in_force, [expected(t) for t in range(6)], rtol=1e-6, atol=1e-8)
 
 
+def test_a_factory_of_ones_own_says_what_it_schedules(float64):
+    warming = lambda b1, steps: schedules.linear(b1, steps=steps, final=0.5)
+
+    def factory(learning_rate, b1, *, steps):
+        return jl.sgd(lambda t: learning_rate * warming(b1, steps)(t))
+
+    factory.in_force = {"b1": lambda b1, steps, **others: warming(b1, steps)}
+    space = {"learning_rate": 0.1, "b1": [0.8, 0.9]}
+    found = jl.sweep(factory, TASK, space, steps=5, record=1, cache=False).dataset
+    expected = [warming(b1, 5)(np.arange(6)) for b1 in (0.8, 0.9)]
+    np.testing.assert_allclose(found["b1_in_force"][:, 0], expected, rtol=1e-12)
+
+
 REFUSED = {
     "no learning rate": (jl.polyak_sgd, schedules.wsd, ValueError, "polyak_sgd has no hyperparameter learning_rate"),
     "only a number": (jl.rprop, schedules.wsd, ValueError, "learning_rate of rprop must be a number"),
