@@ -1,8 +1,15 @@
 """Strict defaults: mismatched ranks raise, so that no test passes by broadcasting; float32 is exact on a GPU."""
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAXOPT_LAB_CACHE", "off")  # what a test measures is not what an earlier one has left on disk
+OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if OURS:  # processes of this session compile each program once; later sessions compile it anew
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxopt_lab-tests-")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import matplotlib
@@ -11,6 +18,26 @@ import pytest
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # else a GPU multiplies with ten bits
+
+
+def pytest_unconfigure():
+    """Remove the programs; the processes that a session starts inherit the variable, so only its first process does."""
+    if OURS:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture
+def no_programs(monkeypatch):
+    """Hide the programs that the processes of this session share."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(params=["float32", "float64"])

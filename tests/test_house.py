@@ -19,6 +19,7 @@ ROOMS = [
         "formats",
         "tracing",
         "labels",
+        "schedules",
         "optimizers",
         "tasks",
         "updating",
