@@ -5,17 +5,23 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAXOPT_LAB_CACHE", "off")  # what a test measures is not what an earlier one has left on disk
-OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
-if OURS:  # processes of this session compile each program once; later sessions compile it anew
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxopt_lab-tests-")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import matplotlib
 import pytest
 
 matplotlib.use("Agg")
+SHARED = {  # the processes of a session compile each program once; a later session compiles it anew
+    "jax_compilation_cache_dir": "",
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if OURS:
+    SHARED["jax_compilation_cache_dir"] = tempfile.mkdtemp(prefix="jaxopt_lab-tests-")
+    for setting, value in SHARED.items():
+        os.environ[setting.upper()] = str(value)
+        jax.config.update(setting, value)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # else a GPU multiplies with ten bits
 
@@ -23,7 +29,7 @@ jax.config.update("jax_default_matmul_precision", "highest")  # else a GPU multi
 def pytest_unconfigure():
     """Remove the programs; the processes that a session starts inherit the variable, so only its first process does."""
     if OURS:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+        shutil.rmtree(SHARED["jax_compilation_cache_dir"], ignore_errors=True)
 
 
 @pytest.fixture
