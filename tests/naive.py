@@ -18,7 +18,8 @@ import optax
 import jaxopt_lab as jl
 from jaxopt_lab.engine.rules import Hyperband, Plateau
 from jaxopt_lab.sweep.space import Configurations, Range, Static
-from jaxopt_lab.trial import answer, batch_key, initial_params, noise_key
+from jaxopt_lab.tasks.seeding import batch_key, initial_params, noise_key
+from jaxopt_lab.trial import answer
 
 SPLITS = ("validation", "test")
 GREATER = ("accuracy", "reward")  # metrics of which more is better

@@ -1,5 +1,8 @@
 """A loss and an init that name what they need: keys, a state, numbers, the mode; each against a loop by hand."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +11,11 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.compile import program
+from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.sweep.planning import plan_sweep
+from jaxopt_lab.tracing.caching import remembered
 
-STEPS, SEEDS, SIZE = 14, [0, 3], 8
+STEPS, SEEDS, SIZE = 12, [0, 3], 8
 RNG = np.random.default_rng(1)
 X, XV = RNG.normal(1.5, 2.0, size=(40, 5)), RNG.normal(1.5, 2.0, size=(23, 5))
 Y, YV = (X[:, 0] > X[:, 1]).astype(int), (XV[:, 0] > XV[:, 1]).astype(int)
@@ -39,9 +45,10 @@ def loss(params, batch, *, key=None, state, training=False, label_smoothing=0.0,
 
 
 def accuracy(params, batch, *, state):
-    return jnp.mean(network(params, state, batch[0], None, False)[0].argmax(-1) == batch[1])
+    return jnp.mean(network(params, state, batch[0], None, False)[0].argmax(-1) == batch[1], dtype=float)
 
 
+@functools.cache
 def task(**changes):
     fields = {"train": (X, Y), "validation": (XV, YV), "batch_size": SIZE, "metrics": {"accuracy": accuracy}}
     return jl.Task("mine", **{"init": init, "loss": loss} | fields | changes)
@@ -51,11 +58,12 @@ def batch_of(made, key, t):
     return made.batch(made.data[0], jax.random.fold_in(key, 1), t)
 
 
+@remembered(maxsize=64)
 def by_hand(seed, rate=0.05, scale=1.0, augment=None, steps=STEPS, **numbers):
     """Train as one would in a loop of one's own; the losses at every step, the end, and held-out loss and accuracy."""
     made, key = task(), jax.random.key(seed)
     params, state = init(jax.random.fold_in(key, 0), scale=scale)
-    optimizer = optax.adam(rate)
+    optimizer = optax.sgd(rate, momentum=0.9)
     moments, rows = optimizer.init(params), []
 
     @jax.jit
@@ -81,14 +89,15 @@ def by_hand(seed, rate=0.05, scale=1.0, augment=None, steps=STEPS, **numbers):
     return np.array(rows, float).T, params, state, [float(x) for x in held_out]
 
 
-SPACE = {"learning_rate": [0.02, 0.05], "task.label_smoothing": [0.0, 0.15], "task.scale": [0.5, 1.5]}
+SPACE = {"learning_rate": [0.01, 0.03], "task.label_smoothing": [0.0, 0.15], "task.scale": [0.5, 1.5]}
 
 
 @pytest.mark.parametrize("cut", [{}, {"chunk": 1}, {"strategy": "steps"}, {"strategy": "scan_each"}], ids=str)
 def test_all_that_a_loss_may_name(cut, precision):
-    tolerance = {"rtol": 1e-10} if precision == "float64" else {"rtol": 2e-5, "atol": 1e-6}
+    tolerance = {"rtol": 1e-10 if precision == "float64" else 1e-5}
+    of_params = {"rtol": 1e-10} if precision == "float64" else {"rtol": 1e-4, "atol": 1e-5}
     options = {"steps": STEPS, "seeds": SEEDS, "record": 1, "evaluate": 5, "cache": False}
-    found = jl.sweep(jl.adam, task(), SPACE, **options | cut)
+    found = jl.sweep(jl.momentum, task(), SPACE, **options | cut)
     data = found.dataset
     for row in range(8):
         values = {name.removeprefix("task."): float(data[name][row]) for name in SPACE}
@@ -98,8 +107,8 @@ def test_all_that_a_loss_may_name(cut, precision):
             np.testing.assert_allclose([data["train_loss"][row, s], data["norm"][row, s]], curves, **tolerance)
             at_end = [data["validation_loss"][row, s, -1], data["validation_accuracy"][row, s, -1]]
             np.testing.assert_allclose(at_end, held_out, **tolerance)
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found.params(row, seed), params)
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found.state(row, seed), state)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **of_params), found.params(row, seed), params)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **of_params), found.state(row, seed), state)
 
 
 def test_numbers_share_one_program(float64, monkeypatch):
@@ -107,19 +116,19 @@ def test_numbers_share_one_program(float64, monkeypatch):
     once = program._compiled.__wrapped__
     monkeypatch.setattr(program, "_compiled", lambda *given: compiled.append(given[0]) or once(*given))
     space = {"learning_rate": jl.log(1e-3, 1e-1, 3), "task.l2": jl.linear(0, 0.1, 4)}
-    jl.sweep(jl.adam, made, space, steps=3, strategy="scan")
-    assert len({structure for structure in compiled}) == 1
+    jl.sweep(jl.momentum, made, space, steps=3, strategy="scan")
+    assert len(set(compiled)) == 1
 
 
 def test_held_out_data_have_the_defaults(float64):
-    found = jl.sweep(jl.adam, task(), {"learning_rate": [0.0], "task.l2": [0.0, 3.0]}, steps=1, seeds=1).dataset
+    found = jl.sweep(jl.momentum, task(), {"learning_rate": [0.0], "task.l2": [0.0, 3.0]}, steps=1, seeds=1).dataset
     assert float(found["train_loss"][1, 0, 0]) > float(found["train_loss"][0, 0, 0]) + 1
     np.testing.assert_array_equal(found["validation_loss"][0], found["validation_loss"][1])
 
 
 def test_training_batches_alone_are_augmented(float64):
     noisy = lambda key, batch: (batch[0] + jax.random.normal(key, batch[0].shape), batch[1])
-    found = jl.sweep(jl.adam, task(augment=noisy), {"learning_rate": [0.05]}, steps=STEPS, seeds=SEEDS, record=1)
+    found = jl.sweep(jl.momentum, task(augment=noisy), {"learning_rate": [0.05]}, steps=STEPS, seeds=SEEDS, record=1)
     for s, seed in enumerate(SEEDS):
         curves, _, _, held_out = by_hand(seed, augment=noisy)
         np.testing.assert_allclose(found.dataset["train_loss"][0, s], curves[0], rtol=1e-10)
@@ -134,27 +143,27 @@ def test_a_run_is_resumed_with_its_state(tmp_path, float64):
         if progress.trial_steps and next(interrupt):
             raise KeyboardInterrupt
 
-    options = {"steps": 3000, "seeds": SEEDS, "record": 300}
-    whole = jl.sweep(jl.adam, task(), SPACE, **options)
+    options = {"steps": 600, "seeds": SEEDS, "record": 60}
+    whole = jl.sweep(jl.momentum, task(), SPACE, **options)
     for _ in range(20):
-        found = jl.sweep(jl.adam, task(), SPACE, out=tmp_path / "run", checkpoint=0, progress=report, **options)
+        found = jl.sweep(jl.momentum, task(), SPACE, out=tmp_path / "run", checkpoint=0, progress=report, **options)
         if not found.dataset.attrs["interrupted"]:
             break
     loaded = jl.load(tmp_path / "run", task())
     for results in (found, loaded):
         np.testing.assert_array_equal(results.dataset["train_loss"], whole.dataset["train_loss"])
         jax.tree.map(np.testing.assert_array_equal, results.kept(5, 3), whole.kept(5, 3))
-    assert int(loaded.state(5, 3)["seen"]) == 3000
+    assert int(loaded.state(5, 3)["seen"]) == 600
 
 
 def test_another_loss_in_training_is_another_run(tmp_path):
     options = {"steps": 5, "out": tmp_path / "run"}
-    jl.sweep(jl.adam, task(), {"learning_rate": [0.05]}, **options)
+    jl.sweep(jl.momentum, task(), {"learning_rate": [0.05]}, **options)
     other = lambda p, batch, *, key=None, state, training=False: loss(
         p, batch, key=key, state=state, training=training, l2=0.1 if training else 0.0
     )
     with pytest.raises(jl.RunError, match="loss: changed"):
-        jl.sweep(jl.adam, task(loss=other), {"learning_rate": [0.05]}, **options)
+        jl.sweep(jl.momentum, task(loss=other), {"learning_rate": [0.05]}, **options)
 
 
 def test_a_skipped_step_keeps_the_state(float64):
@@ -163,23 +172,25 @@ def test_a_skipped_step_keeps_the_state(float64):
         return jnp.where((batch[2][0] % 4 == 3) & training, jnp.nan, value), kept
 
     number = np.arange(STEPS + 1.0)
-    made = task(loss=sometimes, train=(X[: STEPS + 1], Y[: STEPS + 1], number), validation=None, batch_size=1)
-    found = jl.sweep(jl.adam, made, {"learning_rate": [0.05]}, steps=STEPS, nonfinite=3)
+    fields = {"train": (X[: STEPS + 1], Y[: STEPS + 1], number), "validation": None, "batch_size": 1}
+    made = dataclasses.replace(task(), loss=sometimes, metrics={}, **fields)
+    found = jl.sweep(jl.momentum, made, {"learning_rate": [0.05]}, steps=STEPS, nonfinite=3)
     skipped = int(found.dataset["skipped_steps"][0, 0])
-    assert 0 < skipped
+    assert skipped > 0
     assert int(found.state(0, 0)["seen"]) == STEPS - skipped
 
 
-def test_evaluation_in_parts_has_the_state(float64, monkeypatch):
-    options = {"steps": STEPS, "seeds": SEEDS, "evaluate": 5, "strategy": "scan"}
-    whole = jl.sweep(jl.adam, task(), SPACE, **options).dataset
-    from jaxopt_lab.engine.tuning import cutting
+def test_evaluation_in_parts_has_the_state(float64):
+    plan = plan_sweep(jl.momentum, task(), SPACE, steps=3, seeds=2)
+    seeds, values = np.arange(2, dtype=np.int32), plan.groups[0].values
 
-    first = cutting.first_strategy
-    few = lambda *given: dataclasses_replace(first(*given), evaluated=3, examples=10)
-    monkeypatch.setattr("jaxopt_lab.engine.tuning.cutting.first_strategy", few)
-    parts = jl.sweep(jl.adam, task(), SPACE, **options).dataset
-    np.testing.assert_allclose(parts["validation_loss"], whole["validation_loss"], rtol=1e-12)
+    def seen(**changes):
+        made = program.compiled(plan, plan.groups[0], Strategy("scan", 2, 8, **changes), task().data)
+        state = made.start(made.initial(seeds), values)
+        state = state._replace(model=jax.tree.map(lambda x: x + 1, state.model))
+        return made.evaluate(state, seeds, np.int32(0), plan.ending, task().data)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), seen(), seen(evaluated=3, examples=10))
 
 
 def quadratic(curvature: float = 1.0, shift: float = 0.0, size: int = 3):
@@ -302,7 +313,7 @@ def test_a_task_whose_functions_do_not_fit(case):
 
 
 def test_a_repeated_trial_has_its_numbers(float64):
-    results = jl.sweep(jl.adam, task(), SPACE, steps=STEPS, seeds=SEEDS)
+    results = jl.sweep(jl.momentum, task(), SPACE, steps=STEPS, seeds=SEEDS)
     again = jl.rerun(results, 6, 3, task=task())
     assert again.largest_difference < 1e-12
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), again.params, results.params(6, 3))

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.trial import STATUSES, Stop, Trial, draws, initial_params
+from jaxopt_lab.tasks.seeding import draws, initial_params
+from jaxopt_lab.trial import STATUSES, Stop, Trial
 
 
 @functools.cache

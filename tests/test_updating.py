@@ -9,7 +9,7 @@ from optax import contrib
 from optax.experimental import aggregating
 
 import jaxopt_lab as jl
-from jaxopt_lab.trial import initial_params, noise_key
+from jaxopt_lab.tasks.seeding import initial_params, noise_key
 from jaxopt_lab.verify.optimizers.haste import compiled
 
 STEPS = 6

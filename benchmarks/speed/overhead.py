@@ -30,7 +30,7 @@ from jaxopt_lab.engine.compile.program import loop_on
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.tuning.cutting import first_strategy
 from jaxopt_lab.sweep.planning import plan_sweep
-from jaxopt_lab.trial import batch_key, draws, initial_params
+from jaxopt_lab.tasks.seeding import batch_key, draws, initial_params
 
 
 def chunk_shape(plan: Plan) -> tuple[int, int]:

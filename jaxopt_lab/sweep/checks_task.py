@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
-from jaxopt_lab.errors import ArgumentError, ArgumentTypeError, ArgumentValueError, concerning
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, concerning
 from jaxopt_lab.sweep.values import as_static
 from jaxopt_lab.tasks._examples import TracedDataError
 from jaxopt_lab.tasks.asked import NAMES, is_numeric
@@ -18,7 +18,7 @@ from jaxopt_lab.tasks.calls import at, evaluate, named, shapes, start
 from jaxopt_lab.tasks.names import SPLITS, TASK_PREFIX
 from jaxopt_lab.tasks.task import Task, remake
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.tracing.calling import explained, place
+from jaxopt_lab.tracing.calling import place
 from jaxopt_lab.types import random_key
 
 BRANCHES = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
@@ -39,7 +39,7 @@ def check_task_hyperparameters(table: Configurations, task: Task) -> None:
                     f"{column} is numeric: write {column!r}: {list(values)!r} without jl.static, and one program "
                     "serves all values."
                 )
-            structural = isinstance(default, bool | str) or (name in own and not _is_traceable(task, name))
+            structural = not _is_traceable(task, name) if name in own else not _may_be_number(default)
             if structural and not static:
                 raise ArgumentTypeError(f"{column} is structural: write ", as_static(column), ".")
             if not static:
@@ -76,8 +76,10 @@ def _check_ends(task: Task, name: str, values: Sequence[float], own: Mapping[str
         for value in (min(values), max(values)):
             try:
                 remake(task.factory, {**task.arguments, name: value})
-            except ArgumentTypeError as error:
+            except TypeError as error:
                 raise _structural(name, str(error)) from error
+            except ValueError as error:
+                raise ArgumentValueError(str(error)) from error
 
 
 def _arguments(task: Task) -> dict[str, Any] | None:
@@ -90,6 +92,11 @@ def _arguments(task: Task) -> dict[str, Any] | None:
 def _is_traceable(task: Task, name: str) -> bool:
     """Return whether what a function names is numeric; metrics and `predict` always have their defaults."""
     return name in task.hyperparameters and is_numeric(task.hyperparameters[name])
+
+
+def _may_be_number(default: Any) -> bool:
+    """Return whether an argument with this default may be a number; tracing says whether one program serves all."""
+    return default is None or default is inspect.Parameter.empty or is_numeric(default)
 
 
 def _structural(name: str, reason: str) -> ArgumentTypeError:
@@ -126,13 +133,10 @@ def check_task_numbers(task: Task, names: tuple[str, ...]) -> None:
         except Exception as error:
             if len(tried) > 1:
                 continue  # to find out which it is
-            column = f"{TASK_PREFIX}{tried[0]}"
-            if isinstance(error, BRANCHES):
-                said = f"task {task.name!r} branches in Python on it{place(error)}."
-                raise _structural(tried[0], said) from error
-            if isinstance(error, ArgumentError):
-                raise
-            raise explained(f"Task {task.name!r}, with {column} as a traced number,", error) from error
+            said = f"task {task.name!r} branches in Python on it{place(error)}."
+            if not isinstance(error, BRANCHES):
+                said = f"{error}".partition("\n")[0] + place(error)
+            raise _structural(tried[0], said) from error
         expected = shapes(task).params, shapes(task).state
         if [x.shape for x in jax.tree.leaves(found)] != [x.shape for x in jax.tree.leaves(expected)]:
             raise _structural(tried[0], "it changes the shapes of the parameters.")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import jaxopt_lab as jl
 from jaxopt_lab.engine.compile import layout
 from jaxopt_lab.engine.compile.program import loop_on
-from jaxopt_lab.trial import Trial, draws, initial_params
+from jaxopt_lab.tasks.seeding import draws, initial_params
+from jaxopt_lab.trial import Trial
 
 STEPS = 4
 ROUNDING = 1e-12  # float64: products add in another order
