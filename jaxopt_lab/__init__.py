@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from jaxopt_lab import schedules as schedules
 from jaxopt_lab import tasks as tasks
 from jaxopt_lab.engine.compile.options import compiler_options as compiler_options
 from jaxopt_lab.engine.recorder import Progress as Progress
@@ -15,10 +16,12 @@ from jaxopt_lab.engine.tuning.forecast import Forecast as Forecast
 from jaxopt_lab.errors import RunError as RunError
 from jaxopt_lab.optimizers import OPTIMIZERS as OPTIMIZERS
 from jaxopt_lab.optimizers import PRIORS as PRIORS
+from jaxopt_lab.optimizers import ema as ema
 from jaxopt_lab.optimizers import filled as filled
 from jaxopt_lab.optimizers import flat as flat
 from jaxopt_lab.optimizers import fused as fused
 from jaxopt_lab.optimizers import master_weights as master_weights
+from jaxopt_lab.optimizers import scheduled as scheduled
 from jaxopt_lab.report.plots.plots import Plots as _Plots
 from jaxopt_lab.report.progress import shown as _shown
 from jaxopt_lab.results.accessors import register as _register

@@ -1,6 +1,8 @@
 """Strict defaults: mismatched ranks raise, so that no test passes by broadcasting; float32 is exact on a GPU."""
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAXOPT_LAB_CACHE", "off")  # what a test measures is not what an earlier one has left on disk
 
@@ -9,8 +11,39 @@ import matplotlib
 import pytest
 
 matplotlib.use("Agg")
+SHARED = {  # the processes of a session compile each program once; a later session compiles it anew
+    "jax_compilation_cache_dir": "",
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if OURS:
+    SHARED["jax_compilation_cache_dir"] = tempfile.mkdtemp(prefix="jaxopt_lab-tests-")
+    for setting, value in SHARED.items():
+        os.environ[setting.upper()] = str(value)
+        jax.config.update(setting, value)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # else a GPU multiplies with ten bits
+
+
+def pytest_unconfigure():
+    """Remove the programs; the processes that a session starts inherit the variable, so only its first process does."""
+    if OURS:
+        shutil.rmtree(SHARED["jax_compilation_cache_dir"], ignore_errors=True)
+
+
+@pytest.fixture
+def no_programs(monkeypatch):
+    """Hide the programs that the processes of this session share."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(params=["float32", "float64"])

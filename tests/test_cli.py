@@ -151,7 +151,7 @@ def test_a_plan_says_what_it_will_take_and_writes_nothing(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
-def test_programs_are_kept_unless_told_not_to(tmp_path, monkeypatch):
+def test_programs_are_kept_unless_told_not_to(tmp_path, monkeypatch, no_programs):
     monkeypatch.setenv("JAXOPT_LAB_CACHE", str(tmp_path / "cache"))
     kept = lambda: [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     for seeds, args in ((3, ["--no-cache"]), (5, [])):  # of other shapes: this process remembers its programs

@@ -19,6 +19,7 @@ ROOMS = [
         "formats",
         "tracing",
         "labels",
+        "schedules",
         "optimizers",
         "tasks",
         "updating",
@@ -28,7 +29,10 @@ ROOMS = [
     *("store", "statistics", "results", "cluster", "sweep", "verify", "report", "cli"),
 ]
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise
-HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich", "flax", "equinox")
+HEAVY = (
+    *("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich"),
+    *("flax", "equinox"),
+)
 
 
 def module_of(path):

@@ -1,5 +1,7 @@
 """Curves beside the training loss: further scalars of a loss, and hyperparameters in force, against a loop by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,11 +24,13 @@ def loss(w, batch):
     return jnp.mean(error**2), {"mae": jnp.mean(jnp.abs(error)), "near": jnp.sum(jnp.abs(error) < 0.5)}
 
 
+@functools.cache
 def task(**changes):
     fields = {"train": (X, Y), "validation": (X, Y), "batch_size": 8, "loss": loss} | changes
     return jl.Task("line", lambda key: jax.random.normal(key, (3,)), **fields)
 
 
+@functools.cache
 def by_hand(rate, seed, steps=STEPS):
     """Loss, its further scalars and the learning rate, before every step and after the last."""
     made, key = task(), jax.random.key(seed)

@@ -1,6 +1,7 @@
 """Users' own stop rules: what they see, and the effect of their decisions, compared with a hand-written loop."""
 
 import dataclasses
+import functools
 import importlib
 
 import jax
@@ -18,6 +19,7 @@ X = np.random.default_rng(0).normal(size=(60, 4))
 Y = X @ np.arange(4.0)
 
 
+@functools.cache
 def task():
     loss = lambda w, batch: jnp.mean((batch[0] @ w - batch[1]) ** 2)
     return jl.Task("line", lambda key: jax.random.normal(key, (4,)), loss, (X, Y), validation=(X, Y), batch_size=8)

@@ -1,5 +1,6 @@
 """One trial compared with a hand-written training loop, and how it ends."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -12,26 +13,30 @@ import jaxopt_lab as jl
 from jaxopt_lab.trial import STATUSES, Stop, Trial, draws, initial_params
 
 
-def loop(task, optimizer, seed, steps):
-    """Train with a plain Python loop over jitted steps."""
-    key = jax.random.key(seed)
-    params = task.init(jax.random.fold_in(key, 0))
-    state = optimizer.init(params)
+@functools.cache
+def jitted(task, factory):
+    """Return a step of the plain loop, and the loss of a step's batch."""
 
-    def batch_at(t):
-        return task.batch(task.data[0], jax.random.fold_in(key, 1), t)
+    def loss_at(params, key, t):
+        return task.loss(params, task.batch(task.data[0], jax.random.fold_in(key, 1), t))
 
-    @jax.jit
-    def step(params, state, t):
-        loss, grads = jax.value_and_grad(task.loss)(params, batch_at(t))
-        updates, state = optimizer.update(grads, state, params)
+    def step(rate, params, state, key, t):
+        loss, grads = jax.value_and_grad(loss_at)(params, key, t)
+        updates, state = factory(rate).update(grads, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    losses = []
+    return jax.jit(step), jax.jit(loss_at)
+
+
+def loop(task, factory, rate, seed, steps):
+    """Train with a plain Python loop over jitted steps."""
+    key, (step, loss_at) = jax.random.key(seed), jitted(task, factory)
+    params = task.init(jax.random.fold_in(key, 0))
+    state, losses = factory(rate).init(params), []
     for t in range(steps):
-        params, state, loss = step(params, state, t)
+        params, state, loss = step(rate, params, state, key, t)
         losses.append(loss)
-    return params, np.array([*losses, task.loss(params, batch_at(jnp.int32(steps)))])
+    return params, np.array([*losses, loss_at(params, key, jnp.int32(steps))])
 
 
 TASKS = [
@@ -49,7 +54,7 @@ def test_a_sweep_is_the_loop_written_by_hand(make_task, float64):
     results = jl.sweep(jl.adam, task, {"learning_rate": rates}, steps=steps, seeds=seeds, record=1, evaluate=7)
     for config, rate in enumerate(rates):
         for column, seed in enumerate(seeds):
-            params, losses = loop(task, optax.adam(rate), seed, steps)
+            params, losses = loop(task, optax.adam, rate, seed, steps)
             # Float64 rounding, grown by 40 steps.
             np.testing.assert_allclose(results.dataset.train_loss[config, column], losses, rtol=1e-9, atol=1e-12)
             ours = results.params(config=config, seed=seed)
@@ -228,7 +233,8 @@ BAD = {"loss": jnp.inf, "gradient": 0.0}
 """What the loss of a bad example is; its gradient is NaN in either case."""
 
 
-def bad_batches(kind, examples):
+@functools.cache
+def bad_batches(kind, *examples):
     """A parabola, one example a step, some of which are bad."""
 
     def loss(w, x):
@@ -242,8 +248,9 @@ def skipping_loop(task, optimizer, steps, allowed):
     """Adam in a plain loop that skips bad steps."""
     key = jax.random.key(0)
     w, state, losses, in_a_row, skipped = jnp.ones(()), optimizer.init(jnp.ones(())), [], 0, 0
+    at = jax.jit(lambda w, t: task.loss(w, task.batch(task.data[0], jax.random.fold_in(key, 1), t)))
     for t in range(steps):
-        loss, g = jax.value_and_grad(task.loss)(w, task.batch(task.data[0], jax.random.fold_in(key, 1), t))
+        loss, g = jax.value_and_grad(at)(w, t)
         if bool(jnp.isfinite(loss) & jnp.isfinite(g)):
             updates, state = optimizer.update(g, state, w)
             w, in_a_row = w + updates, 0
@@ -260,7 +267,7 @@ def skipping_loop(task, optimizer, steps, allowed):
 @pytest.mark.parametrize("strategy", ["scan", "steps"])
 @pytest.mark.parametrize("allowed", [1, 3])
 def test_bad_steps_are_skipped_and_counted(kind, strategy, allowed, float64):
-    task, steps = bad_batches(kind, [1, 1, 0, 1, 0, 1, 1, 1]), 30
+    task, steps = bad_batches(kind, 1, 1, 0, 1, 0, 1, 1, 1), 30
     w, losses, bad, skipped = skipping_loop(task, optax.adam(0.1), steps, allowed)
     assert skipped >= 1
     options = {"steps": steps, "record": 1, "strategy": strategy, "nonfinite": allowed}
@@ -274,7 +281,7 @@ def test_bad_steps_are_skipped_and_counted(kind, strategy, allowed, float64):
 
 
 def test_a_bad_step_ends_a_trial_unless_it_may_be_skipped():
-    task = bad_batches("loss", [1, 0])
+    task = bad_batches("loss", 1, 0)
     found = jl.sweep(jl.adam, task, {"learning_rate": [0.1]}, steps=4, record=1).dataset
     assert found.status.values.item() == "diverged"
     assert "skipped_steps" not in found

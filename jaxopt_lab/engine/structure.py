@@ -17,8 +17,10 @@ from jaxopt_lab.tracing.caching import exact, remembered
 from jaxopt_lab.tracing.calling import refuse_leaks
 from jaxopt_lab.tracing.fingerprint import Fingerprint, fingerprint, uses
 from jaxopt_lab.trial import NEVER, Stop, Trial
-from jaxopt_lab.types import OptimizerFactory, random_key
+from jaxopt_lab.types import OptimizerFactory, Schedule, random_key
 from jaxopt_lab.updating import checked
+
+BUDGET = "steps"  # what a factory names after a bare * to be given the trial's budget
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,10 +34,11 @@ class Structure:
     static: tuple[tuple[str, Any], ...]
     names: tuple[str, ...]  # traced hyperparameters, of the optimizer and of the task
     task: Task
+    budget: int | None = None  # the factory's `steps`; None where it takes none, or the space gives it
 
     @functools.cached_property
     def _key(self) -> Any:
-        return exact((self.factory, self.static, self.names, self.task))
+        return exact((self.factory, self.static, self.names, self.task, self.budget))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and self._key == other._key
@@ -44,23 +47,36 @@ class Structure:
         return hash(self._key)
 
     def optimizer(self, values: Mapping[str, Any]) -> Any:
-        """Make the optimizer from the structural values and those of these numbers that are not the task's."""
+        """Make the optimizer from the budget, the structural values and those of these numbers that are its own."""
+        return self.factory(**self.hyperparameters(values))
+
+    def hyperparameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the factory's arguments for these numbers, of which some may be the task's."""
         own = {name: x for name, x in values.items() if not name.startswith(TASK_PREFIX)}
-        return self.factory(**dict(self.static), **own)
+        return {**({} if self.budget is None else {BUDGET: self.budget}), **dict(self.static), **own}
 
     @property
-    def in_force(self) -> dict[str, Callable[[Any], Any]]:
-        """The learning rate's schedule, where it has one."""
-        return {name: value for name, value in self.static if name == "learning_rate" and callable(value)}
+    def in_force(self) -> dict[str, Callable[[Mapping[str, Any]], Schedule]]:
+        """For each hyperparameter that follows a schedule, a function from the numeric ones to its schedule.
+
+        The learning rate may be given as a schedule; a factory such as `jl.scheduled` makes says which it schedules.
+        """
+        given = {name: value for name, value in self.static if name == "learning_rate" and callable(value)}
+        made: Mapping[str, Callable[..., Schedule]] = getattr(self.factory, "in_force", {})
+        return {
+            **{name: lambda _, schedule=schedule: schedule for name, schedule in given.items()},
+            **{name: lambda values, make=make: make(**self.hyperparameters(values)) for name, make in made.items()},
+        }
 
     def trial(self, values: Mapping[str, Any], stop: Stop = NEVER, changes: Collection[str] = ()) -> Trial:
         """Make one trial with these numbers; those named in `changes` may change while it runs."""
         changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
-        return Trial(self.optimizer(values), at(self.task, values), stop, self.in_force | changing)
+        scheduled = {name: schedule(values) for name, schedule in self.in_force.items()}
+        return Trial(self.optimizer(values), at(self.task, values), stop, changing | scheduled)
 
     def curves(self, changes: Collection[str] = ()) -> tuple[str, ...]:
         """Return the names of a trial's curves."""
-        in_force = [*self.in_force, *(name for name in self.names if name in changes)]
+        in_force = dict.fromkeys([*self.in_force, *(name for name in self.names if name in changes)])
         return LOSS_CURVE, *aux(self.task), *(f"{name}{IN_FORCE}" for name in in_force)
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from jaxopt_lab.optimizers._base import PRIORS as PRIORS
 from jaxopt_lab.optimizers._base import REGISTERED
+from jaxopt_lab.optimizers.wrappers.ema import ema as ema
 from jaxopt_lab.optimizers.wrappers.filled import filled as filled
 from jaxopt_lab.optimizers.wrappers.flat import Flat as Flat
 from jaxopt_lab.optimizers.wrappers.flat import flat as flat
 from jaxopt_lab.optimizers.wrappers.fused import fused as fused
 from jaxopt_lab.optimizers.wrappers.master_weights import master_weights as master_weights
+from jaxopt_lab.optimizers.wrappers.scheduled import scheduled as scheduled
 from jaxopt_lab.types import ExtraArgsOptimizer, OptimizerFactory
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):

@@ -13,7 +13,7 @@ from jaxopt_lab.checking import check_known, check_number, quoted
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import default_budget, devices, free_bytes
 from jaxopt_lab.engine.plan import Group, Plan
-from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.structure import BUDGET, traced_step
 from jaxopt_lab.engine.tuning.sizing import data_bytes, held_bytes, host_budget, results_bytes
 from jaxopt_lab.errors import ArgumentError, ArgumentTypeError, ArgumentValueError, Code, concerning
 from jaxopt_lab.optimizers import OPTIMIZERS
@@ -53,6 +53,13 @@ def check_cluster(cluster: Any) -> str | None:
     if cluster is not None and not isinstance(cluster, str):
         raise ArgumentTypeError(f'cluster must be "auto" or the address of a Ray cluster, got {quoted(cluster)}.')
     return cluster
+
+
+def takes_budget(factory: OptimizerFactory) -> bool:
+    """Return whether the factory names `steps` after a bare `*`; `functools.partial` may have set it already."""
+    parameter = inspect.signature(factory).parameters.get(BUDGET)
+    is_set = isinstance(factory, functools.partial) and BUDGET in factory.keywords
+    return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY and not is_set
 
 
 def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
@@ -110,7 +117,8 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
                 code = Code(f"{column}={numbers!r} without jl.static", f"{column} = {numbers!r} without static")
                 raise ArgumentTypeError(f"{column} of {name} is numeric: write ", code, ".", about=(column,))
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
-    if missing := [n for n in required if n not in table.columns]:
+    given = {*table.columns, *([BUDGET] if takes_budget(factory) else [])}
+    if missing := [n for n in required if n not in given]:
         example = as_range("log", "1e-4, 1, 16")
         raise ArgumentValueError(
             f"{name} needs {', '.join(missing)}: add {missing[0]} to the space, for example ", example, "."

@@ -11,7 +11,7 @@ from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_at
 from jaxopt_lab.engine.stopping import StopRule, brackets_of
-from jaxopt_lab.engine.structure import Structure, params_bytes
+from jaxopt_lab.engine.structure import BUDGET, Structure, params_bytes
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.results.score import is_greater
@@ -23,6 +23,7 @@ from jaxopt_lab.sweep.checks import (
     check_names,
     check_traceable,
     memory_budget,
+    takes_budget,
 )
 from jaxopt_lab.sweep.checks_random import check_random
 from jaxopt_lab.sweep.checks_task import check_task_hyperparameters
@@ -51,7 +52,7 @@ def planned(request: Request) -> Plan:
         with concerning("space", name):
             check_hyperparameters(name, factory, table)
             check_task_hyperparameters(table, task)
-            groups += _groups(name, factory, table, task, sum(len(g.configs) for g in groups))
+            groups += _groups(name, factory, table, task, request.steps, sum(len(g.configs) for g in groups))
     check_names(request.tables, [name for group in groups for name in measured(group.structure.task)])
     for group in groups:
         check_traceable(group, _made_by(group, request))
@@ -123,12 +124,15 @@ def _rungs(plan: Plan) -> list[int]:
     return [rung for pool in plan.pools for rung in pool.rungs.tolist()]
 
 
-def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
+def _groups(
+    name: str, factory: OptimizerFactory, table: Configurations, base: Task, steps: int, offset: int
+) -> list[Group]:
     """Group the configurations of one table by structure, in order of appearance.
 
     Configurations have the same structure where the `exact` keys of their structural values are equal.
     """
     numeric = tuple(column for column in table.columns if column not in table.static)
+    budget = steps if takes_budget(factory) and BUDGET not in table.columns else None
     found: list[tuple[Any, dict[str, Any], list[int]]] = []
     for row in range(len(table)):
         static = {column: table.columns[column][row] for column in table.columns if column in table.static}
@@ -148,7 +152,8 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
             task = with_given(task, given)
         structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
-        groups.append(Group(Structure(factory, structural, numeric, task), name, np.asarray(rows) + offset, values))
+        structure = Structure(factory, structural, numeric, task, budget)
+        groups.append(Group(structure, name, np.asarray(rows) + offset, values))
     return groups
 
 

@@ -56,7 +56,8 @@ class Request:
         metadata=option(
             lambda _, value: named_factories(value),
             """An optimizer factory, or a list or dict (name -> factory) of them: this package's, Optax's, or any
-            function of keyword hyperparameters that returns an (init, update) pair. Strings name this package's.""",
+            function of keyword hyperparameters that returns an (init, update) pair. Strings name this package's. One
+            that names `steps` after a bare `*` is given the budget of a trial, unless the space gives it.""",
         )
     )
     task: Task | str | Callable[..., Task] = dataclasses.field(

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxopt_lab.checking import check_count, quoted
 from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.structure import BUDGET
 from jaxopt_lab.labels import present, same
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.files import load
@@ -20,6 +21,7 @@ from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import hyperparameters
 from jaxopt_lab.store.identity import of_another_problem, problem, versions
 from jaxopt_lab.sweep.arguments import made_task
+from jaxopt_lab.sweep.checks import takes_budget
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.sweep.space import Static, static
 from jaxopt_lab.sweep.sweep import sweep
@@ -104,6 +106,8 @@ def rerun(
         raise ValueError(f"Configuration {config} with seed {seed} made no step, so there is nothing to repeat.")
     number = dataset.attrs["dtype"]
     space = _space(dataset, config, values or {})
+    if takes_budget(factory):  # the sweep's, also where the trial was stopped before
+        space.setdefault(BUDGET, static([int(dataset.attrs["steps"])]))
     numbers = _numbers(space, factory)
     what, options = (
         ({name: factory}, base, space | numbers),

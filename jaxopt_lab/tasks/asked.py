@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-FIRST = {"init": 1, "loss": 2, "metric": 2, "predict": 2, "rebuild": 1}
+FIRST = {"init": 1, "train": 1, "augment": 2, "loss": 2, "metric": 2, "predict": 2, "rebuild": 1}
 """How many arguments each function gets by position."""
 PROVIDED = {
     "init": {},
+    "train": {},
+    "augment": {},
     "loss": {
         "key": "a random key of the step; None on held-out data",
         "state": "what the loss keeps from step to step, such as batch statistics",

@@ -46,7 +46,7 @@ def check_task(task: Task) -> None:
     named, key = f"Task {task.name!r}", random_key(0)
     held_out = [split for split in SPLITS[1:] if callable(getattr(task, split))]
     for split in (split for split in SPLITS if callable(getattr(task, split))):
-        _check_arguments(f"{named}: {split}(key)", getattr(task, split), "key")
+        _check_arguments(f"{named}: {split}(key)", task, "train", getattr(task, split))
     with calling(f"{named}: {' or '.join(held_out)}"):
         data = task.data
     for split in held_out:
@@ -66,6 +66,8 @@ def check_task(task: Task) -> None:
 
     _check_arguments(f"{named}: init(key)", task, "init", task.init)
     _check_arguments(f"{named}: the loss (params, batch)", task, "loss", task.loss)
+    if task.augment is not None:
+        _check_arguments(f"{named}: augment(key, batch)", task, "augment", task.augment)
     for metric, function in task.metrics.items():
         _check_arguments(f"{named}: the metric {metric} (params, batch)", task, "metric", function)
     params, state = _shapes(f"{named}: init", init, key)

@@ -1,6 +1,7 @@
 """A sweep stays within its memory budget, and continues in smaller chunks when a device runs out of memory."""
 
 import dataclasses
+import functools
 import importlib
 import json
 import signal
@@ -183,6 +184,9 @@ def regression(held_out=101, tested=57, width=32, metrics=(), **changes):
     return jl.Task("regression", init, loss, metrics={name: METRICS[name] for name in metrics}, **options)
 
 
+shared = functools.cache(regression)  # the same task, whose programs are compiled once
+
+
 def predicted(params, batch):
     return jnp.tanh(batch[0] @ params[0]) @ params[1]
 
@@ -235,7 +239,7 @@ def evaluated(task, shape, **changes):
 @pytest.mark.parametrize("trials", [1, 3, 4, 14])
 def test_evaluating_some_trials_at_a_time_changes_nothing(trials, float64):
     """Whatever the metric, but for how XLA rounds sums of another shape; also where the last part is smaller."""
-    task = regression(metrics=["mae", "r2", "auc"])
+    task = shared(metrics=("mae", "r2", "auc"))
     known, whole = evaluated(task, (2, 7))
     found, parts = evaluated(task, (2, 7), evaluated=trials)
     assert found.keys() == known.keys()
@@ -248,7 +252,7 @@ def test_evaluating_some_trials_at_a_time_changes_nothing(trials, float64):
 @pytest.mark.parametrize(("trials", "examples"), [(1, 30), (4, 57), (1, 101), (4, 1)])
 def test_evaluating_by_examples_gives_the_mean_over_all(trials, examples, float64):
     """Batches of unequal sizes count by their sizes, for each split with its own."""
-    task = regression(metrics=["mae", "accuracy"])
+    task = shared(metrics=("mae", "accuracy"))
     known, _ = evaluated(task, (2, 5))
     found, _ = evaluated(task, (2, 5), evaluated=trials, examples=examples)
     assert found.keys() == known.keys()
@@ -258,7 +262,7 @@ def test_evaluating_by_examples_gives_the_mean_over_all(trials, examples, float6
 
 def test_means_over_examples_are_told_from_other_metrics(float32):
     wrong = [f"{split}_{name}" for split in ("validation", "test") for name in METRICS if name not in MEANS]
-    assert not_means(regression(metrics=list(METRICS))) == wrong
+    assert not_means(shared(metrics=tuple(METRICS))) == wrong
 
 
 def test_a_loss_that_is_no_mean_is_told_too(float32):
@@ -271,7 +275,7 @@ BIG = {"held_out": 20_000, "tested": 5_000, "width": 64}  # 5 MiB a trial on all
 
 @pytest.mark.parametrize("memory", [2**24, 2**26])
 def test_a_sweep_within_a_budget_sees_what_a_free_one_does(on_a_cpu, memory, float64):
-    task, options = regression(**BIG, metrics=["mae"]), {"steps": 4, "seeds": 2, "strategy": "scan"}
+    task, options = shared(**BIG, metrics=("mae",)), {"steps": 4, "seeds": 2, "strategy": "scan"}
     known = jl.sweep(jl.adam, task, SPACE, **options)
     found = jl.sweep(jl.adam, task, SPACE, memory=memory, **options)
     for name in ("train_loss", "validation_loss", "validation_mae", "test_loss"):
@@ -282,7 +286,7 @@ def test_a_sweep_within_a_budget_sees_what_a_free_one_does(on_a_cpu, memory, flo
 
 
 def test_a_metric_that_is_no_mean_is_refused_only_where_batches_would_be_needed(on_a_cpu, float32):
-    task, options = regression(**BIG, metrics=["mae", "r2"]), {"steps": 2, "strategy": "scan"}
+    task, options = shared(**BIG, metrics=("mae", "r2")), {"steps": 2, "strategy": "scan"}
     known = jl.sweep(jl.adam, task, SPACE, **options).dataset
     by_trials = jl.sweep(jl.adam, task, SPACE, memory=2**24, **options).dataset
     assert json.loads(by_trials.attrs["strategies"])[0]["evaluated"] > 0
@@ -315,7 +319,7 @@ def test_chunks_wait_for_room(on_a_cpu, monkeypatch):
     monkeypatch.setattr(backend, "run_chunk", run)
     monkeypatch.setattr("jaxopt_lab.engine.tuning.sizing.thread_count", lambda used: 4)
     monkeypatch.setattr(backend, "thread_count", lambda used: 4)
-    task = regression(**BIG, metrics=["r2"])
+    task = shared(**BIG, metrics=("r2",))
     jl.sweep(jl.adam, task, SPACE, steps=2, strategy="scan_each")
     assert max(most) > 2
     most.clear()
@@ -355,7 +359,7 @@ def test_a_compiled_loss_shows_what_it_works_on(float32):
 
 def test_a_run_folder_knows_how_trials_were_evaluated(on_a_cpu, tmp_path, float32):
     """A run that resumes with another budget cuts the same chunks."""
-    task, options = regression(**BIG), {"steps": 2, "strategy": "scan", "out": tmp_path / "run"}
+    task, options = shared(**BIG), {"steps": 2, "strategy": "scan", "out": tmp_path / "run"}
     first = jl.sweep(jl.adam, task, SPACE, memory=2**23, **options).dataset
     again = jl.sweep(jl.adam, task, SPACE, memory=2**23, **options).dataset
     np.testing.assert_array_equal(again.validation_loss, first.validation_loss)

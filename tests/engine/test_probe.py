@@ -250,7 +250,7 @@ def test_a_race_takes_smaller_chunks(on_a_cpu, monkeypatch):
     assert first_strategy(plain, plain.groups[0]).trials <= 8 * size
 
 
-def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder):
+def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder, no_programs):
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
     task = dataclasses.replace(jl.tasks.quadratic(), factory=None)
     jl.sweep(jl.adam, task, SPACE, steps=5, cache=False)
@@ -262,7 +262,7 @@ def test_compiled_programs_are_kept_on_disk_and_settings_put_back(folder):
     assert before == after
 
 
-def test_a_cached_program_gives_the_same_bits(folder):
+def test_a_cached_program_gives_the_same_bits(folder, no_programs):
     def losses():
         task = dataclasses.replace(jl.tasks.breast_cancer(batch_size=32), factory=None)  # compiled anew each time
         return jl.sweep(jl.adam, task, SPACE, steps=40, record=1).dataset.train_loss.values
@@ -270,7 +270,7 @@ def test_a_cached_program_gives_the_same_bits(folder):
     np.testing.assert_array_equal(losses(), losses())
 
 
-def test_a_users_own_cache_is_left_alone(folder, tmp_path_factory):
+def test_a_users_own_cache_is_left_alone(folder, no_programs, tmp_path_factory):
     own = str(tmp_path_factory.mktemp("own"))
     jax.config.update("jax_compilation_cache_dir", own)
     try:
@@ -281,7 +281,7 @@ def test_a_users_own_cache_is_left_alone(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("value", ["off", "OFF", "0", "/proc/nowhere"])
-def test_a_cache_that_is_off_or_cannot_be_written_is_none(value, monkeypatch):
+def test_a_cache_that_is_off_or_cannot_be_written_is_none(value, monkeypatch, no_programs):
     monkeypatch.setenv(cache.VARIABLE, value)
     with cache.persistent(True):
         assert jax.config.jax_compilation_cache_dir is None

@@ -10,6 +10,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.trial import batch_key, initial_params
+from jaxopt_lab.updating import answer
 from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
 
 MLP = PROBLEMS["mlp"]
@@ -183,3 +184,53 @@ def test_bfloat16_parameters_beside_a_float32_state(factory, rate):
     updates, state = optimizer.update(w, optimizer.init(w), w)
     assert updates.dtype == state.evaluation_params(w).dtype == "bfloat16"
     assert state.z.dtype == "float32"
+
+
+# EMA
+
+
+def test_ema_is_the_recursion_beside_the_optimizers_own_steps(float64):
+    w, average = MLP.start(), MLP.start()
+    expected, _ = walk(jl.adamw(0.01))
+    optimizer = jl.ema(jl.adamw(0.01), 0.7)
+    state, update = optimizer.init(w), jax.jit(optimizer.update)
+    for _ in range(20):
+        updates, state = update(MLP.gradient(w), state, w)
+        w = optax.apply_updates(w, updates)
+        average = jax.tree.map(lambda a, w: 0.7 * a + 0.3 * w, average, w)
+        assert_close(state.evaluation_params(w), average)
+    assert_close(w, expected)
+
+
+def test_ema_of_many_decays_is_one_program(float64):
+    decays = jnp.asarray([0.0, 0.9, 1.0])
+    ends = jax.vmap(lambda decay: walk(jl.ema(optax.sgd(0.1), decay), 3))(decays)
+    averages = jax.vmap(lambda w, state: state.evaluation_params(w))(*ends)
+    for row, decay in enumerate(decays):
+        w, state = walk(jl.ema(optax.sgd(0.1), decay), 3)
+        assert_close(jax.tree.map(lambda x, row=row: x[row], averages), state.evaluation_params(w))
+    assert_close(jax.tree.map(lambda x: x[2], averages), MLP.start())
+
+
+def test_ema_of_a_group_of_parameters(float64):
+    """Parameters of another group are evaluated as they are."""
+    w = {"averaged": jnp.ones(2), "not": {"a": jnp.ones(3), "b": jnp.ones(1)}}
+    parts = {"one": jl.ema(optax.sgd(0.5), 0.75), "other": optax.sgd(0.5)}
+    optimizer = optax.partition(parts, {"averaged": "one", "not": "other"})
+    updates, state = optimizer.update(w, optimizer.init(w), w)
+    found = answer(state, optax.apply_updates(w, updates))
+    assert_close(found, {"averaged": jnp.full(2, 0.875), "not": {"a": jnp.full(3, 0.5), "b": jnp.full(1, 0.5)}})
+
+
+def test_ema_keeps_the_dtypes_asked_for(float32):
+    w = jnp.ones(3, "bfloat16")
+    for asked, kept in ((None, "bfloat16"), ("float32", "float32")):
+        optimizer = jl.ema(jl.adam(0.1), average_dtype=asked)
+        updates, state = optimizer.update(w, optimizer.init(w), w)
+        assert (state.average.dtype, state.evaluation_params(w).dtype, updates.dtype) == (kept, "bfloat16", "bfloat16")
+
+
+def test_ema_needs_the_parameters():
+    optimizer = jl.ema(jl.sgd(0.1))
+    with pytest.raises(ValueError, match="averages the parameters"):
+        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))

@@ -213,6 +213,7 @@ def test_precision_asked_for_is_that_of_real_and_imaginary_parts():
 
 WRAPPED = {
     "master_weights": lambda optimizer: jl.master_weights(optimizer, dtype="float64"),
+    "ema": jl.ema,
     "fused": jl.fused,
     "sam": lambda optimizer: jl.sam(0.1, 1e-12, base=lambda rate: optimizer),
 }
@@ -306,6 +307,7 @@ def test_leaves_that_are_not_trained_are_refused(name, float32):
 AROUND = {
     "chain": lambda optimizer: optax.chain(optax.clip(1.0), optimizer),
     "master_weights": jl.master_weights,
+    "ema": jl.ema,
     "fused": jl.fused,
     "sam": lambda optimizer: jl.sam(0.1, base=lambda rate: optimizer),
     "inject": lambda optimizer: optax.inject_hyperparams(lambda learning_rate: optimizer)(0.1),

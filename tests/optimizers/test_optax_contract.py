@@ -77,7 +77,13 @@ def assert_close(ours, expected, tolerance=1e-11):
 @pytest.mark.filterwarnings("ignore:jl.fused")
 def test_an_extra_argument_that_nobody_expects_is_ignored(name):
     w, optimizer = starting_params(), METHODS[name].make_ours()
-    for wrapped in (optimizer, jl.fused(optimizer), jl.master_weights(optimizer), optax.chain(optimizer)):
+    for wrapped in (
+        optimizer,
+        jl.fused(optimizer),
+        jl.master_weights(optimizer),
+        jl.ema(optimizer),
+        optax.chain(optimizer),
+    ):
         traced = lambda wrapped=wrapped, **more: str(
             jax.make_jaxpr(lambda w: one_step(wrapped, w, wrapped.init(w), 0, **more))(w)
         )

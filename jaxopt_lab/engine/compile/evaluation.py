@@ -165,7 +165,7 @@ def not_means(task: Task) -> list[str]:
         count = len(jax.tree.leaves(data)[0])
         few = jax.tree.map(lambda x, n=count: jnp.asarray(x)[np.unique(np.linspace(0, n - 1, FEW).astype(int))], data)
         for name in (LOSS, *task.metrics):
-            if not _is_mean(lambda *given, name=name: measure(task, name, *given, model), points, few):
+            if not _is_mean(lambda params, batch, name=name: measure(task, name, params, batch, model), points, few):
                 found.append(f"{split}_{name}")
     return found
 

@@ -20,6 +20,7 @@ from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.tasks.calls import starts_at
 from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tasks.seeding import draws, initial
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answers_elsewhere, kept
 from jaxopt_lab.types import random_key
@@ -111,10 +112,8 @@ def _compiled(
 
     def begin(start, values):
         one = trial(values, stop.tree)
-        if late:  # a traced number may have a wider type than one in Python, and what is made of it too
-            like = jax.eval_shape(lambda seed: initial(structure.task, random_key(seed)), start)
-            start = jax.tree.map(lambda x, y: x.astype(y.dtype), initial(one.task, random_key(start)), like)
-        return one.start(*start, values)
+        params, model = _with_numbers(structure.task, one.task, start) if late else start
+        return one.start(params, model, values)
 
     start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
@@ -221,6 +220,15 @@ def _compiled_initial(task, over: Trials):
     """Compile the initial parameters; they do not depend on the optimizer, so all optimizers of a task share this."""
     begin = lambda seed: initial(task, random_key(seed))
     return over.compile(begin, (Axes.SEED,), (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
+
+
+def _with_numbers(task: Task, valued: Task, seed: jax.Array) -> tuple[Any, Any]:
+    """Return the start of a trial whose numbers decide it, in the types that it has with numbers from Python.
+
+    A traced number may have a wider type, and so may what is made of it.
+    """
+    like = jax.eval_shape(lambda seed: initial(task, random_key(seed)), seed)
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), initial(valued, random_key(seed)), like)
 
 
 @remembered(maxsize=64)

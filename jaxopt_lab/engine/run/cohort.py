@@ -150,6 +150,12 @@ class Cohort:
             for name in [name for name in decision.values if name in self.plan.groups[number].values]:
                 new = np.asarray(decision.values[name])[at[i], seed]
                 held.values[name][own[i], seed] = held.info[f"{name}{IN_FORCE}"][own[i], seed] = new
+            if decision.values:
+                taken = held.steps if held.skips is None else held.steps - held.skips.total
+                for name, schedule in self.plan.groups[number].structure.in_force.items():
+                    rates = jax.vmap(jax.vmap(lambda values, t, schedule=schedule: schedule(values)(t)))
+                    now = np.asarray(rates(held.values, taken))
+                    held.info[f"{name}{IN_FORCE}"][own[i], seed] = now[own[i], seed]
         return restarts
 
     def _note(self, recorder: Recorder, racing: Any, ends: Any, cut_off: Any, restarts: Any) -> None:

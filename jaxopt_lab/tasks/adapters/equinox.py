@@ -75,7 +75,8 @@ def equinox_task(
     def start(key, given):
         outline = _outline(make, structural(given))
         leaves = jax.tree.leaves(make(key, **given))
-        return tuple({path: leaves[i] for i, path in found.items()} for found in (outline.trained, outline.kept))
+        params = {path: leaves[i] for i, path in outline.trained.items()}
+        return params, {path: leaves[i] for i, path in outline.kept.items()}
 
     def build(params, state, key, training, given):
         outline = _outline(make, structural(given))

@@ -139,7 +139,7 @@ def _loss(models: Models, names: Mapping[str, Any], with_key: bool) -> Callable[
         return (value, state, *aux) if models.is_stateful else (value, *aux) if aux else value
 
     own = {name: default for name, default in names.items() if name not in NAMES}
-    return _with_names(loss, ("params", "batch"), provided | asked(models.make, 1) | own)
+    return _with_names(loss, ("params", "batch"), {**provided, **asked(models.make, 1), **own})
 
 
 def _measure(models: Models, metric: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,7 +157,7 @@ def _reading(models: Models, function: Callable[..., Any], argument: str) -> Cal
         return models.call(function, model, argument, {name: x for name, x in named.items() if name in names})
 
     provided = {"state": None} if models.is_stateful else {}
-    return _with_names(read, ("params", argument), provided | asked(models.make, 1) | names)
+    return _with_names(read, ("params", argument), {**provided, **asked(models.make, 1), **names})
 
 
 def _rebuild(models: Models) -> Callable[..., Any]:
@@ -165,7 +165,7 @@ def _rebuild(models: Models) -> Callable[..., Any]:
         params, state = jax.tree.map(jnp.asarray, (params, state))
         return models.build(params, state, None, False, given)
 
-    return _with_names(rebuild, ("params",), {"state": None} | asked(models.make, 1))
+    return _with_names(rebuild, ("params",), {"state": None, **asked(models.make, 1)})
 
 
 def _given(models: Models, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,8 +193,8 @@ def _uses_key(task: Task) -> bool:
         return True
     numbers = {f"{TASK_PREFIX}{name}": jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in own}
 
-    def once(key, numbers, *shapes):
-        return tuple(evaluate(at(task, numbers), *shapes, key))
+    def once(key, numbers, params, batch, state):
+        return tuple(evaluate(at(task, numbers), params, batch, state, key))
 
     try:
         return uses(trace(once, random_key(0), numbers, *shapes(task)), 0)
