@@ -41,6 +41,9 @@ from jaxopt_lab.sweep.sweep import plan as plan
 from jaxopt_lab.sweep.sweep import sweep as sweep
 from jaxopt_lab.tasks import TASKS as TASKS
 from jaxopt_lab.tasks import Task as Task
+from jaxopt_lab.tasks.adapters.equinox import equinox_task as equinox_task
+from jaxopt_lab.tasks.adapters.linen import linen_task as linen_task
+from jaxopt_lab.tasks.adapters.nnx import nnx_task as nnx_task
 from jaxopt_lab.tasks.direction import maximize as maximize
 from jaxopt_lab.tasks.direction import minimize as minimize
 from jaxopt_lab.types import Prior as Prior

@@ -29,7 +29,10 @@ ROOMS = [
     *("store", "statistics", "results", "cluster", "sweep", "verify", "report", "cli"),
 ]
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise
-HEAVY = ("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich")
+HEAVY = (
+    *("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich"),
+    *("flax", "equinox"),
+)
 
 
 def module_of(path):

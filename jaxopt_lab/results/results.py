@@ -16,6 +16,7 @@ from jaxopt_lab.labels import coordinate, distinct, narrowed, present, texts
 from jaxopt_lab.results.best import Best, rows_of, where_compared, why_none
 from jaxopt_lab.results.best import best as best_configuration
 from jaxopt_lab.results.leaderboard import leaderboard
+from jaxopt_lab.results.rebuilding import model
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
 from jaxopt_lab.store.zarr import save
 from jaxopt_lab.tasks.names import QUARTILES
@@ -160,6 +161,18 @@ class Results:
         if not self.dataset.attrs.get("stateful"):
             raise ValueError(f"The loss of task {self.dataset.attrs['task']!r} has no state.")
         return self.kept(config, seed)[1]
+
+    def model(self, config: int | None = None, seed: int | None = None) -> Any:
+        """Return a trial's model for evaluation, for a task of `jl.nnx_task` and its like: see `params`.
+
+        It is an `nnx.Module`; a function of inputs for Linen; for Equinox what the task's `make` returns.
+
+        Raises:
+            ValueError: The task is not of another library's model, or is unknown; or as `params`.
+
+        """
+        config = self.best().config if config is None else config
+        return model(self.dataset, self.task, config, self.kept(config, seed))
 
     def kept(self, config: int | None = None, seed: int | None = None) -> Any:
         """Return what is kept of a trial: its final parameters, or (parameters, state) where the loss has a state.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-FIRST = {"init": 1, "train": 1, "augment": 2, "loss": 2, "metric": 2, "predict": 2}
+FIRST = {"init": 1, "train": 1, "augment": 2, "loss": 2, "metric": 2, "predict": 2, "rebuild": 1}
 """How many arguments each function gets by position."""
 PROVIDED = {
     "init": {},

@@ -68,6 +68,12 @@ def predict(task: Task, params: Params, inputs: Any, state: Any = None) -> Any:
     return task.predict(params, inputs, **_named(task, task.predict, "predict", {"state": state}))
 
 
+def rebuild(task: Task, params: Params, state: Any = None) -> Any:
+    """Make the other library's model for evaluation; the task must be of one."""
+    assert task.rebuild is not None
+    return task.rebuild(params, **_named(task, task.rebuild, "rebuild", {"state": state}))
+
+
 def _named(
     task: Task,
     function: Callable[..., Any],

@@ -55,6 +55,8 @@ class Task:
             a function of seed and step, so all configurations of a seed see the same batches.
         given: Structural values for what the functions name after a bare `*`. They are set automatically.
         numbers: Values of numeric hyperparameters of `init` and `loss`. They are set automatically.
+        rebuild: `params -> model`, or `(params, *, state) -> model` where the loss has a state: the model of another
+            library, for evaluation. It is set by `jl.nnx_task` and its like; `results.model()` calls it.
 
     After a bare `*`, a loss may name:
 
@@ -91,6 +93,7 @@ class Task:
     augment: Callable[[Key, Batch], Batch] | None = None
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    rebuild: Callable[..., Any] | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
