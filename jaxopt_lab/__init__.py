@@ -28,6 +28,8 @@ from jaxopt_lab.results.accessors import register as _register
 from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
+from jaxopt_lab.sweep.budget import epochs as epochs
+from jaxopt_lab.sweep.budget import examples as examples
 from jaxopt_lab.sweep.display import register as _register_display
 from jaxopt_lab.sweep.rerun import Rerun as Rerun
 from jaxopt_lab.sweep.rerun import rerun as rerun

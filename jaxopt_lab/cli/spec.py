@@ -1,7 +1,7 @@
 """Spec files: a run of several optimizers on several tasks, as TOML.
 
     name = "first-look"            # the run's name; by default the file's
-    steps = 500                    # the budget of each trial
+    steps = 500                    # the budget of each trial; or { epochs = 10 } or { examples = 50_000 }
     seeds = 5                      # a count, or a list; by default 1
     target = 0.01                  # likewise tolerance, record, evaluate and the other options of `sweep`
     stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
@@ -36,7 +36,7 @@ from typing import Any, NoReturn
 
 from jaxopt_lab.checking import check_count, check_known, check_seeds
 from jaxopt_lab.cli.toml import key_lines, loaded
-from jaxopt_lab.cli.values import checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
+from jaxopt_lab.cli.values import budget, checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentError
 from jaxopt_lab.sweep import space
@@ -53,7 +53,7 @@ from jaxopt_lab.tasks.task import Task, remake
 REQUIRED = ("steps", "tasks", "optimizers")
 OPTIONS = {name: option for name, option in options(Request).items() if option.in_spec}
 # Conversions of values that the file writes differently from Python.
-READ: Mapping[str, Callable[[Any], Any]] = {"stop": stop_rule, "diverged_above": plain}
+READ: Mapping[str, Callable[[Any], Any]] = {"steps": budget, "stop": stop_rule, "diverged_above": plain}
 KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
 MOST_SAID = 4000  # characters of an error, which may quote the spec
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float

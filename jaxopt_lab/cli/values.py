@@ -11,11 +11,14 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
+from jaxopt_lab.sweep.budget import epochs, examples
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.names import TASK_PREFIX
 
 # What the file may write for an argument of each type; arguments of other types are checked by the tasks themselves.
 KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}
+
+BUDGETS = {"examples": examples, "epochs": epochs}
 
 
 def stop_rule(raw: Any) -> StopRule:
@@ -33,6 +36,16 @@ def stop_rule(raw: Any) -> StopRule:
         if parameter.default is parameter.empty and name not in arguments:
             raise ArgumentValueError(f"{kind} needs {name}: write {{ {kind} = {{ {name} = 100 }} }}, for example.")
     return RULES[kind](**arguments)
+
+
+def budget(raw: Any) -> Any:
+    """Convert a budget of the file: a number of steps, { examples = 50_000 } or { epochs = 10 }."""
+    if not isinstance(raw, dict):
+        return raw
+    if len(raw) != 1 or not set(raw) <= set(BUDGETS):
+        raise ArgumentTypeError(f"steps must be a number, {{ examples = 50_000 }} or {{ epochs = 10 }}, got {raw!r}.")
+    ((kind, count),) = raw.items()
+    return BUDGETS[kind](count)
 
 
 def of_a_stranger(address: str) -> Any:

@@ -194,7 +194,7 @@ class Worker:
             return chunk
         trials = recorder.trials(0, chunk.rows, chunk.columns)
         expected = recorder.taken(trials, work.first, found.step)
-        if misfit(found, plan, work.stage, chunk, expected, shapes):
+        if misfit(found, trials.plan, work.stage, chunk, expected, shapes):
             return chunk
         return restored(recorder, chunk, work.first, found, shapes)
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ class Group:
     optimizer: str
     configs: np.ndarray  # their numbers in the whole sweep
     values: Mapping[str, np.ndarray]  # traced hyperparameters by name, one value per configuration
+    per_step: int = 1  # how many of the plan's units a step takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Segment:
 
 
 class Stage(NamedTuple):
-    """The steps from one rung of a stop rule to the next.
+    """What is between one rung of a stop rule and the next.
 
     Attributes:
-        first, last: The steps at which it begins and ends; held-out data are evaluated at both.
+        first, last: Where it begins and ends, in the plan's units or in steps; held-out data are evaluated at both.
         final: Whether trials end there, rather than continue in another stage.
 
     """
@@ -54,6 +55,12 @@ class Stage(NamedTuple):
     last: int
     final: bool
 
+    def of(self, plan: "Plan", group: Group) -> "Stage":
+        """Return the stage, which is in the plan's units, in the group's steps."""
+        if plan.unit == "step":
+            return self
+        return Stage(int(steps_of(group, self.first)), int(steps_of(group, self.last)), self.final)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
@@ -61,7 +68,7 @@ class Pool:
 
     Attributes:
         rows: Positions in each group's configs, by the group's number.
-        rungs: The steps of the rungs, all before the last step.
+        rungs: Where the rungs are, in the plan's units, all before the last one.
 
     """
 
@@ -73,16 +80,20 @@ class Pool:
 class Plan:
     """Everything that the engine needs to know.
 
+    Its budget and points are in steps, or in training examples, of which a step of each group takes another number;
+    `of` gives the plan in a group's own steps.
+
     Attributes:
         groups: What to train.
         tables: The configurations of each optimizer, by name, in the order of their numbers.
         seeds: Each configuration is trained with every seed.
-        steps: The budget of a trial.
+        steps: The budget of a trial, in units.
+        unit: "step" or "examples".
         target, tolerance: See `trial.Stop`; minus infinity and None where there is none.
         diverged_above: A training loss above this is divergence; "auto": a loss that has risen by `trial.RISE` is (see
             `trial.Stop`); None: no finite loss is.
         nonfinite: How many successive steps with a non-finite loss or gradient are skipped.
-        record_steps, eval_steps: The steps at which training curves are recorded, and held-out data are evaluated.
+        record_steps, eval_steps: Where training curves are recorded, and held-out data are evaluated, in units.
         segment_length: The most steps that run without the host.
         keep_params: Whether final parameters are kept.
         stop: The rule that ends trials by comparing them, if any.
@@ -106,6 +117,7 @@ class Plan:
     eval_steps: np.ndarray
     segment_length: int
     keep_params: bool
+    unit: str = "step"
     diverged_above: float | str | None = "auto"
     nonfinite: int = 0
     stop: StopRule | None = None
@@ -117,12 +129,42 @@ class Plan:
     actors: int | None = None
 
     @property
+    def units(self) -> str:
+        """The plan's units in words."""
+        return "steps" if self.unit == "step" else self.unit
+
+    @property
     def configs(self) -> int:
         return sum(len(group.configs) for group in self.groups)
 
     @property
     def trials(self) -> int:
         return self.configs * len(self.seeds)
+
+    def of(self, group: Group) -> "Plan":
+        """Return the plan in the group's own steps."""
+        if self.unit == "step":
+            return self
+        if group.per_step not in self._in_steps:
+            own = dataclasses.replace(
+                self,
+                steps=int(steps_of(group, self.steps)),
+                record_steps=steps_of(group, self.record_steps),
+                eval_steps=steps_of(group, self.eval_steps),
+                unit="step",
+            )
+            self._in_steps[group.per_step] = own
+        return self._in_steps[group.per_step]
+
+    @functools.cached_property
+    def _in_steps(self) -> "dict[int, Plan]":
+        """The plan in steps, by how many units a step takes."""
+        return {}
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of all trials, where none ends before its budget."""
+        return sum(len(group.configs) * self.of(group).steps for group in self.groups) * len(self.seeds)
 
     @functools.cached_property
     def segments(self) -> list[Segment]:
@@ -179,6 +221,11 @@ def steps_at(stride: int | None, steps: int, most: int) -> np.ndarray:
     stride = math.ceil(steps / max(1, most - 1)) if stride is None else stride
     check_count(f"The points of a curve of {steps} steps, one every {stride},", math.ceil(steps / stride), most=MOST)
     return np.append(np.arange(0, steps, stride), steps).astype(np.int32)
+
+
+def steps_of(group: Group, at: Any) -> Any:
+    """Return how many of the group's steps it takes to reach `at` of the plan's units."""
+    return -(-np.asarray(at) // group.per_step)
 
 
 def state_shapes(plan: Plan, group: Group) -> TrialState:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,19 @@ class Outcome:
     interrupted: bool = False
 
 
+class Trials(NamedTuple):
+    """Some trials of a plan.
+
+    Attributes:
+        at: Their index in an outcome's arrays.
+        plan: The plan in their steps.
+
+    """
+
+    at: Any
+    plan: Plan
+
+
 class Recorder:
     """Writes the results of chunks into an outcome."""
 
@@ -96,88 +109,81 @@ class Recorder:
             strategies=[{} for _ in plan.groups],
         )
 
-    def trials(self, group: int, rows: np.ndarray, columns: np.ndarray) -> Any:
-        """Return the index, in the outcome's arrays, of a group's configurations `rows` by the seeds `columns`."""
-        return np.ix_(self.plan.groups[group].configs[rows], columns)
+    def trials(self, group: int, rows: np.ndarray, columns: np.ndarray) -> Trials:
+        """Return the trials of a group's configurations `rows` by the seeds `columns`."""
+        own = self.plan.groups[group]
+        return Trials(np.ix_(own.configs[rows], columns), self.plan.of(own))
 
-    def record(self, trials: Any, first: int, last: int, curves: dict[str, np.ndarray]) -> None:
+    def record(self, trials: Trials, first: int, last: int, curves: dict[str, np.ndarray]) -> None:
         """Record the curves of steps first to last - 1, along the last axis."""
-        points = np.flatnonzero((self.plan.record_steps >= first) & (self.plan.record_steps < last))
+        recorded = trials.plan.record_steps
+        points = np.flatnonzero((recorded >= first) & (recorded < last))
         if len(points):
-            where = (*trials, slice(points[0], points[-1] + 1))
+            where = (*trials.at, slice(points[0], points[-1] + 1))
             for name, values in curves.items():
-                self.outcome.curves[name][where] = values[..., self.plan.record_steps[points] - first]
+                self.outcome.curves[name][where] = values[..., recorded[points] - first]
 
-    def evaluation(self, trials: Any, step: int, seen: Seen) -> None:
+    def evaluation(self, trials: Trials, step: int, seen: Seen) -> None:
         """Record an evaluation after `step` steps, which is one of the evaluated steps."""
-        point = int(np.searchsorted(self.plan.eval_steps, step))
+        point = int(np.searchsorted(trials.plan.eval_steps, step))
         for name, values in seen.held_out.items():
-            self.outcome.evaluations[name][(*trials, point)] = values
+            self.outcome.evaluations[name][(*trials.at, point)] = values
         for name, values in seen.info.items():
-            self.outcome.last[name][trials] = values
-            if step == self.plan.steps:
-                self.outcome.curves[name][(*trials, -1)] = values
-        self.outcome.status[trials] = seen.status
+            self.outcome.last[name][trials.at] = values
+            if step == trials.plan.steps:
+                self.outcome.curves[name][(*trials.at, -1)] = values
+        self.outcome.status[trials.at] = seen.status
 
-    def reached(self, trials: Any, step: int, running: np.ndarray) -> None:
+    def reached(self, trials: Trials, step: int, running: np.ndarray) -> None:
         """Record that the `running` trials have made `step` steps; other trials' counts come when their chunk ends."""
-        self.outcome.steps[trials] = np.where(running, step, self.outcome.steps[trials])
+        self.outcome.steps[trials.at] = np.where(running, step, self.outcome.steps[trials.at])
 
-    def counts(self, trials: Any, known: dict[str, np.ndarray]) -> None:
+    def counts(self, trials: Trials, known: dict[str, np.ndarray]) -> None:
         """Record the steps that trials have made, and skipped, by name."""
         for name, values in known.items():
-            getattr(self.outcome, name)[trials] = values
+            getattr(self.outcome, name)[trials.at] = values
 
-    def complete(self, trials: Any) -> None:
+    def complete(self, trials: Trials) -> None:
         """Mark trials that are still running as completed: they have used up their budget."""
-        status = self.outcome.status[trials]
-        self.outcome.status[trials] = np.where(status == Status.RUNNING, Status.COMPLETED, status)
+        status = self.outcome.status[trials.at]
+        self.outcome.status[trials.at] = np.where(status == Status.RUNNING, Status.COMPLETED, status)
 
-    def hold(self, trials: Any, step: int) -> None:
+    def hold(self, trials: Trials, step: int) -> None:
         """Extend the values seen after `step` steps to all later points, for trials that ended by themselves."""
-        configs, seeds = np.broadcast_arrays(*trials)
-        ended = ~np.isin(self.outcome.status[trials], (Status.RUNNING, Status.STOPPED, Status.FAILED))
+        configs, seeds = np.broadcast_arrays(*trials.at)
+        ended = ~np.isin(self.outcome.status[trials.at], (Status.RUNNING, Status.STOPPED, Status.FAILED))
         where = configs[ended], seeds[ended]
-        point = int(np.searchsorted(self.plan.eval_steps, step))
+        point = int(np.searchsorted(trials.plan.eval_steps, step))
         for array in self.outcome.evaluations.values():
             array[(*where, slice(point, None))] = array[(*where, point)][:, None]
-        start = int(np.searchsorted(self.plan.record_steps, step))
+        start = int(np.searchsorted(trials.plan.record_steps, step))
         for name, array in self.outcome.curves.items():
             array[(*where, slice(start, None))] = self.outcome.last[name][where][:, None]
 
-    def taken(self, trials: Any, first: int, step: int) -> dict[str, np.ndarray]:
+    def taken(self, trials: Trials, first: int, step: int) -> dict[str, np.ndarray]:
         """Copy what is known of trials from step `first` to `step`, for `restore`."""
         known = {}
-        for kind, name, array, at in self._known(first, step):
-            known[f"{kind}/{name}"] = array[trials] if at is None else array[(*trials, at)]
+        for kind, name, array, at in self._known(trials.plan, first, step):
+            known[f"{kind}/{name}"] = array[trials.at] if at is None else array[(*trials.at, at)]
         return known
 
-    def restore(self, trials: Any, first: int, step: int, known: dict[str, np.ndarray]) -> None:
+    def restore(self, trials: Trials, first: int, step: int, known: dict[str, np.ndarray]) -> None:
         """Restore what `taken` returned, possibly in another process, possibly with only some of the names."""
-        for kind, name, array, at in self._known(first, step):
+        for kind, name, array, at in self._known(trials.plan, first, step):
             if (values := known.get(f"{kind}/{name}")) is not None:
-                array[trials if at is None else (*trials, at)] = values
+                array[trials.at if at is None else (*trials.at, at)] = values
 
-    def _known(self, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
-        """Yield each array's kind, name, the array, and its points that are known between two steps."""
-        outcome, (recorded, evaluated) = self.outcome, self._points(first, step)
+    def _known(self, plan: Plan, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
+        """Yield each array's kind, name, the array, and its points that are known between two steps of a plan."""
+        outcome, (recorded, evaluated) = self.outcome, _points(plan, first, step)
         yield from (("curves", name, array, recorded) for name, array in outcome.curves.items())
         yield from (("evaluations", name, array, evaluated) for name, array in outcome.evaluations.items())
         yield from (("last", name, array, None) for name, array in outcome.last.items())
         yield from (("ends", name, getattr(outcome, name), None) for name in ENDS)
 
-    def _points(self, first: int, step: int) -> tuple[slice, slice]:
-        """Return the recorded and evaluated points that are known between two steps."""
-        plan = self.plan
-        known = lambda points, at, side: int(np.searchsorted(points, at, side))
-        # Each step comes with its info; the last info, which has no step, comes with the evaluation there.
-        recorded = known(plan.record_steps, first, "left"), known(plan.record_steps, step, "left")
-        evaluated = known(plan.eval_steps, first, "right") if first else 0, known(plan.eval_steps, step, "right")
-        return slice(recorded[0], recorded[1] + (step == plan.steps)), slice(*evaluated)
-
-    def fail(self, trials: Any) -> None:
+    def fail(self, trials: Trials) -> None:
         """Mark trials as failed; they keep what they have reached."""
-        self.outcome.status[trials] = Status.FAILED
+        self.outcome.status[trials.at] = Status.FAILED
 
     def params(self, group: int, rows: np.ndarray, columns: np.ndarray, params: Any) -> None:
         """Record the latest parameters of a group's trials."""
@@ -208,6 +214,15 @@ class Recorder:
             if unknown.any():  # trials that never began because of an interruption
                 jax.tree.map(lambda x, u=unknown: x.__setitem__(u, np.nan if x.dtype.kind in "fcV" else 0), params)
         return self.outcome
+
+
+def _points(plan: Plan, first: int, step: int) -> tuple[slice, slice]:
+    """Return the recorded and evaluated points that are known between two steps."""
+    known = lambda points, at, side: int(np.searchsorted(points, at, side))
+    # Each step comes with its info; the last info, which has no step, comes with the evaluation there.
+    recorded = known(plan.record_steps, first, "left"), known(plan.record_steps, step, "left")
+    evaluated = known(plan.eval_steps, first, "right") if first else 0, known(plan.eval_steps, step, "right")
+    return slice(recorded[0], recorded[1] + (step == plan.steps)), slice(*evaluated)
 
 
 def curve_names(plan: Plan) -> list[str]:

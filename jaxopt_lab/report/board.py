@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_lab.checking import printable
-from jaxopt_lab.formats import number
+from jaxopt_lab.formats import compact, number
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import compared, default_metric
+from jaxopt_lab.store.axes import at_point, budget, unequal_examples
 from jaxopt_lab.tasks.names import QUARTILES
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ def board(results: Results, width: int) -> Group:
     frame, attrs, sizes = results.leaderboard(), results.dataset.attrs, results.dataset.sizes
     metric = default_metric(results.dataset)
     trials = sizes["config"] * sizes["seed"]
-    title = f"{attrs['task']}: {trials} trials of {attrs['steps']} steps, best {metric.replace('_', ' ')} first"
+    title = f"{attrs['task']}: {trials} trials of {budget(results.dataset)}, best {metric.replace('_', ' ')} first"
     stopped = int((results.dataset["status"] == "stopped").sum())
     title += f", {stopped} stopped early" if stopped else ""
     title += ", interrupted" if attrs["interrupted"] else ""
     at = compared(results.dataset, metric)
-    title += "" if at.complete else f", compared at step {at.step}"
+    title += "" if at.complete else f", compared at {at_point(results.dataset, at.step)}"
+    unequal = unequal_examples(results.dataset)
+    title += "" if unequal is None else f", {unequal}"
     gap = 1 if width >= ROOMY else 0  # in addition to the box's own
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("optimizer", overflow="fold")
@@ -46,6 +49,8 @@ def board(results: Results, width: int) -> Group:
     tested = [c for c in frame if str(c).startswith("test_") and not str(c).endswith(QUARTILES) and c != "test_loss"]
     for score in tested:
         columns[str(score).replace("_", "\n", 1)] = [number(x) for x in frame[score]]
+    if "examples" in frame:
+        columns["examples\nseen"] = [compact(x) for x in frame["examples"]]
     columns["\ndiverged"] = [f"{share:.0%}" for share in frame["diverged"]]
     if "good_decades" in frame:
         columns["good\ndecades"] = [f"{width:.1f}" for width in frame["good_decades"]]

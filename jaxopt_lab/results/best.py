@@ -17,6 +17,7 @@ from jaxopt_lab.results.score import (
     on_edge,
     score,
 )
+from jaxopt_lab.store.axes import at_point, budget
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +43,7 @@ class Best:
         value: The median of the metric's values over seeds.
         values: The metric's value for each seed, in the order of the dataset's `seed`.
         step: The step at which configurations were compared: the last one; for a sweep that is running or was
-            interrupted, the last one that all compared trials reached.
+            interrupted, the last one that all compared trials reached. With a budget of examples, their number.
         on_edge: The hyperparameters at an end of the range that was tried: the true best may lie beyond it.
 
     """
@@ -102,7 +103,7 @@ def where_compared(dataset: "xr.Dataset", metric: str) -> str | None:
     count, left_out = int(at.configs.sum()), int((~at.configs).sum())
     if count == 0:
         return "No configuration can be compared yet: none has made progress with all of its seeds."
-    text = f"Compared at step {at.step} of {dataset.attrs['steps']}, the last that all of "
+    text = f"Compared at {at_point(dataset, at.step)} of {budget(dataset)}, the last that all of "
     text += f"{count} configuration{'s' if count > 1 else ''} reached"
     more = f"; {left_out} whose seeds have not all begun {'are' if left_out > 1 else 'is'} left out" if left_out else ""
     return f"{text}{more}."
@@ -120,6 +121,6 @@ def why_none(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> str:
     cause = max(share, key=lambda kind: share[kind])
     return (
         f"No configuration has a finite median of {metric} over its seeds, so none is best: of {status.size} trials "
-        f"{listed}; the furthest reached step {furthest} of {dataset.attrs['steps']}. "
+        f"{listed}; the furthest made {furthest:,} of {int(dataset.attrs['steps']):,} steps. "
         f"{REMEDIES[cause if share[cause] else 'other']}"
     )

@@ -18,6 +18,7 @@ from jaxopt_lab.results.best import best as best_configuration
 from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.rebuilding import model
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
+from jaxopt_lab.store.axes import AXES, budget, unequal_examples
 from jaxopt_lab.store.zarr import save
 from jaxopt_lab.tasks.names import QUARTILES
 from jaxopt_lab.tasks.task import Task
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Names in datasets and their folders that are not hyperparameters, losses or metrics.
-DIMS = {"config", "seed", "step", "eval_step"}
-COUNTS = {"status", "first_bad_step", "steps_taken", "skipped_steps", "rung"}
+DIMS = {"config", "seed", *AXES}
+COUNTS = {"status", "first_bad_step", "steps_taken", "examples_seen", "skipped_steps", "rung"}
 RESERVED = frozenset({*DIMS, *COUNTS, "optimizer", "train_loss", "params"})
 
 
@@ -44,6 +45,8 @@ class Results:
             If a trial ends in another way by itself, they keep their last value. Steps that an interrupted or stopped
             trial did not reach are NaN. `status` is completed, reached, converged, diverged, interrupted, failed (its
             loss raised an error), or set by a stop rule: stopped or plateau, with the rule's `rung` (else -1).
+            `examples_seen` counts the training examples of a trial's steps; with a budget of `jl.examples` or
+            `jl.epochs`, `examples` and `eval_examples` take the place of `step` and `eval_step`.
             `first_bad_step` is the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts
             skipped steps; the loss recorded there is +inf, or its value where only the gradient was not finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
@@ -86,7 +89,7 @@ class Results:
         """Return one row per trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
         import pandas as pd
 
-        last = self.dataset.isel(step=-1, eval_step=-1, drop=True)
+        last = self.dataset.isel(dict.fromkeys(set(AXES) & set(self.dataset.dims), -1), drop=True)
         table = last.to_dataframe(dim_order=["config", "seed"]).reset_index()
         columns = hyperparameters(self.dataset)
         for name in [name for name, values in columns.items() if values.dtype == object]:
@@ -247,6 +250,7 @@ class Results:
         shown = (
             "optimizer",
             "step",
+            "examples",
             "learning_rate",
             metric,
             f"{metric}_q25",
@@ -261,10 +265,11 @@ class Results:
         sizes, attrs = self.dataset.sizes, self.dataset.attrs
         statuses, counts = np.unique(self.dataset["status"].values, return_counts=True)
         ended = ", ".join(f"{n} {s}" for s, n in zip(statuses, counts, strict=True))
-        where = where_compared(self.dataset, default_metric(self.dataset))
+        where, unequal = where_compared(self.dataset, default_metric(self.dataset)), unequal_examples(self.dataset)
         return (
             f"{sizes['config'] * sizes['seed']} trials ({sizes['config']} configurations x {sizes['seed']} seeds) of "
-            f"{attrs['steps']} steps on {attrs['task']}: {ended}.{'' if where is None else f' {where}'}"
+            f"{budget(self.dataset)} on {attrs['task']}: {ended}.{'' if where is None else f' {where}'}"
+            f"{'' if unequal is None else f' They see {unequal}.'}"
         )
 
 

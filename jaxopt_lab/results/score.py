@@ -12,6 +12,7 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.labels import distinct, narrowed
+from jaxopt_lab.store.axes import AXES
 from jaxopt_lab.tasks.direction import MAX, direction_of
 from jaxopt_lab.tasks.names import IN_FORCE, SPLITS
 
@@ -28,7 +29,7 @@ class Compared(NamedTuple):
 
     Attributes:
         point: The position along the metric's last dimension.
-        step: The step at that position.
+        step: The step at that position; where the budget is one of examples, the number of examples.
         configs: Which configurations are compared: those whose every seed has made progress.
         complete: Whether no trial is running or interrupted, so that the step is the last.
 
@@ -42,7 +43,7 @@ class Compared(NamedTuple):
 
 def metrics(dataset: "xr.Dataset") -> list[str]:
     """Return the names of all losses and metrics of a dataset: of all curves except hyperparameters in force."""
-    curves = [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in ("step", "eval_step")]
+    curves = [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in AXES]
     return [name for name in curves if not name.endswith(IN_FORCE)]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxopt_lab import formats
 from jaxopt_lab.checking import is_nested
 from jaxopt_lab.engine.devices import host_free_bytes
+from jaxopt_lab.store.axes import unit_of
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.tasks.direction import MAX, MIN
 
@@ -24,14 +25,11 @@ METADATA = (".zarray", ".zattrs", ".zgroup")
 TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
 OPTIONAL_TEXTS = ("notes", "problem", "rungs", "stop", "main_metric", "directions")
 NUMBERS = ("steps", "interrupted", "compile_seconds", "run_seconds")
-OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite")
+OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite", "examples", "stateful")
 DIMS = {
     "config": ("config",),
     "seed": ("seed",),
-    "step": ("step",),
-    "eval_step": ("eval_step",),
     "optimizer": ("config",),
-    "train_loss": ("config", "seed", "step"),
     "status": ("config", "seed"),
     "first_bad_step": ("config", "seed"),
     "steps_taken": ("config", "seed"),
@@ -85,7 +83,9 @@ def _claimed(file: str, array: dict[str, Any]) -> tuple[int, int]:
 
 def check_dataset(dataset: "xr.Dataset") -> None:
     """Raise ValueError where a dataset lacks something that a sweep's dataset has, or has it with another type."""
-    for name, dims in DIMS.items():
+    unit = unit_of(dataset)
+    wanted = {**DIMS, unit: (unit,), f"eval_{unit}": (f"eval_{unit}",), "train_loss": ("config", "seed", unit)}
+    for name, dims in wanted.items():
         if name not in dataset.variables or dataset[name].dims != dims or not dataset[name].size:
             raise ValueError(f"it has no {name} of dims {', '.join(dims)}")
         if (dataset[name].dtype.kind == "U") != (name in TEXTUAL) or dataset[name].dtype.kind not in "iufU":
@@ -94,16 +94,16 @@ def check_dataset(dataset: "xr.Dataset") -> None:
         codes = np.frombuffer(array.values.tobytes() if array.dtype.kind == "U" else b"", np.uint32)
         if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # out of range, or surrogates
             raise ValueError(f"its {name} is not valid text")
-    for name in ("config", "seed", "step", "eval_step"):
+    for name in ("config", "seed", unit, f"eval_{unit}"):
         if dataset[name].dtype.kind not in "iu" or not dataset.get_index(name).is_unique:
             raise ValueError(f"its {name} are not distinct integers")
     for name, array in dataset.data_vars.items():
-        if array.dims not in (("config", "seed"), ("config", "seed", "step"), ("config", "seed", "eval_step")):
+        if array.dims not in [("config", "seed", *more) for more in ((), (unit,), (f"eval_{unit}",))]:
             raise ValueError(f"its {name} has dims {array.dims}")
         if str(name) not in TEXTUAL and array.dtype.kind not in "iuf":
             raise ValueError(f"its {name} is {array.dtype}")
     for name, coordinate in dataset.coords.items():
-        if name not in DIMS and (coordinate.dims != ("config",) or coordinate.dtype.kind not in "iufUb"):
+        if name not in wanted and (coordinate.dims != ("config",) or coordinate.dtype.kind not in "iufUb"):
             raise ValueError(f"its {name} is {coordinate.dtype} of dims {coordinate.dims}")
     for names, kinds, optional in (
         (TEXTS, str, False),

@@ -63,6 +63,7 @@ def identity(plan: Plan) -> dict[str, Any]:
             name: _space(table) | _columns(whole["optimizers"][name]) for name, table in plan.tables.items()
         },
         "steps": plan.steps,
+        "budget in": plan.unit,
         "seeds": _values(plan.seeds),
         "target": None if plan.target == -np.inf else plan.target,
         "tolerance": plan.tolerance,

@@ -16,7 +16,7 @@ from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
-from jaxopt_lab.tasks.calls import task_values
+from jaxopt_lab.tasks.calls import examples_per_step, task_values
 from jaxopt_lab.tasks.measures import measures
 from jaxopt_lab.tasks.names import LOSS_CURVE
 from jaxopt_lab.tracing.fingerprint import ADDRESS
@@ -34,19 +34,20 @@ def collect(plan: Plan, outcome: Outcome) -> Results:
     trials = ("config", "seed")
     dataset = xr.Dataset(
         data_vars={
-            **{name: ((*trials, "step"), values) for name, values in outcome.curves.items()},
-            **{name: ((*trials, "eval_step"), values) for name, values in outcome.evaluations.items()},
+            **{name: ((*trials, plan.unit), values) for name, values in outcome.curves.items()},
+            **{name: ((*trials, f"eval_{plan.unit}"), values) for name, values in outcome.evaluations.items()},
             "status": (trials, np.asarray(STATUSES)[outcome.status]),
             "first_bad_step": (trials, np.where(outcome.status == Status.DIVERGED, outcome.steps, -1).astype(np.int32)),
             "steps_taken": (trials, outcome.steps),
+            **_examples_seen(plan, outcome),
             **({"skipped_steps": (trials, outcome.skipped)} if plan.nonfinite else {}),
             **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
         },
         coords={
             "config": np.arange(plan.configs),
             "seed": plan.seeds,
-            "step": plan.record_steps,
-            "eval_step": plan.eval_steps,
+            plan.unit: plan.record_steps,
+            f"eval_{plan.unit}": plan.eval_steps,
             "optimizer": ("config", np.asarray(owners)),
             **{name: coordinate("config", column(values)) for name, values in columns.items()},
         },
@@ -54,6 +55,17 @@ def collect(plan: Plan, outcome: Outcome) -> Results:
     )
     kept = [(g.configs, p) for g, p in zip(plan.groups, outcome.params, strict=True) if p is not None]
     return Results(dataset, plan.groups[0].structure.task, kept)
+
+
+def _examples_seen(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """Return the training examples that each trial saw; nothing where some task has no training data."""
+    seen = np.zeros(outcome.steps.shape, np.int64)
+    for group in plan.groups:
+        each = examples_per_step(group.structure.task)
+        if each is None:
+            return {}
+        seen[group.configs] = outcome.steps[group.configs].astype(np.int64) * each
+    return {"examples_seen": (("config", "seed"), seen)}
 
 
 def _attributes(
@@ -84,7 +96,8 @@ def _attributes(
         "problem": json.dumps(problem(plan)),
         "main_metric": measured.main,
         "directions": json.dumps(dict(measured.directions)),
-        "steps": plan.steps,
+        "steps": max(plan.of(group).steps for group in plan.groups),
+        **({"examples": plan.steps} if plan.unit == "examples" else {}),
         "seeds": plan.seeds.tolist(),
         **({} if plan.target == -np.inf else {"target": plan.target}),
         **({} if plan.tolerance is None else {"tolerance": plan.tolerance}),

@@ -9,13 +9,14 @@ import numpy as np
 
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
-from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_at
+from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_of
 from jaxopt_lab.engine.stopping import StopRule, brackets_of
 from jaxopt_lab.engine.structure import BUDGET, Structure, params_bytes
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.results.score import is_greater
 from jaxopt_lab.sweep.arguments import made_task
+from jaxopt_lab.sweep.budget import Timeline, timeline
 from jaxopt_lab.sweep.checks import (
     check_budget,
     check_curves,
@@ -30,6 +31,7 @@ from jaxopt_lab.sweep.checks_task import check_task_hyperparameters
 from jaxopt_lab.sweep.options import asked
 from jaxopt_lab.sweep.request import Request
 from jaxopt_lab.tasks.calls import named, task_values, with_given
+from jaxopt_lab.tasks.checks import check_task
 from jaxopt_lab.tasks.measures import measured, measures
 from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tasks.task import Task
@@ -52,8 +54,9 @@ def planned(request: Request) -> Plan:
         with concerning("space", name):
             check_hyperparameters(name, factory, table)
             check_task_hyperparameters(table, task)
-            groups += _groups(name, factory, table, task, request.steps, sum(len(g.configs) for g in groups))
+            groups += _groups(name, factory, table, task, sum(len(g.configs) for g in groups))
     check_names(request.tables, [name for group in groups for name in measured(group.structure.task)])
+    budget, groups = _timed(request, groups)
     for group in groups:
         check_traceable(group, _made_by(group, request))
     check_curves(request.tables, groups)
@@ -69,13 +72,14 @@ def planned(request: Request) -> Plan:
         groups=groups,
         tables=request.tables,
         seeds=np.asarray(request.named_seeds, np.int32),
-        steps=request.steps,
+        steps=budget.total,
+        unit=budget.unit,
         target=-math.inf if request.target is None else request.target,
         tolerance=request.tolerance,
         diverged_above=request.diverged_above,
         nonfinite=request.nonfinite,
-        record_steps=steps_at(request.record, request.steps, _affordable(trials, 201)),
-        eval_steps=steps_at(request.evaluate, request.steps, _affordable(trials, 21) if held_out else 2),
+        record_steps=budget.points(request.record, _affordable(trials, 201)),
+        eval_steps=budget.points(request.evaluate, _affordable(trials, 21) if held_out else 2),
         segment_length=1,
         keep_params=params * trials <= (min(KEPT_PARAMS_BYTES, memory // 4) if told else KEPT_PARAMS_BYTES),
         stop=request.stop,
@@ -86,8 +90,7 @@ def planned(request: Request) -> Plan:
         cache=request.cache,
     )
     with concerning("stop"):
-        rungs = _rungs(plan)
-    eval_steps = np.unique([*plan.eval_steps.tolist(), *rungs]).astype(np.int32)
+        eval_steps = budget.joined(plan.eval_steps, _rungs(plan))
     plan = dataclasses.replace(plan, eval_steps=eval_steps)
     plan = dataclasses.replace(plan, segment_length=segment_length(plan))
     with concerning("memory"):
@@ -105,6 +108,25 @@ def _made_by(group: Group, request: Request) -> Sequence[str]:
     return ("space", group.optimizer, columns[0]) if columns else ("task",)
 
 
+def _timed(request: Request, groups: list[Group]) -> tuple[Timeline, list[Group]]:
+    """Return the budget, and the groups with what their steps take of it; factories that ask for `steps` get theirs."""
+    if not isinstance(request.steps, int):
+        for group in groups:
+            with concerning(*_made_by(group, request)):
+                check_task(group.structure.task)
+    with concerning("steps"):
+        budget = timeline(request.steps, [group.structure.task for group in groups])
+    timed = []
+    for group, per_step in zip(groups, budget.per_step, strict=True):
+        group = dataclasses.replace(group, per_step=per_step)
+        given = BUDGET in request.tables[group.optimizer].columns
+        if takes_budget(group.structure.factory) and not given:
+            steps = int(steps_of(group, budget.total))
+            group = dataclasses.replace(group, structure=dataclasses.replace(group.structure, budget=steps))
+        timed.append(group)
+    return budget, timed
+
+
 def _rungs(plan: Plan) -> list[int]:
     """Return the steps of the stop rule's rungs; held-out data are evaluated there.
 
@@ -119,20 +141,17 @@ def _rungs(plan: Plan) -> list[int]:
         check_known("hyperparameter for the stop rule to change:", name, numeric)
     if not any(len(rungs) for _, rungs in brackets_of(plan.stop, 2, plan.steps)):
         raise ArgumentValueError(
-            f"{plan.stop!r} has no rung: its first is not before the last of {plan.steps} steps. Begin earlier."
+            f"{plan.stop!r} has no rung: its first is not before the last of {plan.steps} {plan.units}. Begin earlier."
         )
     return [rung for pool in plan.pools for rung in pool.rungs.tolist()]
 
 
-def _groups(
-    name: str, factory: OptimizerFactory, table: Configurations, base: Task, steps: int, offset: int
-) -> list[Group]:
+def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
     """Group the configurations of one table by structure, in order of appearance.
 
     Configurations have the same structure where the `exact` keys of their structural values are equal.
     """
     numeric = tuple(column for column in table.columns if column not in table.static)
-    budget = steps if takes_budget(factory) and BUDGET not in table.columns else None
     found: list[tuple[Any, dict[str, Any], list[int]]] = []
     for row in range(len(table)):
         static = {column: table.columns[column][row] for column in table.columns if column in table.static}
@@ -152,7 +171,7 @@ def _groups(
             task = with_given(task, given)
         structural = tuple((c, v) for c, v in static.items() if not c.startswith(TASK_PREFIX))
         values = {c: np.asarray([table.columns[c][row] for row in rows], float) for c in numeric}
-        structure = Structure(factory, structural, numeric, task, budget)
+        structure = Structure(factory, structural, numeric, task)
         groups.append(Group(structure, name, np.asarray(rows) + offset, values))
     return groups
 

@@ -15,6 +15,7 @@ from jaxopt_lab.engine.stopping import StopRule, check_rule
 from jaxopt_lab.engine.strategy import STRATEGIES
 from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.sweep.arguments import Optimizers, known_task, named_factories, spaces_by_optimizer
+from jaxopt_lab.sweep.budget import Budget, check_budget_of
 from jaxopt_lab.sweep.checks import check_cluster, check_diverged_above, check_memory, check_out
 from jaxopt_lab.sweep.options import option, options
 from jaxopt_lab.sweep.space import Space, configurations
@@ -76,7 +77,15 @@ class Request:
         )
     )
     _: dataclasses.KW_ONLY
-    steps: int = dataclasses.field(metadata=option(_count(), "The budget of each trial, >= 1.", True))
+    steps: Budget = dataclasses.field(
+        metadata=option(
+            check_budget_of,
+            """The budget of each trial, >= 1. `jl.examples(50_000)` or `jl.epochs(10)` give trials of every batch size
+            equally many training examples: curves are then by examples, rungs of a stop rule are numbers of examples,
+            and strides are in steps of the largest batch.""",
+            True,
+        )
+    )
     seeds: int | Iterable[int] = dataclasses.field(
         default=1, metadata=option(lambda _, value: check_seeds(value), "A count (seeds 0, 1, ...), or a list.", True)
     )

@@ -19,13 +19,14 @@ from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.files import load
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import hyperparameters
+from jaxopt_lab.store.axes import unit_of
 from jaxopt_lab.store.identity import of_another_problem, problem, versions
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.checks import takes_budget
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.sweep.space import Static, static
 from jaxopt_lab.sweep.sweep import sweep
-from jaxopt_lab.tasks.calls import evaluate, shapes
+from jaxopt_lab.tasks.calls import evaluate, examples_per_step, shapes
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory, random_key
 
@@ -101,13 +102,16 @@ def rerun(
     base = results.task if task is None else made_task(task)
     if base is None:
         raise ValueError(f"The task {dataset.attrs['task']!r} is not among jl.TASKS: pass it, as task=...")
-    steps = int(trial["steps_taken"]) if str(trial["status"].values) in WITHOUT_END else int(dataset.attrs["steps"])
-    if steps == 0:
-        raise ValueError(f"Configuration {config} with seed {seed} made no step, so there is nothing to repeat.")
     number = dataset.attrs["dtype"]
     space = _space(dataset, config, values or {})
+    with jax.enable_x64(number == "float64"):
+        per_step = _per_step(dataset, {name: factory}, base, space | _numbers(space, factory))
+    budget = -(-int(dataset.attrs["steps" if per_step is None else "examples"]) // (per_step or 1))
+    steps = int(trial["steps_taken"]) if str(trial["status"].values) in WITHOUT_END else budget
+    if steps == 0:
+        raise ValueError(f"Configuration {config} with seed {seed} made no step, so there is nothing to repeat.")
     if takes_budget(factory):  # the sweep's, also where the trial was stopped before
-        space.setdefault(BUDGET, static([int(dataset.attrs["steps"])]))
+        space.setdefault(BUDGET, static([budget]))
     numbers = _numbers(space, factory)
     what, options = (
         ({name: factory}, base, space | numbers),
@@ -128,13 +132,24 @@ def rerun(
         again = sweep(*what, **options)
         tolerance = _tolerance(plan.groups[0].structure.task)
     one = again.dataset.isel(config=0, seed=0)
-    stored = trial["train_loss"].sel(step=trial["step"] <= steps)
+    curve = trial["train_loss"]
+    at = -(-curve[curve.dims[-1]].values // (per_step or 1))
+    stored = curve.values[at <= steps]
     return Rerun(
         params=again.params(0, seed),
         dataset=one,
-        largest_difference=_difference(stored.values, one["train_loss"].sel(step=stored["step"]).values),
+        largest_difference=_difference(stored, one["train_loss"].sel(step=at[at <= steps]).values),
         tolerance=tolerance,
     )
+
+
+def _per_step(dataset: "xr.Dataset", *what: Any) -> int | None:
+    """Return how many examples a step of the trial sees, where the sweep's budget is one of examples."""
+    if unit_of(dataset) == "step":
+        return None
+    (optimizers, task, space) = what
+    given = {BUDGET: static([1])} if takes_budget(next(iter(optimizers.values()))) else {}
+    return examples_per_step(plan_sweep(optimizers, task, given | space, steps=1).groups[0].structure.task)
 
 
 def _bound(stored: Any) -> Any:

@@ -151,6 +151,12 @@ def shapes(task: Task) -> TaskShapes:
     return TaskShapes(params, jax.eval_shape(batch, task.data[0]), state)
 
 
+def examples_per_step(task: Task) -> int | None:
+    """Count the training examples that a step sees: the length of a batch; None where there are no training data."""
+    leaves = jax.tree.leaves(shapes(task).batch)
+    return leaves[0].shape[0] if leaves and leaves[0].shape else None
+
+
 @remembered(maxsize=256)
 def aux(task: Task) -> tuple[str, ...]:
     """Return the names of the further scalars that the loss returns."""

@@ -72,7 +72,7 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
 
     """
     length, used = plan.segment_length, devices()
-    uneven = plan.uneven and not on_cores(used)
+    uneven = plan.of(group).uneven and not on_cores(used)
     step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
     stop, changes = Shapes(plan.ending), plan.changes
     training = _compiled(group.structure, way, length, uneven, stop, changes, Shapes(data), used, step.largest_bytes)

@@ -70,8 +70,8 @@ class _Running:
     def __init__(
         self, plan: Plan, program: Program, shape: tuple[int, int], chunk: Chunk, data: Any, recorder: Recorder
     ):
-        self.plan, self.program, self.chunk, self.data, self.recorder = plan, program, chunk, data, recorder
         group = plan.groups[chunk.group]
+        self.plan, self.program, self.chunk, self.data, self.recorder = plan.of(group), program, chunk, data, recorder
         self.trials = recorder.trials(chunk.group, chunk.rows, chunk.columns)
         number = jnp.result_type(float)
         seeds, configs = shape

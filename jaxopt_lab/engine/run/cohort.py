@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.engine.chunk import Chunk, cut
-from jaxopt_lab.engine.plan import Plan, Pool, Stage
-from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.engine.plan import Plan, Pool, Stage, steps_of
+from jaxopt_lab.engine.recorder import Recorder, Trials
 from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import at_once, fitted, step_seconds
@@ -44,14 +44,18 @@ class Cohort:
 
     @property
     def stage(self) -> Stage:
-        """The stage to the next rung, or to the end."""
+        """The stage to the next rung, or to the end, in the plan's units."""
         rungs = self.pool.rungs.tolist()
         final = self.rung == len(rungs)
         return Stage(rungs[self.rung - 1] if self.rung else 0, self.plan.steps if final else rungs[self.rung], final)
 
+    def stage_of(self, number: int) -> Stage:
+        """Return the stage in the steps of a group."""
+        return self.stage.of(self.plan, self.plan.groups[number])
+
     @property
     def next_last(self) -> int:
-        """The step at which the stage after this one ends."""
+        """Where the stage after this one ends, in the plan's units."""
         following = self.pool.rungs[self.rung + 1 :]
         return int(following[0]) if len(following) else self.plan.steps
 
@@ -60,9 +64,17 @@ class Cohort:
         """The number of trials that are still running."""
         return sum(int(alive.sum()) for alive in self.alive.values())
 
+    def trial_steps_after(self, rung: int) -> int:
+        """Return how many steps the running trials have to make after a rung, which is in the plan's units."""
+        left = 0
+        for number, alive in self.alive.items():
+            group = self.plan.groups[number]
+            left += int(alive.sum()) * (self.plan.of(group).steps - int(steps_of(group, rung)))
+        return left
+
     def chunks(self, number: int, strategy: Strategy) -> list[Chunk]:
         """Return the chunks of a group in this stage."""
-        chunks = cut(number, self.alive[number], self.stage.first, strategy)
+        chunks = cut(number, self.alive[number], self.stage_of(number).first, strategy)
         return [chunk.standing(self._held[number]) for chunk in chunks] if self.rung else chunks
 
     def most_survivors(self, number: int) -> int:
@@ -102,7 +114,7 @@ class Cohort:
         status[restarts] = Status.RUNNING
         outcome.status[configs] = status
         outcome.rung[configs] = np.where(cut_off, self.rung, outcome.rung[configs])
-        recorder.hold(np.ix_(configs, np.arange(len(self.plan.seeds))), stage.last)
+        recorder.hold(Trials(np.ix_(configs, np.arange(len(self.plan.seeds))), self.plan), stage.last)
         self._note(recorder, racing, ends, cut_off, restarts)
         last = {name: values[configs] for name, values in outcome.last.items()}
         for number, at, own in self._by_group(groups, rows):
@@ -261,7 +273,8 @@ def smaller_program(plan: Plan, cohort: Cohort, number: int, strategy: Strategy)
     most = _power_of_two(math.ceil(wanted / at_once(plan)))
     smaller = fitted(plan, plan.groups[number], strategy, most, {survivors: 1})
     saved = _padded(plan, strategy, survivors) - _padded(plan, smaller, survivors)
-    seconds = saved * (cohort.next_last - cohort.stage.last) * step_seconds(plan.groups[number])
+    group = plan.groups[number]
+    seconds = saved * (cohort.next_last - cohort.stage.last) / group.per_step * step_seconds(group)
     return smaller if smaller.trials < strategy.trials and seconds > COMPILE_SECONDS else None
 
 

@@ -5,7 +5,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import persistent
 from jaxopt_lab.engine.ledger import Ledger, Unit, counts, misfit, recorded, restored, unit_of
 from jaxopt_lab.engine.plan import Plan, state_shapes
-from jaxopt_lab.engine.recorder import Outcome, Progress, Recorder, in_a_line
+from jaxopt_lab.engine.recorder import Outcome, Progress, Recorder, Trials, in_a_line
 from jaxopt_lab.engine.run.backend import Backend, Done, InProcess, Job
 from jaxopt_lab.engine.run.cohort import Cohort, cohorts_of, fittest, smaller_program
 from jaxopt_lab.engine.run.threads import Threads
@@ -70,7 +69,7 @@ class Execution:
         self.plan, self.ledger, self.backend = plan, ledger, backend
         self.recorder = Recorder(plan)
         self.outcome = self.recorder.outcome
-        self.progress = Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trials * plan.steps)
+        self.progress = Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trial_steps)
         self.outcome.notes = self.progress.notes
         ledger.begin(self.outcome)
         self.lock, self.shrinking = threading.Lock(), threading.Lock()
@@ -163,7 +162,7 @@ class Execution:
 
     def run(self, cohort: Cohort, chunk: Chunk, strategy: Strategy) -> None:
         """Run a chunk to the end of its stage, from the state saved in the ledger."""
-        stage, chunk = cohort.stage, self.recalled(cohort, chunk)
+        stage, chunk = cohort.stage_of(chunk.group), self.recalled(cohort, chunk)
         if chunk.first < stage.last:
             if strategy.trials > self.chosen[chunk.group].trials:  # memory has run out since it was cut
                 strategy = self.chosen[chunk.group]
@@ -201,14 +200,14 @@ class Execution:
 
     def recalled(self, cohort: Cohort, chunk: Chunk) -> Chunk:
         """Return the chunk at the state saved in the ledger; unchanged where that is not further on."""
-        stage, unit = cohort.stage, unit_of(cohort.number, cohort.rung, chunk)
+        stage, unit = cohort.stage_of(chunk.group), unit_of(cohort.number, cohort.rung, chunk)
         record = self.ledger.find(unit)
         if record is None or record.step <= chunk.first:
             return chunk
         shapes = state_shapes(self.plan, self.plan.groups[chunk.group])
         trials = self.recorder.trials(chunk.group, chunk.rows, chunk.columns)
         results = self.recorder.taken(trials, stage.first, record.step)
-        if wrong := misfit(record, self.plan, stage, chunk, results, shapes):
+        if wrong := misfit(record, trials.plan, stage, chunk, results, shapes):
             self.ledger.damaged(unit, wrong)
             return chunk
         with self.lock:
@@ -216,7 +215,7 @@ class Execution:
             self.progress.trial_steps_planned -= known
         return restored(self.recorder, chunk, stage.first, record, shapes)
 
-    def fail(self, number: int, trials: Any, error: Exception) -> None:
+    def fail(self, number: int, trials: Trials, error: Exception) -> None:
         """Mark trials as failed; the others continue."""
         group = self.plan.groups[number]
         with self.lock:
@@ -245,7 +244,7 @@ class Execution:
                 self.recorder.params(chunk.group, chunk.rows, chunk.columns, chunk.params)
             if not cohort.stage.final:
                 cohort.hold(chunk, self.recorder)
-        if chunk.first == self.plan.steps:
+        if chunk.first == trials.plan.steps:
             self.recorder.complete(trials)
 
     def arrived(self, cohort: Cohort) -> None:
@@ -254,9 +253,10 @@ class Execution:
             cohort.waiting_for -= 1
             if cohort.waiting_for or cohort.stage.final or self.threads.cancelled.is_set():
                 return
-            before = cohort.trials
+            rung = cohort.stage.last
+            before = cohort.trial_steps_after(rung)
             cohort.judge(self.recorder)
-            self.progress.trial_steps_planned -= (before - cohort.trials) * (self.plan.steps - cohort.stage.first)
+            self.progress.trial_steps_planned -= before - cohort.trial_steps_after(rung)
             cohort.waiting_for = 1  # until all chunks are queued
         for number in cohort.alive:
             self.enqueue(cohort, number)

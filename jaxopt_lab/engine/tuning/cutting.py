@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxopt_lab.engine.devices import devices, on_cores, thread_count
-from jaxopt_lab.engine.plan import Group, Plan
+from jaxopt_lab.engine.plan import Group, Plan, steps_of
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import traced_step
 
@@ -54,7 +54,7 @@ def stage_sizes(plan: Plan, group: Group) -> Mapping[int, int]:
     for pool in (pool for pool in plan.pools if number in pool.rows):
         rows, everyone = len(pool.rows[number]), sum(map(len, pool.rows.values()))
         at, left = 0, everyone
-        for rung in (*pool.rungs.tolist(), plan.steps):
+        for rung in steps_of(group, [*pool.rungs.tolist(), plan.steps]).tolist():
             found[round(rows * left / everyone)] += rung - at
             at, left = rung, plan.stop.kept(left) if plan.stop else left
     return found
@@ -135,7 +135,7 @@ def segment_length(plan: Plan, platform: str | None = None) -> int:
 
     It depends on the platform, by default that of this process: "cpu", or anything else.
     """
-    most, longest = MOST_SEGMENT_STEPS, int(np.diff(plan.eval_steps).max())
+    most, longest = MOST_SEGMENT_STEPS, max(int(np.diff(plan.of(group).eval_steps).max()) for group in plan.groups)
     if (platform or devices()[0].platform) == "cpu":  # by what is the same in every process: not by free memory
         seconds = max(step_seconds(group) for group in plan.groups) * (plan.chunk or 1)
         most = int(np.clip(SEGMENT_SECONDS / seconds, LEAST_SEGMENT_STEPS, MOST_SEGMENT_STEPS))

@@ -65,7 +65,8 @@ class Forecast:
         device: The devices' name.
         at_once: The number of chunks that run in parallel.
         trials: The number of trials of the sweep.
-        steps: The budget of each trial.
+        steps: The budget of each trial, in units.
+        unit: "step" or "examples".
         trial_steps: The steps of all trials, minus those that the stop rule saves.
         seconds: Predicted time once all programs are compiled.
         compile_seconds: The time that compiling took just now.
@@ -84,6 +85,7 @@ class Forecast:
     at_once: int
     trials: int
     steps: int
+    unit: str
     trial_steps: int
     seconds: float
     compile_seconds: float
@@ -103,8 +105,9 @@ class Forecast:
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
             for row in rows
         ]
+        units = "steps" if self.unit == "step" else self.unit
         head = [
-            f"{self.trials:,} trials of {self.steps:,} steps on {self.device}, {self.at_once} chunks in parallel:",
+            f"{self.trials:,} trials of {self.steps:,} {units} on {self.device}, {self.at_once} chunks in parallel:",
             f"about {formats.seconds(self.seconds)} for {self.trial_steps:,} trial-steps, once compiled "
             f"({formats.seconds(self.compile_seconds)} just now).",
         ]
@@ -166,6 +169,7 @@ def forecast(plan: Plan) -> Forecast:
         at_once=side,
         trials=plan.trials,
         steps=plan.steps,
+        unit=plan.unit,
         trial_steps=sum(trial_steps(plan, n) for n in range(len(plan.groups))),
         seconds=sum(g.seconds for g in groups),
         compile_seconds=sum(g.compile_seconds for g in groups),

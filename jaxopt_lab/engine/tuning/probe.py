@@ -102,7 +102,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> tuple[Choic
     found = Choice(strategy, math.nan, compile_seconds, 0.0, {}, known is not None)
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
-    trial_steps = len(group.configs) * len(plan.seeds) * plan.steps
+    trial_steps = len(group.configs) * len(plan.seeds) * plan.of(group).steps
     another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # the cost of one more
     pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / at_once(plan)
     best, glance = None, _glances.get((key, strategy))
@@ -206,7 +206,7 @@ def _any_count(strategy: Strategy) -> bool:
 def _may_glance(plan: Plan, group: Group, strategy: Strategy) -> bool:
     """Return whether two calls, the first to warm up, take a small part of the whole run."""
     chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
-    return _any_count(strategy) or SHARE * chunks * len(plan.segments) > 2
+    return _any_count(strategy) or SHARE * chunks * len(plan.of(group).segments) > 2
 
 
 def _key(plan: Plan, group: Group) -> str:

@@ -12,6 +12,7 @@ from jaxopt_lab import formats
 from jaxopt_lab.labels import distinct, texts
 from jaxopt_lab.results.results import Best
 from jaxopt_lab.results.score import compared
+from jaxopt_lab.store.axes import at_point, budget, unequal_examples
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,13 +120,14 @@ def over_seeds(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
 def at_the_end(dataset: "xr.Dataset", metric: str, spread: bool = True) -> str:
     """Describe the same at the step of comparison: the end of a complete sweep, else the step that all have reached."""
     at, text = compared(dataset, metric), over_seeds(dataset, metric, spread)
-    return f"final {text}" if at.complete else f"{text} at step {at.step}"
+    return f"final {text}" if at.complete else f"{text} at {at_point(dataset, at.step)}"
 
 
 def title(ax: "Axes", dataset: "xr.Dataset", *more: str) -> None:
-    """Set the title: the task's name, `more`, and the number of steps."""
-    steps = dataset.attrs["steps"]
-    parts = [plain(dataset.attrs["task"]), *map(plain, more), f"{steps:,} step{'' if steps == 1 else 's'}"]
+    """Set the title: the task's name, `more`, the budget, and the examples of a step where they differ."""
+    unequal = unequal_examples(dataset)
+    parts = [plain(dataset.attrs["task"]), *map(plain, more), budget(dataset)]
+    parts += [] if unequal is None else [unequal]
     ax.set_title(", ".join(parts), loc="left", fontsize=11)
 
 

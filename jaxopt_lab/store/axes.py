@@ -1,0 +1,48 @@
+"""What a sweep counts by, steps or training examples, and how many examples its trials saw."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+UNITS = ("step", "examples")  # of a budget: the last dimension of curves; that of evaluations is eval_UNIT
+AXES = (*UNITS, *(f"eval_{unit}" for unit in UNITS))
+
+
+def unit_of(dataset: "xr.Dataset") -> str:
+    """Return what curves are recorded by: "step", or "examples" where the budget is one of examples."""
+    return "examples" if "examples" in dataset.dims else "step"
+
+
+def budget(dataset: "xr.Dataset") -> str:
+    """Describe the budget of a trial."""
+    unit = unit_of(dataset)
+    total = dataset.attrs["steps" if unit == "step" else unit]
+    return f"{total:,} {unit if unit != 'step' or total == 1 else 'steps'}"
+
+
+def at_point(dataset: "xr.Dataset", value: int) -> str:
+    """Describe a point of the dataset's axis."""
+    return f"step {value:,}" if unit_of(dataset) == "step" else f"{value:,} examples"
+
+
+def examples_per_step(dataset: "xr.Dataset") -> np.ndarray | None:
+    """Return the training examples that a step of each configuration sees; None where they are not counted.
+
+    It is 0 for a configuration of which no trial has made a step.
+    """
+    if "examples_seen" not in dataset:
+        return None
+    seen, steps = (dataset[name].transpose("config", "seed").values for name in ("examples_seen", "steps_taken"))
+    return (seen // np.maximum(steps, 1)).max(axis=1)
+
+
+def unequal_examples(dataset: "xr.Dataset") -> str | None:
+    """Describe how the examples that trials see differ; None where all see equally many."""
+    each = examples_per_step(dataset)
+    if each is None or unit_of(dataset) != "step" or not (each > 0).any():
+        return None
+    least, most = int(each[each > 0].min()), int(each.max())
+    return None if least == most else f"{least:,} to {most:,} examples a step"
