@@ -1,6 +1,7 @@
 """Budgets in examples and epochs: each batch size has its own number of steps, compared with a sweep of its own."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -16,16 +17,18 @@ X = RNG.normal(size=(N, 3))
 Y = X @ np.array([1.0, -2.0, 0.5]) + 0.1 * RNG.normal(size=N)
 
 
+@functools.cache
 def line(batch_size: int | None = None):
     loss = lambda w, batch: jax.numpy.mean((batch[0] @ w - batch[1]) ** 2)
     return jl.Task("line", lambda key: jax.random.normal(key, (3,)), loss, (X, Y), (X, Y), batch_size=batch_size)
 
 
-SPACE = {"learning_rate": [0.01, 0.1], "task.batch_size": jl.static(SIZES)}
+RATES = {"learning_rate": [0.01, 0.1]}
+SPACE = {**RATES, "task.batch_size": jl.static(SIZES)}
 
 
 def steps_of(examples, size):
-    return -(-examples // (size or N))
+    return -(-examples // size)
 
 
 @pytest.mark.parametrize("cut", [{}, {"chunk": 1}, {"strategy": "steps"}], ids=str)
@@ -36,19 +39,15 @@ def test_each_batch_size_is_a_sweep_of_its_own(cut, float64):
     at, evaluated = found["examples"].values, found["eval_examples"].values
     assert at[0] == evaluated[0] == 0
     assert at[-1] == evaluated[-1] == total
-    for row, size in enumerate(found["task.batch_size"].values.tolist()):
-        steps = steps_of(total, size)
-        rate = float(found["learning_rate"][row])
-        alone = jl.sweep(
-            jl.sgd, line(size), {"learning_rate": [rate]}, steps=steps, seeds=2, record=1, evaluate=1
-        ).dataset
-        own = alone.isel(config=0)
-        np.testing.assert_array_equal(found["steps_taken"][row], steps)
-        np.testing.assert_array_equal(found["examples_seen"][row], steps * size)
-        curve = own["train_loss"].sel(step=[steps_of(x, size) for x in at])
-        np.testing.assert_allclose(found["train_loss"][row], curve, rtol=1e-12)
-        curve = own["validation_loss"].sel(eval_step=[steps_of(x, size) for x in evaluated])
-        np.testing.assert_allclose(found["validation_loss"][row], curve, rtol=1e-12)
+    for size in SIZES:
+        steps, rows = steps_of(total, size), np.flatnonzero(found["task.batch_size"].values == size)
+        alone = jl.sweep(jl.sgd, line(size), RATES, steps=steps, seeds=2, record=1, evaluate=1).dataset
+        np.testing.assert_array_equal(found["steps_taken"][rows], steps)
+        np.testing.assert_array_equal(found["examples_seen"][rows], steps * size)
+        curves = alone["train_loss"].sel(step=[steps_of(x, size) for x in at])
+        np.testing.assert_allclose(found["train_loss"][rows], curves, rtol=1e-12)
+        curves = alone["validation_loss"].sel(eval_step=[steps_of(x, size) for x in evaluated])
+        np.testing.assert_allclose(found["validation_loss"][rows], curves, rtol=1e-12)
 
 
 def test_epochs_are_passes_over_the_data(float64):

@@ -144,12 +144,13 @@ def timeline(budget: Budget, tasks: Sequence[Task]) -> Timeline:
     counts = {count_examples(task, "train") for task in tasks}
     if None in counts:
         raise ArgumentValueError(
-            f"The training data of task {tasks[0].name!r} come from a function, so there are no epochs. Use jl.examples."
+            f"The training data of task {tasks[0].name!r} come from a function: there are no epochs. Use jl.examples."
         )
     if len(counts) > 1:
+        listed = " and ".join(map(str, sorted(counts, key=str)))
         raise ArgumentValueError(
-            f"The tasks of this sweep have {' and '.join(map(str, sorted(counts, key=str)))} training examples, so that "
-            f"{budget} are not the same for all. Use jl.examples."
+            f"The tasks of this sweep have {listed} training examples, so that {budget} are not the same for all. Use "
+            "jl.examples."
         )
     (count,) = counts
     assert count is not None
