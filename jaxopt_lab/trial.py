@@ -75,13 +75,13 @@ class TrialState(NamedTuple):
         return self.info[LOSS_CURVE]
 
 
-def kept(task: Task, state: TrialState) -> Any:
-    """Return what is kept of a trial: the parameters of its `answer`, in a pair with the loss's state if it has one.
+def kept(state: TrialState) -> Any:
+    """Return what is kept of a trial: its parameters, in a pair with the loss's state if it has one.
 
-    It has the form of what the task's `init` returns.
+    These are the parameters of its `answer`. The result has the form of what the task's `init` returns.
     """
-    params = answer(state.optimizer, state.params)
-    return (params, state.model) if task.is_stateful else params
+    params = state.params if state.optimizer is None else answer(state.optimizer, state.params)
+    return params if state.model is None else (params, state.model)
 
 
 class Seen(NamedTuple):

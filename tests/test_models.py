@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 import jaxopt_lab as jl
 from jaxopt_lab.engine.compile import program
 from jaxopt_lab.engine.strategy import Strategy
+from jaxopt_lab.store.run import Run
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.tracing.caching import remembered
 
@@ -136,24 +138,30 @@ def test_training_batches_alone_are_augmented(float64):
         assert abs(by_hand(seed)[0][0, -1] - curves[0, -1]) > 1e-3
 
 
-def test_a_run_is_resumed_with_its_state(tmp_path, float64):
-    interrupt = iter([False] * 3 + [True] + [False] * 10_000)
+@pytest.mark.parametrize("optimizer", [jl.momentum, jl.schedule_free_sgd])
+def test_a_run_is_resumed_with_its_state(optimizer, tmp_path, float64):
+    save, saves = Run.save, itertools.count()
 
-    def report(progress):
-        if progress.trial_steps and next(interrupt):
+    def pressing(self, *given):
+        if next(saves) % 4 == 3:
             raise KeyboardInterrupt
+        save(self, *given)
 
-    options = {"steps": 600, "seeds": SEEDS, "record": 60}
-    whole = jl.sweep(jl.momentum, task(), SPACE, **options)
+    options = {"steps": 30, "seeds": SEEDS, "chunk": 4, "evaluate": 10, "strategy": "scan"}
+    whole = jl.sweep(optimizer, task(), SPACE, **options)
     for _ in range(20):
-        found = jl.sweep(jl.momentum, task(), SPACE, out=tmp_path / "run", checkpoint=0, progress=report, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Run, "save", pressing)
+            found = jl.sweep(optimizer, task(), SPACE, out=tmp_path / "run", checkpoint=0, **options)
         if not found.dataset.attrs["interrupted"]:
             break
+    assert next(saves) < 24  # finished pieces were not made again
     loaded = jl.load(tmp_path / "run", task())
     for results in (found, loaded):
         np.testing.assert_array_equal(results.dataset["train_loss"], whole.dataset["train_loss"])
-        jax.tree.map(np.testing.assert_array_equal, results.kept(5, 3), whole.kept(5, 3))
-    assert int(loaded.state(5, 3)["seen"]) == 600
+        for config in range(8):
+            jax.tree.map(np.testing.assert_array_equal, results.kept(config, 3), whole.kept(config, 3))
+    assert int(loaded.state(5, 3)["seen"]) == 30
 
 
 def test_another_loss_in_training_is_another_run(tmp_path):

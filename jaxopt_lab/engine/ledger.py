@@ -16,7 +16,7 @@ from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.plan import Plan, Stage
 from jaxopt_lab.engine.recorder import Outcome, Recorder
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.trial import Status, TrialState
+from jaxopt_lab.trial import Status, TrialState, kept
 
 ACTORS = "actors"  # the part of a run folder in which workers of a cluster save the states of trials
 
@@ -129,8 +129,13 @@ def restored(recorder: Recorder, chunk: Chunk, first: int, record: Record, shape
     recorder.restore(recorder.trials(chunk.group, chunk.rows, chunk.columns), first, record.step, record.results)
     put = lambda like, found: None if found is None else jax.tree.unflatten(jax.tree.structure(like), found)
     return dataclasses.replace(
-        chunk, first=record.step, state=put(shapes, record.state), params=put(shapes.params, record.params)
+        chunk, first=record.step, state=put(shapes, record.state), params=put(kept(_plain(shapes)), record.params)
     )
+
+
+def _plain(shapes: TrialState) -> TrialState:
+    """Return the shapes without the optimizer's state; those of the method's answer are the parameters' own."""
+    return shapes._replace(optimizer=None)
 
 
 def leaves(tree: Any) -> list[np.ndarray]:
@@ -161,7 +166,7 @@ def misfit(
     done = record.step >= stage.last
     wanted = (
         (not done or not stage.final, shapes, record.state),
-        (done and plan.keep_params, shapes.params, record.params),
+        (done and plan.keep_params, kept(_plain(shapes)), record.params),
     )
     for needed, like, found in wanted:
         expected = [((len(chunk.rows), len(chunk.columns), *x.shape), x.dtype) for x in jax.tree.leaves(like)]

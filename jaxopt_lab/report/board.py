@@ -49,7 +49,7 @@ def board(results: Results, width: int) -> Group:
     tested = [c for c in frame if str(c).startswith("test_") and not str(c).endswith(QUARTILES) and c != "test_loss"]
     for score in tested:
         columns[str(score).replace("_", "\n", 1)] = [number(x) for x in frame[score]]
-    if "examples" in frame:
+    if "examples" in frame and width >= ROOMY:  # the title says it at any width
         columns["examples\nseen"] = [compact(x) for x in frame["examples"]]
     columns["\ndiverged"] = [f"{share:.0%}" for share in frame["diverged"]]
     if "good_decades" in frame:

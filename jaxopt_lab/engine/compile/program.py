@@ -122,9 +122,7 @@ def _compiled(
     advance_bytes = program_bytes(one, over, (state, drawing.out_info))
     if on_cores(used):  # XLA's library for products makes a copy of one factor; measured
         advance_bytes += strategy.trials * largest_bytes
-    answering = lambda state: kept(structure.task, state)
-    if answers_elsewhere(state.optimizer):
-        answering = over.compile(answering, (Axes.TRIAL,), (state,))
+    answering = over.compile(kept, (Axes.TRIAL,), (state,)) if answers_elsewhere(state.optimizer) else kept
     return {
         "initial": _shared(initial_of, used),
         "start": start,
