@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import rankdata
 
 import jaxopt_lab as jl
+from jaxopt_lab.cli.spec import SpecError, parse
 
 N = 120
 SIZES = [8, 20, 50]
@@ -156,3 +157,19 @@ def test_budgets_that_cannot_be(task, options, message):
 def test_endless_data_have_examples(float64):
     found = jl.sweep(jl.sgd, endless(), {"learning_rate": [0.1]}, steps=jl.examples(42)).dataset
     assert found["steps_taken"].item() == 11
+
+
+SPEC = 'name = "x"\nseeds = 1\nsteps = BUDGET\n[tasks.digits_mlp]\n[optimizers.sgd]\nlearning_rate = [0.1]\n'
+
+
+@pytest.mark.parametrize(
+    ("raw", "budget"), [("{ epochs = 2.5 }", jl.epochs(2.5)), ("{ examples = 900 }", jl.examples(900))]
+)
+def test_a_spec_may_give_examples(raw, budget):
+    assert parse(SPEC.replace("BUDGET", raw), "x.toml").options["steps"] == budget
+
+
+@pytest.mark.parametrize("raw", ["{ epoch = 2 }", "{ examples = 2.5 }", "{}", "{ epochs = 1, examples = 2 }"])
+def test_a_wrong_budget_in_a_spec_is_named_with_its_line(raw):
+    with pytest.raises(SpecError, match=r"x\.toml:3: "):
+        parse(SPEC.replace("BUDGET", raw), "x.toml")

@@ -72,7 +72,8 @@ def check_task(task: Task) -> None:
         _check_arguments(f"{named}: the metric {metric} (params, batch)", task, "metric", function)
     params, state = _shapes(f"{named}: init", init, key)
     batch = _shapes(f"{named}: train" if task.augment is None else f"{named}: augment", first_batch, data[0])
-    _shapes(f"{named}: the loss", checked_loss(f"{named}: the loss", task, key), params, batch, state)
+    found = _shapes(f"{named}: the loss", checked_loss(f"{named}: the loss", task, key), params, batch, state)
+    vars(task)["aux"] = tuple(found[2])  # else another trace would find the names
     for split, examples in zip(SPLITS[1:], data[1:], strict=True):
         if examples is not None:
             what = f"{named}: the loss on {split} data"
