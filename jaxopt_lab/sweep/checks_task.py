@@ -35,15 +35,24 @@ def check_task_hyperparameters(table: Configurations, task: Task) -> None:
             _check_taken(task, name, own, made_from)
             default = own[name] if name in own else (made_from or {}).get(name)
             if static and name in own and isinstance(default, float) and all(map(is_numeric, values)):
-                raise ArgumentTypeError(
-                    f"{column} is numeric: write {column!r}: {list(values)!r} without jl.static, and one program "
-                    "serves all values."
-                )
+                _check_is_structural(task, column, values)
             structural = not _is_traceable(task, name) if name in own else not _may_be_number(default)
             if structural and not static:
                 raise ArgumentTypeError(f"{column} is structural: write ", as_static(column), ".")
             if not static:
                 _check_ends(task, name, values, own)
+
+
+def _check_is_structural(task: Task, column: str, values: Sequence[float]) -> None:
+    """Raise where one program serves all values of a number that was given as structural."""
+    try:
+        check_task_numbers(task, (column,))
+    except ArgumentTypeError:  # its functions branch on it in Python, as `nnx.Dropout` does on its rate
+        return
+    raise ArgumentTypeError(
+        f"{column} is numeric: write {column!r}: {list(dict.fromkeys(values))!r} without jl.static, and one program "
+        "serves all values."
+    )
 
 
 def _check_taken(task: Task, name: str, own: Mapping[str, Any], made_from: Mapping[str, Any] | None) -> None:

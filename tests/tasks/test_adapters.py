@@ -308,6 +308,9 @@ def test_what_cannot_be_a_model_is_refused():
     linen = pytest.importorskip("flax.linen")
     with pytest.raises(TypeError, match=r"make\(rngs\) must return an nnx.Module, got 3"):
         jl.nnx_task("x", lambda rngs: 3, nnx_loss, **DATA)
+    nnx = pytest.importorskip("flax.nnx")
+    with pytest.raises(TypeError, match=r"make must be a function of nnx.Rngs, got a model\. Pass what makes it"):
+        jl.nnx_task("x", nnx.Linear(4, 1, rngs=nnx.Rngs(0)), nnx_loss, **DATA)
     with pytest.raises(TypeError, match=r"must be a flax.linen.Module"):
         jl.linen_task("x", lambda x: x, nnx_loss, example=X[:1], **DATA)
     with pytest.raises(ValueError, match="no argument that says whether it trains"):
@@ -316,6 +319,36 @@ def test_what_cannot_be_a_model_is_refused():
         )
     with pytest.raises(ValueError, match="not of another library's model"):
         jl.sweep(jl.sgd, jl.tasks.quadratic(), {"learning_rate": RATE}, steps=2, strategy="scan").model()
+
+
+def test_what_cannot_be_a_model_of_equinox_is_refused():
+    eqx = pytest.importorskip("equinox")
+    make = lambda key: eqx.nn.Linear(4, 1, key=key)
+    loss = lambda model, batch, key: squared(jax.vmap(model)(batch[0]), batch[1])
+    for model in (make(random_key(0)), eqx.nn.make_with_state(make)(random_key(0))):
+        with pytest.raises(TypeError, match="make must be a function of a key, got a model"):
+            jl.equinox_task("x", model, loss, **DATA)
+    with pytest.raises(TypeError, match=r"make returns a model alone\. Pass eqx.nn.make_with_state\(Model\)"):
+        jl.equinox_task("x", make, lambda model, batch, key, state: (0.0, state), **DATA)
+
+
+def test_a_rate_of_dropout_is_structural_in_nnx():
+    nnx = pytest.importorskip("flax.nnx")
+
+    def make(rngs, *, rate=0.5):
+        return nnx.Sequential(nnx.Linear(4, 4, rngs=rngs), nnx.Dropout(rate, rngs=rngs), nnx.Linear(4, 1, rngs=rngs))
+
+    task, values = jl.nnx_task("rate", make, nnx_loss, **DATA), [0.0, 0.5]
+    with pytest.raises(TypeError, match=r"branches in Python on it .*Write 'task.rate': jl.static\(\[...\]\)"):
+        jl.sweep(jl.sgd, task, {"learning_rate": RATE, "task.rate": values}, steps=STEPS)
+    space = {"learning_rate": RATE, "task.rate": jl.static(values)}
+    results = jl.sweep(jl.sgd, task, space, steps=STEPS, strategy="scan", record=1)
+    without, half = results.dataset.train_loss.values[:, 0, 0]
+    assert without != half
+    assert [results.model(i, 0).layers[1].rate for i in (0, 1)] == values
+    needless = {"learning_rate": [RATE, 0.1], "task.penalty": jl.static(values)}
+    with pytest.raises(TypeError, match=r"task.penalty is numeric: write 'task.penalty': \[0.0, 0.5\] without"):
+        jl.sweep(jl.sgd, plain_nnx(), needless, steps=STEPS)
 
 
 @pytest.mark.parametrize(

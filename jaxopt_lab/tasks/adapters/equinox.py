@@ -8,6 +8,7 @@ import jax
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks.adapters.modelled import Models, library, modelled_task, parts, structural
+from jaxopt_lab.tasks.asked import asked
 from jaxopt_lab.tasks.names import LOSS
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
@@ -68,9 +69,19 @@ def equinox_task(
 
     """
     eqx = library("equinox", "equinox_task", "equinox")
+    if isinstance(make, tuple | eqx.Module):
+        raise ArgumentTypeError(
+            f"Task {name!r}: make must be a function of a key, got a model. Pass what makes it: its class, "
+            "eqx.nn.make_with_state(Model), or lambda key: Model(..., key=key)."
+        )
     with calling(f"Task {name!r}: make(key)"):
         by_default = _outline(make, ())
     has_state, is_stateful = by_default.has_state, bool(by_default.kept)
+    if not has_state and "state" in asked(loss, 3):
+        raise ArgumentTypeError(
+            f"Task {name!r}: the loss names state, but make returns a model alone. Pass eqx.nn.make_with_state(Model), "
+            "which returns (model, state), or leave state out."
+        )
 
     def start(key, given):
         outline = _outline(make, structural(given))

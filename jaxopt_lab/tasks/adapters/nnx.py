@@ -65,6 +65,11 @@ def nnx_task(
 
     """
     nnx = library("flax.nnx", "nnx_task", "flax")
+    if isinstance(make, nnx.Module):
+        raise ArgumentTypeError(
+            f"Task {name!r}: make must be a function of nnx.Rngs, got a model. Pass what makes it: its class, or "
+            "lambda rngs: Model(..., rngs=rngs)."
+        )
     with calling(f"Task {name!r}: make(rngs)"):
         is_stateful = bool(jax.tree.leaves(_outline(make, ()).state))
 
