@@ -245,7 +245,10 @@ WRONG_SPACES = {
     "size": (quadratic, {"task.size": [2, 3]}, r"task\.size decides more than numbers.*jl\.static"),
     "data": (noisy_data, {"task.noise": [0.1, 1.0]}, r"the data of task 'noisy' depend on it.*jl\.static"),
     "branch": (branching, {"task.cut": [0.1, 1.0]}, r"branches in Python on it.*jl\.static"),
-    "unknown": (bare(), {"task.l1": [0.1]}, r"no hyperparameter 'l1'.*def loss\(params, batch, \*, l1=0\.0\)"),
+    "unknown": (bare(), {"task.beta": [0.1]}, r"no hyperparameter 'beta'.*def loss\(params, batch, \*, beta=0\.0\)"),
+    "a slip": (task(), {"task.label_smothing": [0.1]}, r"Did you mean 'label_smoothing'"),
+    "without its prefix": (task(), {"label_smoothing": [0.1]}, r"Did you mean 'task\.label_smoothing'"),
+    "no default": (bare(loss=lambda w, x, *, l2: jnp.sum(w)), {"task.l2": [0.1]}, "l2 of task 'bare' needs a default"),
     "unknown of two": (quadratic, {"task.curve": [0.1]}, r"Unknown argument of task 'quadratic': 'curve'.*curvature"),
     "key": (bare(), {"task.key": [0.1]}, "hands to the loss"),
     "flag": (bare(loss=positional), {"task.use_bias": [0, 1]}, r"structural: write 'task\.use_bias': jl\.static"),
@@ -259,6 +262,14 @@ def test_a_space_that_the_task_does_not_take(case):
     made, space, message = WRONG_SPACES[case]
     with pytest.raises((TypeError, ValueError), match=message):
         jl.plan(jl.sgd, made, {"learning_rate": [0.1], **space}, steps=3)
+
+
+def test_the_state_returned_for_held_out_data_is_ignored(float64):
+    def loss(params, batch, *, state, training=False):
+        return jnp.mean((batch @ params) ** 2), {"n": state["n"] + 1} if training else None
+
+    made = bare(loss=loss, init=lambda key: (jnp.ones(5), {"n": jnp.int32(0)}), validation=XV)
+    assert int(jl.sweep(jl.sgd, made, {"learning_rate": [0.01]}, steps=7).state(0, 0)["n"]) == 7
 
 
 def test_structural_values_hold_on_held_out_data_too(float64):
@@ -295,10 +306,14 @@ WRONG_TASKS = {
         "Return the state in the form in which init makes it",
     ),
     "a text in the state": (with_state(keeps(None), {"n": "no"}), "must be a tree of arrays"),
-    "no default": (bare(loss=lambda w, batch, *, l2: jnp.sum(w)), "l2 needs a default"),
+    "no default": (bare(loss=lambda w, batch, *, l2: jnp.sum(w)), "nothing gives it l2: let it have a default"),
     "a metric with a key": (
         bare(validation=XV, metrics={"m": lambda w, batch, *, key: 1.0}),
         "names key, which only the loss may name",
+    ),
+    "a metric of three": (
+        bare(validation=XV, metrics={"m": lambda w, batch, n: 1.0}),
+        r"the metric m \(params, batch\) takes \(w, batch, n\), but nothing gives it n",
     ),
     "a metric with a state": (
         bare(validation=XV, metrics={"m": lambda w, batch, *, state: 1.0}),
@@ -306,7 +321,13 @@ WRONG_TASKS = {
     ),
     "a loss that needs its key": (
         bare(validation=XV, loss=lambda w, batch, *, key: jax.random.normal(key) * jnp.sum(w)),
-        "the loss on validation data",
+        "the loss on validation data.*On held-out data key is None",
+    ),
+    "another name for the key": (bare(loss=lambda w, x, *, rng=None: jnp.sum(w)), "Did you mean key"),
+    "another name for the mode": (bare(loss=lambda w, x, *, train=True: jnp.sum(w)), "Did you mean training"),
+    "a pair and no state": (
+        bare(init=lambda key: (jnp.ones(5), STATE)),
+        r"init returned a pair.*only where the loss names state",
     ),
     "named twice": (both, "could mean either"),
 }

@@ -62,8 +62,18 @@ def takes_budget(factory: OptimizerFactory) -> bool:
     return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY and not is_set
 
 
-def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configurations) -> None:
-    """Raise where the table has a hyperparameter that the optimizer or task does not take, or one of the wrong kind."""
+def check_hyperparameters(
+    name: str, factory: OptimizerFactory, table: Configurations, of_task: Iterable[str] = ()
+) -> None:
+    """Raise where the table has a hyperparameter that the optimizer does not take, or one of the wrong kind.
+
+    Args:
+        name: The optimizer's name.
+        factory: Its factory.
+        table: Its configurations.
+        of_task: The hyperparameters of the task, for advice.
+
+    """
     try:
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):  # for functions written in C
@@ -71,6 +81,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             f"Optimizer {name!r}, {quoted(factory)}, has no signature that says which hyperparameters it takes. Wrap "
             "it in a function that has one."
         ) from None
+    advised = [f"{TASK_PREFIX}{argument}" for argument in of_task] or [f"{TASK_PREFIX}ARGUMENT"]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     ours = factory in OPTIMIZERS.values()  # ours have numeric hyperparameters first, structural ones after a bare *
@@ -80,7 +91,7 @@ def check_hyperparameters(name: str, factory: OptimizerFactory, table: Configura
             continue
         if not takes_any:
             with concerning(column):
-                check_known(f"hyperparameter of {name}:", column, [*known, f"{TASK_PREFIX}ARGUMENT"])
+                check_known(f"hyperparameter of {name}:", column, [*known, *advised])
         if not column.isidentifier():  # results have files of that name
             raise ArgumentValueError(
                 f"{column!r} cannot be a hyperparameter's name: it is not a Python identifier.", about=(column,)

@@ -1,5 +1,6 @@
 """Checks of a task's hyperparameters in a space, `task.NAME`: who takes them, and whether one program serves all."""
 
+import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +35,11 @@ def check_task_hyperparameters(table: Configurations, task: Task) -> None:
             own, made_from = named(task), _arguments(task)
             _check_taken(task, name, own, made_from)
             default = own[name] if name in own else (made_from or {}).get(name)
+            if name in own and default is inspect.Parameter.empty:
+                raise ArgumentTypeError(
+                    f"{name} of task {task.name!r} needs a default, as in *, {name}=0.0: held-out data are evaluated "
+                    "with it."
+                )
             if static and name in own and isinstance(default, float) and all(map(is_numeric, values)):
                 _check_is_structural(task, column, values)
             structural = not _is_traceable(task, name) if name in own else not _may_be_number(default)
@@ -69,6 +75,8 @@ def _check_taken(task: Task, name: str, own: Mapping[str, Any], made_from: Mappi
             )
         return
     if made_from is None:
+        if difflib.get_close_matches(name, own, n=1):
+            check_known(f"hyperparameter of task {task.name!r}:", name, own)
         raise ArgumentValueError(
             f"Task {task.name!r} has no hyperparameter {name!r}: it was made directly, and its functions name "
             f"{', '.join(own) or 'none'} after a bare *. Name it there, as in def loss(params, batch, *, {name}=0.0), "

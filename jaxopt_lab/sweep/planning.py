@@ -52,7 +52,7 @@ def planned(request: Request) -> Plan:
     for name, table in request.tables.items():
         factory = request.factories[name]
         with concerning("space", name):
-            check_hyperparameters(name, factory, table)
+            check_hyperparameters(name, factory, table, named(task))
             check_task_hyperparameters(table, task)
             groups += _groups(name, factory, table, task, sum(len(g.configs) for g in groups))
     check_names(request.tables, [name for group in groups for name in measured(group.structure.task)])

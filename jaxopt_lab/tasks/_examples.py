@@ -76,7 +76,7 @@ def check_arrays(where: str, data: Any, traced: bool = False) -> None:
         fault = _fault_of_type(x.dtype) if traced and isinstance(x, Tracer) else _fault(x)
         if fault is not None:
             kind = ValueError if isinstance(x, bool | int | float | complex) else TypeError
-            kind = TracedDataError if isinstance(x, Tracer) else kind
+            kind = TracedDataError if isinstance(x, Tracer) and not traced else kind
             raise kind(f"{where}{jax.tree_util.keystr(path)} {AXIS}, got {fault}.")
 
 

@@ -22,6 +22,11 @@ PROVIDED = {
     "predict": {"state": "the loss's state"},
 }
 """What each function may ask for, beside its own hyperparameters."""
+MISTAKEN = {
+    **dict.fromkeys(("train", "is_training", "is_train", "train_mode", "deterministic"), "training"),
+    **dict.fromkeys(("rng", "rngs", "rng_key", "prng_key", "random_key"), "key"),
+}
+"""Names that other libraries have for what a loss may ask for; one of them would silently keep its default."""
 NAMES = frozenset(name for names in PROVIDED.values() for name in names)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

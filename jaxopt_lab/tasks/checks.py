@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jax.interpreters import partial_eval
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_arrays, check_examples
-from jaxopt_lab.tasks.asked import FIRST, NAMES, PROVIDED, asked
+from jaxopt_lab.tasks.asked import FIRST, MISTAKEN, NAMES, PROVIDED, asked
 from jaxopt_lab.tasks.calls import evaluate, shapes, start
 from jaxopt_lab.tasks.checks_returned import checked_loss, checked_metric
 from jaxopt_lab.tasks.names import SPLITS
@@ -72,12 +72,16 @@ def check_task(task: Task) -> None:
         _check_arguments(f"{named}: the metric {metric} (params, batch)", task, "metric", function)
     params, state = _shapes(f"{named}: init", init, key)
     batch = _shapes(f"{named}: train" if task.augment is None else f"{named}: augment", first_batch, data[0])
-    found = _shapes(f"{named}: the loss", checked_loss(f"{named}: the loss", task, key), params, batch, state)
-    vars(task)["aux"] = tuple(found[2])  # else another trace would find the names
+    what, hint = f"{named}: the loss", ()
+    if isinstance(params, tuple) and len(params) == 2 and not task.is_stateful:
+        hint = ("init returned a pair, which is (params, state) only where the loss names state after a bare *.",)
+    found = _shapes(what, checked_loss(what, task, key), params, batch, state, hint=hint)
+    vars(task)["aux"] = tuple(found[1])  # else another trace would find the names
     for split, examples in zip(SPLITS[1:], data[1:], strict=True):
         if examples is not None:
             what = f"{named}: the loss on {split} data"
-            _shapes(what, checked_loss(what, task, None), params, examples, state)
+            hint = ("On held-out data key is None: where training is False, draw nothing.",) if task.is_random else ()
+            _shapes(what, checked_loss(what, task, None), params, examples, state, hint=hint)
             for metric in task.metrics:
                 what = f"{named}: the metric {metric} on {split} data"
                 _shapes(what, checked_metric(what, task, metric), params, examples, state)
@@ -100,9 +104,9 @@ def check_gradient(task: Task) -> None:
         jax.eval_shape(jax.grad(loss), params, batch, state)
 
 
-def _shapes(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _shapes(what: str, function: Callable[..., Any], *arguments: Any, hint: Sequence[str] = ()) -> Any:
     """Trace one of the user's functions and return its result's shapes; its errors are raised as about `what`."""
-    with calling(what):
+    with calling(what, hint):
         traced, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     refuse_leaks(what, traced.consts)
     return shapes
@@ -120,23 +124,29 @@ def _check_arguments(what: str, task: Task, kind: str, function: Callable[..., A
         raise ArgumentTypeError(
             f"{what} names {wrong[0]}, which only {_which(wrong[0])} may name. Leave it out, or rename it."
         )
+    if kind == "loss" and (wrong := [name for name in names if name in MISTAKEN and name not in task.given]):
+        raise ArgumentTypeError(
+            f"{what} names {wrong[0]}, which nothing sets. Did you mean {MISTAKEN[wrong[0]]}? The loss gets "
+            f"{', '.join(PROVIDED['loss'])} under these names; call it otherwise if it is a hyperparameter."
+        )
     if "state" in provided and not task.is_stateful:
         raise ArgumentTypeError(
             f"{what} names state, but the loss of this task has none. Let the loss name state after a bare * too."
         )
-    if missing := [name for name in names if name not in provided and names[name] is inspect.Parameter.empty]:
+    missing = [name for name in names if name not in provided and names[name] is inspect.Parameter.empty]
+    if missing and kind not in ("train", "augment"):
         name, known = missing[0], ", ".join(PROVIDED[kind])
         raise ArgumentTypeError(
-            f"{what} takes {signature}: {name} needs a default, as in *, {name}=0.0, which holds where a space does "
-            f"not give it{' and on held-out data' if kind == 'loss' else ''}."
+            f"{what} takes {signature}, but nothing gives it {name}: let it have a default, as in *, {name}=0.0, which "
+            f"holds where a space does not give it{' and on held-out data' if kind == 'loss' else ''}."
             f"{f' A sweep hands over {known}.' if known else ''}"
         )
     try:
         signature.bind(*range(count), **dict.fromkeys(provided))
     except TypeError as error:
         raise ArgumentTypeError(
-            f"{what} is called with {count} by position, but takes {signature}: {error}. Let it take these, and ignore "
-            "what it does not need."
+            f"{what} is called with {count} by position, but takes {signature}: {error}. Let it take these alone, and "
+            "ignore what it does not need."
         ) from None
 
 

@@ -31,9 +31,9 @@ def checked_loss(what: str, task: Task, key: Any) -> Callable[..., Any]:
             check_curve_name(what, name)
             _check_scalar(f"{what}: its further scalar {name!r}", further, integers=True)
         _check_scalar(what, loss)
-        if task.is_stateful:
+        if task.is_stateful and key is not None:  # on held-out data it is ignored
             _check_kept(what, state, kept)
-        return loss, kept, dict(aux)
+        return loss, dict(aux)
 
     return call
 

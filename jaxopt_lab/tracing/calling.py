@@ -48,8 +48,8 @@ ADVICE: tuple[tuple[type[Exception], str], ...] = (
 
 
 @contextlib.contextmanager
-def calling(what: str) -> Iterator[None]:
-    """Report errors raised inside as errors about `what`, one of the user's functions.
+def calling(what: str, hint: Sequence[Part] = ()) -> Iterator[None]:
+    """Report errors raised inside as errors about `what`, one of the user's functions; `hint` comes last.
 
     Raises:
         TypeError: The function raised a TypeError.
@@ -61,7 +61,7 @@ def calling(what: str) -> Iterator[None]:
     except Exception as error:
         if is_ours(error):
             raise
-        raise explained(what, error) from error
+        raise explained(what, error, hint) from error
 
 
 def explained(what: str, error: Exception, hint: Sequence[Part] = ()) -> ArgumentError:
