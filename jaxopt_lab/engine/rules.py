@@ -88,7 +88,7 @@ def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Hal
 
     Args:
         eta: The factor by which each rung reduces the number of configurations, > 1.
-        min_steps: The first rung, >= 1.
+        min_steps: The first rung, >= 1; in examples, where the budget is one of examples.
         metric: A loss or metric that the sweep evaluates; by default the task's main metric (its `main_metric`, else
             validation loss, else training loss).
 

@@ -16,7 +16,7 @@ class Rung(NamedTuple):
 
     Attributes:
         number: The rung's number, from 0.
-        step: Steps that the trials have made.
+        step: Steps that the trials have made; training examples that they saw, where the budget is one of examples.
         history: Shape (rungs so far, configurations, seeds): the metric at each rung. Lower is better (a metric of
             which more is better has its sign changed); +inf where there is no value, as where a trial has diverged.
         racing: Which trials no earlier rung has ended, including those that have ended by themselves.
@@ -71,7 +71,10 @@ class StopRule(Protocol):
     changes: tuple[str, ...] = ()
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """Divide an optimizer's configurations into brackets: yield each one's positions and rungs (steps)."""
+        """Divide an optimizer's configurations into brackets: yield each one's positions and rungs.
+
+        `steps` is the budget of a trial, and rungs are numbers of steps; of examples, where the budget is one of those.
+        """
         ...
 
     def decide(self, rung: Rung) -> Decision:
