@@ -43,8 +43,12 @@ class Compared(NamedTuple):
 
 def metrics(dataset: "xr.Dataset") -> list[str]:
     """Return the names of all losses and metrics of a dataset: of all curves except hyperparameters in force."""
-    curves = [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in AXES]
-    return [name for name in curves if not name.endswith(IN_FORCE)]
+    return [name for name in curves(dataset) if not name.endswith(IN_FORCE)]
+
+
+def curves(dataset: "xr.Dataset") -> list[str]:
+    """Return the names of all curves of a dataset."""
+    return [str(name) for name, x in dataset.data_vars.items() if x.dims[-1] in AXES]
 
 
 def default_metric(dataset: "xr.Dataset") -> str:

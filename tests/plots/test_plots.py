@@ -265,6 +265,14 @@ def test_curves_draw_medians_of_each_best(swept):
         np.testing.assert_array_equal(drawn.get_ydata(), np.median(losses, axis=0))
 
 
+def test_a_schedule_is_drawn_as_it_was_in_force():
+    optimizer = jl.scheduled(jl.sgd, jl.schedules.warmup_cosine)
+    results = jl.sweep(optimizer, jl.tasks.quadratic(), {"learning_rate": [0.1, 0.2]}, steps=20, seeds=2)
+    (drawn,) = artists(rendered(results.plot.curves("learning_rate_in_force", configs=[1])), "median")
+    np.testing.assert_allclose(drawn.get_ydata().max(), 0.2, rtol=0.01)
+    np.testing.assert_allclose(drawn.get_ydata()[[0, -1]], 0.0, atol=1e-7)
+
+
 def test_diverged_seeds_are_crosses_at_their_first_bad_step(swept):
     losses = np.ones_like(swept.dataset["train_loss"].values)
     losses[0, 1, 5:] = losses[0, 2, 8:] = np.inf

@@ -12,7 +12,8 @@ from jaxopt_lab.report.plots import style
 from jaxopt_lab.report.plots.scale import finish, scale
 from jaxopt_lab.results.best import best
 from jaxopt_lab.results.results import Results
-from jaxopt_lab.results.score import direction, hyperparameters, metrics
+from jaxopt_lab.results.score import curves as curves_of
+from jaxopt_lab.results.score import direction, hyperparameters
 from jaxopt_lab.statistics.spread import spread
 from jaxopt_lab.store.axes import unit_of
 from jaxopt_lab.tasks.direction import MAX
@@ -28,20 +29,20 @@ def curves(results: Results, metric: str, configs: Iterable[int] | None, ax: "Ax
 
     Args:
         results: A sweep's results.
-        metric: Any loss or metric of the dataset.
+        metric: Any curve of the dataset: a loss, a metric, a further scalar, a hyperparameter in force.
         configs: Numbers of configurations; by default each optimizer's best by the task's main metric (not by `metric`:
             selecting by the metric that is shown would bias test results).
         ax: Axes to draw into; None makes a figure.
 
     Raises:
         TypeError: `configs` are not integers, or `ax` is not axes.
-        ValueError: The metric or a configuration is unknown.
+        ValueError: The curve or a configuration is unknown.
 
     """
     from matplotlib.lines import Line2D
 
     dataset = results.dataset
-    check_known("metric", metric, metrics(dataset))
+    check_known("curve", metric, curves_of(dataset))
     names = style.optimizers(dataset)
     configs = (
         [best(dataset, optimizer=name).config for name in names] if configs is None else _checked(dataset, configs)

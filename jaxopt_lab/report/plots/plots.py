@@ -34,7 +34,7 @@ class Plots:
     def curves(
         self, metric: str = "train_loss", configs: Iterable[int] | None = None, *, ax: "Axes | None" = None
     ) -> "Figure":
-        """Draw a loss or metric against the step: see `jaxopt_lab.report.plots.curves`."""
+        """Draw a loss, a metric or another curve against the step: see `jaxopt_lab.report.plots.curves`."""
         return curves(self.results, metric, configs, ax)
 
     def heatmap(

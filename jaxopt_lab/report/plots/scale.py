@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxopt_lab.results.score import direction
 from jaxopt_lab.tasks.direction import MAX
+from jaxopt_lab.tasks.names import IN_FORCE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +64,8 @@ def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray) -> Scale:
         start = float(np.median(starts))
         worst = min(worst, start + 2 * (start - best))
     positive = finite[finite > 0]
-    if not greater and best >= 0 and positive.size and worst > LOG_FROM * positive.min():
+    in_force = metric.endswith(IN_FORCE)  # a schedule may come from 0 or end there
+    if not greater and not in_force and best >= 0 and positive.size and worst > LOG_FROM * positive.min():
         best = float(positive.min())
         return Scale(True, best, worst * (worst / best) ** 0.03)
     room = 0.03 * (worst - best) or 0.1 * abs(best) or 1.0
