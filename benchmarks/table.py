@@ -11,6 +11,8 @@ from _figures import HERE, figures, where
 from _update_tables import ONE_KERNEL, UPDATE, fused, updates
 
 MET, SHORT = "yes", "**no**"
+OURS = "jaxopt_lab"
+NETWORKS = {"transformer": "character transformers", "batch norm": "convolutional networks with batch statistics"}
 
 
 class Row(NamedTuple):
@@ -95,6 +97,7 @@ def on_a_cpu() -> list[Section]:
             PEERS,
         ),
         Section("conv", [Row(f"over the best of six ({conv['best_peer']})", 0.95, over(conv, conv["best_peer"]))]),
+        Section("models", real_models()),
         Section(
             "growth",
             [
@@ -141,6 +144,27 @@ def on_a_cpu() -> list[Section]:
             IMPORT,
         ),
     ]
+
+
+def real_models() -> list[Row]:
+    found = figures("models-cpu")
+    rows = []
+    for row in found["models"]:
+        model, best = f"{row['trials']} {NETWORKS[row['model']]}", row["best_peer"]
+        others = len(row["ways"]) - 1
+        rows.append(Row(f"{model}, over the best of {others} ({best})", 0.95, row["ways"][best]["ratio"]))
+        rows.append(Row(f"time to compile, for {best}", None, one(row["ways"][best]["compile"]), " s"))
+        rows.append(Row("time to compile, for the sweep", None, one(row["ways"][OURS]["compile"]), " s"))
+    for name, way in found["naming"]["ways"].items():
+        if name != OURS:
+            rows.append(
+                Row(f"time where the loss names {name}, over one that names nothing", 1.05, way["ratio"], most=True)
+            )
+    if "before" in found:
+        before = found["before"]
+        what = f"time where it names nothing, over that of commit {before['commit']}"
+        rows.append(Row(what, 1.05, before["ratio"], most=True))
+    return rows
 
 
 def on_a_gpu() -> list[Section]:
