@@ -30,6 +30,12 @@ class TooCloseError(Exception):
     """What happens next depends on rounding: a loss at its target, a tie that is not exact."""
 
 
+def examples_of(task: jl.Task) -> int | None:
+    """Return how many examples a batch has."""
+    batch = task.train(jax.random.key(0)) if callable(task.train) else task.train
+    return task.batch_size or (None if batch is None else len(jax.tree.leaves(batch)[0]))
+
+
 @dataclasses.dataclass
 class Trial:
     """One training run, and everything known about it."""
@@ -135,11 +141,13 @@ class Loop:
             "status": lambda t: t.status,
             "first_bad_step": lambda t: t.first_bad,
             "steps_taken": lambda t: t.taken,
+            "examples_seen": lambda t: t.taken * (examples_of(t.task) or 0),
             "rung": lambda t: t.rung,
             "skipped_steps": lambda t: t.skipped,
         }.items():
             arrays[name] = of_all(get)[..., 0]
-        for name, given in {"rung": self.stop, "skipped_steps": self.nonfinite}.items():
+        counted = all(examples_of(t.task) for t in self.trials)
+        for name, given in {"rung": self.stop, "skipped_steps": self.nonfinite, "examples_seen": counted}.items():
             if not given:
                 del arrays[name]
         return Expected(

@@ -28,9 +28,10 @@ def test_dataset_has_the_promised_names(results):
     assert dict(dataset.sizes) == {"config": 18, "seed": 3, "step": 61, "eval_step": 21}
     assert set(dataset.data_vars) == {
         *("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"),
-        *("status", "first_bad_step", "steps_taken"),
+        *("status", "first_bad_step", "steps_taken", "examples_seen"),
     }
     assert dataset.train_loss.dims == ("config", "seed", "step")
+    np.testing.assert_array_equal(dataset.examples_seen, 32 * dataset.steps_taken)
     assert dataset.validation_loss.dims == ("config", "seed", "eval_step")
     assert set(dataset.coords) == {"config", "seed", "step", "eval_step", "optimizer", "learning_rate", "b1"}
     assert {*np.unique(dataset.status)} == {"completed", "diverged"}
@@ -104,7 +105,7 @@ HELD_OUT = ("validation_loss", "validation_accuracy", "test_loss", "test_accurac
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("diverged", "of 8 trials 8 diverged; the furthest reached step 8 of 8. Try smaller learning rates"),
+        ("diverged", "of 8 trials 8 diverged; the furthest made 8 of 8 steps. Try smaller learning rates"),
         ("interrupted", "8 interrupted.*Let it run longer"),
         ("failed", "8 failed.*notes"),
         ([["diverged", "diverged"]] * 3 + [["diverged", "interrupted"]], "7 diverged, 1 interrupted"),

@@ -32,6 +32,7 @@ from jaxopt_lab.sweep.space import configurations
 
 SOME = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 DRAWN = settings(max_examples=200, **SOME)
+pytestmark = pytest.mark.usefixtures("no_programs")  # which are written to disk
 
 
 @pytest.fixture(scope="module")

@@ -93,10 +93,26 @@ def _check_ends(task: Task, name: str, values: Sequence[float], own: Mapping[str
         for value in (min(values), max(values)):
             try:
                 remake(task.factory, {**task.arguments, name: value})
-            except TypeError as error:
-                raise _structural(name, str(error)) from error
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
+                if _takes_integer(task, name, value):
+                    column = f"{TASK_PREFIX}{name}"
+                    raise ArgumentTypeError(
+                        f"{column} is structural, an integer: write ", as_static(column), "."
+                    ) from error
+                if isinstance(error, TypeError):
+                    raise _structural(name, str(error)) from error
                 raise ArgumentValueError(str(error)) from error
+
+
+def _takes_integer(task: Task, name: str, value: float) -> bool:
+    """Return whether the function that made the task takes this value as an integer."""
+    if task.factory is None or not value.is_integer():
+        return False
+    try:
+        remake(task.factory, {**task.arguments, name: int(value)})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _arguments(task: Task) -> dict[str, Any] | None:
