@@ -18,9 +18,13 @@ STEPS, BATCH, RATE, MOMENTUM = 12, 16, 3e-2, 0.5
 X = (2.0 + 3.0 * np.random.default_rng(0).normal(size=(96, 4))).astype("float32")  # batch statistics matter
 Y = np.sin(X.sum(1)).astype("float32")
 DATA = {"train": (X[:64], Y[:64]), "validation": (X[64:], Y[64:]), "batch_size": BATCH}
-EQUAL = {"rtol": 1e-5, "atol": 0.0}  # float32: two compiled programs of the same mathematics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+
+
+def equal():
+    """Tolerances for two compiled programs of the same mathematics."""
+    return {"rtol": 1e-10 if jax.config.jax_enable_x64 else 1e-5, "atol": 0.0}
 
 
 def squared(predictions, targets):
@@ -58,8 +62,8 @@ def by_hand(task, seed, start, step, evaluate):
 def agrees(task, seed, start, step, evaluate):
     losses, held_out, results = swept(task, seed)
     expected, expected_held_out, end = by_hand(task, seed, start, step, evaluate)
-    np.testing.assert_allclose(losses[:STEPS], expected, **EQUAL)
-    np.testing.assert_allclose(held_out, expected_held_out, **EQUAL)
+    np.testing.assert_allclose(losses[:STEPS], expected, **equal())
+    np.testing.assert_allclose(held_out, expected_held_out, **equal())
     assert task.is_random
     assert task.is_stateful
     return results, end
@@ -70,10 +74,11 @@ def nnx_network():
 
     class Network(nnx.Module):
         def __init__(self, rngs, width=8):
-            self.layers = nnx.List([nnx.Linear(4, width, rngs=rngs), nnx.Linear(width, width, rngs=rngs)])
-            self.norm = nnx.BatchNorm(width, momentum=MOMENTUM, rngs=rngs)
+            own = {"param_dtype": jnp.result_type(float), "rngs": rngs}
+            self.layers = nnx.List([nnx.Linear(4, width, **own), nnx.Linear(width, width, **own)])
+            self.norm = nnx.BatchNorm(width, momentum=MOMENTUM, **own)
             self.dropouts = nnx.List([nnx.Dropout(0.3, rngs=rngs), nnx.Dropout(0.3, rngs=rngs)])
-            self.out = nnx.Linear(width, 1, rngs=rngs)
+            self.out = nnx.Linear(width, 1, **own)
             self.again = self.layers[1]  # a weight that is used twice
             self.activation = lambda x: jnp.tanh(x)
 
@@ -88,10 +93,12 @@ def nnx_loss(model, batch):
     return squared(model(batch[0]), batch[1])
 
 
-def test_nnx_trains_as_a_loop_in_nnx():
+def test_nnx_trains_as_a_loop_in_nnx(precision):
     nnx, network = nnx_network()
     task = jl.nnx_task("NNX", network, nnx_loss, **DATA, metrics={"squared": jl.minimize(nnx_loss)})
     model = nnx.jit(lambda key: network(nnx.Rngs(key)))(jax.random.fold_in(random_key(3), 0))
+    statistics = nnx.state(model, nnx.BatchStat)  # NNX begins them in float32, whatever the parameters
+    nnx.update(model, jax.tree.map(lambda x: x.astype(jnp.result_type(float)), statistics))
     optimizer = nnx.Optimizer(model, optax.sgd(RATE), wrt=nnx.Param)
 
     @nnx.jit
@@ -113,8 +120,8 @@ def test_nnx_trains_as_a_loop_in_nnx():
 
     results, _ = agrees(task, 3, None, step, lambda _, batch: evaluate(model, batch))
     again = results.model(1, 3)
-    np.testing.assert_allclose(evaluate(again, DATA["validation"]), evaluate(model, DATA["validation"]), **EQUAL)
-    np.testing.assert_allclose(results.dataset.validation_squared, results.dataset.validation_loss, **EQUAL)
+    np.testing.assert_allclose(evaluate(again, DATA["validation"]), evaluate(model, DATA["validation"]), **equal())
+    np.testing.assert_allclose(results.dataset.validation_squared, results.dataset.validation_loss, **equal())
     assert set(results.params(1, 3)) == {"again", "layers", "norm", "out"}
     assert set(results.params(1, 3)["layers"]) == {0}  # the second has one name, "again"
     assert set(results.state(1, 3)) == {"norm"}
@@ -126,20 +133,22 @@ def linen_network():
     class Network(linen.Module):
         @linen.compact
         def __call__(self, x, train):
-            x = linen.BatchNorm(use_running_average=not train, momentum=MOMENTUM)(linen.Dense(8)(x))
-            x = linen.Dropout(0.3, deterministic=not train)(jnp.tanh(x))
-            return linen.Dense(1)(linen.Dropout(0.3, deterministic=not train)(x))
+            own = {"param_dtype": jnp.result_type(float)}
+            norm = linen.BatchNorm(use_running_average=not train, momentum=MOMENTUM, **own)
+            x = linen.Dropout(0.3, deterministic=not train)(jnp.tanh(norm(linen.Dense(8, **own)(x))))
+            return linen.Dense(1, **own)(linen.Dropout(0.3, deterministic=not train)(x))
 
     return Network()
 
 
-def test_linen_trains_as_a_loop_in_linen():
+def test_linen_trains_as_a_loop_in_linen(precision):
     module = linen_network()
     task = jl.linen_task(
         "Linen", module, lambda apply, batch: squared(apply(batch[0]), batch[1]), example=X[:1], **DATA
     )
     optimizer = optax.sgd(RATE)
     variables = jax.jit(module.init, static_argnames="train")(jax.random.fold_in(random_key(3), 0), X[:1], train=False)
+    variables = jax.tree.map(lambda x: x.astype(jnp.result_type(float)), variables)  # Flax's statistics are float32
 
     @jax.jit
     def step(held, batch, key):
@@ -164,9 +173,9 @@ def test_linen_trains_as_a_loop_in_linen():
     again = results.model(1, 3)
     variables = {"params": again.params, **again.state}
     np.testing.assert_allclose(
-        evaluate((variables,), DATA["validation"]), evaluate((end,), DATA["validation"]), **EQUAL
+        evaluate((variables,), DATA["validation"]), evaluate((end,), DATA["validation"]), **equal()
     )
-    np.testing.assert_allclose(again(X), module.apply(variables, X, train=False), **EQUAL)
+    np.testing.assert_allclose(again(X), module.apply(variables, X, train=False), **equal())
 
 
 def equinox_network():
@@ -202,7 +211,7 @@ def equinox_loss(model, batch, key, state):
     return squared(outputs, batch[1]), state
 
 
-def test_equinox_trains_as_a_loop_in_equinox():
+def test_equinox_trains_as_a_loop_in_equinox(precision):
     eqx, network = equinox_network()
     make = eqx.nn.make_with_state(network)
     task = jl.equinox_task("Equinox", make, equinox_loss, **DATA)
@@ -223,7 +232,7 @@ def test_equinox_trains_as_a_loop_in_equinox():
     start = model, state, optimizer.init(eqx.filter(model, eqx.is_inexact_array))
     results, end = agrees(task, 3, start, step, evaluate)
     again = results.model(1, 3)
-    np.testing.assert_allclose(evaluate(again, DATA["validation"]), evaluate(end, DATA["validation"]), **EQUAL)
+    np.testing.assert_allclose(evaluate(again, DATA["validation"]), evaluate(end, DATA["validation"]), **equal())
     assert "first.weight" in results.params(1, 3)
 
 
@@ -260,7 +269,9 @@ def test_a_plain_model_costs_no_state_and_no_key(make_task, tmp_path):
     assert not results.task.is_stateful
     assert not results.task.is_random
     data = results.dataset
-    np.testing.assert_allclose(data.validation_mine.values, data.validation_loss.values, **EQUAL)  # without the penalty
+    np.testing.assert_allclose(
+        data.validation_mine.values, data.validation_loss.values, **equal()
+    )  # without the penalty
     (one, other), (size, _) = (data[name].values[:, 0, 0] for name in ("train_loss", "size"))
     np.testing.assert_allclose(other - one, 0.5 * size, rtol=1e-4)
     loaded = jl.load(results.save(tmp_path / "saved"), results.task)

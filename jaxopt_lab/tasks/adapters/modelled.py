@@ -122,9 +122,19 @@ def _init(models: Models) -> Callable[..., Any]:
 
     def init(key, **given):
         params, state = models.start(key, given)
-        return (params, state) if models.is_stateful else params
+        return (params, _as_wide(state, params)) if models.is_stateful else params
 
     return _with_names(init, ("key",), names)
+
+
+def _as_wide(state: Any, params: Params) -> Any:
+    """Return the state in types no narrower than the parameters'.
+
+    Flax begins batch statistics in float32; beside float64 parameters they are float64 from the first step on.
+    """
+    own = [jnp.finfo(x.dtype).dtype for x in jax.tree.leaves(params) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    wide = lambda x: x.astype(jnp.result_type(x.dtype, *own)) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    return jax.tree.map(wide, state)
 
 
 def _loss(models: Models, names: Mapping[str, Any], with_key: bool) -> Callable[..., Any]:
