@@ -241,10 +241,15 @@ def positional(w, batch, *, l2=0.0, use_bias=True, activation="relu"):
     return jnp.mean((batch @ w) ** 2)
 
 
+def halting(w, batch, *, l2=0.0, cut=0.0):
+    return jnp.mean((batch @ w) ** 2) + (l2 if cut > 0 else 0.0)
+
+
 WRONG_SPACES = {
     "size": (quadratic, {"task.size": [2, 3]}, r"task\.size decides more than numbers.*jl\.static"),
     "data": (noisy_data, {"task.noise": [0.1, 1.0]}, r"the data of task 'noisy' depend on it.*jl\.static"),
     "branch": (branching, {"task.cut": [0.1, 1.0]}, r"branches in Python on it.*jl\.static"),
+    "the second of two": (bare(loss=halting), {"task.l2": [0.1], "task.cut": [0.1]}, r"task\.cut decides more than"),
     "unknown": (bare(), {"task.beta": [0.1]}, r"no hyperparameter 'beta'.*def loss\(params, batch, \*, beta=0\.0\)"),
     "a slip": (task(), {"task.label_smothing": [0.1]}, r"Did you mean 'label_smoothing'"),
     "without its prefix": (task(), {"label_smoothing": [0.1]}, r"Did you mean 'task\.label_smoothing'"),

@@ -160,20 +160,25 @@ def check_task_numbers(task: Task, names: tuple[str, ...]) -> None:
         params, state = start(valued, key)
         return (params, state), evaluate(valued, params, batch, state, key)
 
-    for tried in [names, *((name,) for name in names)] if names else []:
+    expected = [x.shape for x in jax.tree.leaves((shapes(task).params, shapes(task).state))]
+
+    def check(*tried):
         try:
-            (found, _) = jax.eval_shape(once, dict.fromkeys(tried, number), shapes(task).batch, random_key(0))
+            found, _ = jax.eval_shape(once, dict.fromkeys(tried, number), shapes(task).batch, random_key(0))
         except Exception as error:
-            if len(tried) > 1:
-                continue  # to find out which it is
             said = f"task {task.name!r} branches in Python on it{place(error)}."
             if not isinstance(error, BRANCHES):
                 said = f"{error}".partition("\n")[0] + place(error)
             raise _structural(tried[0], said) from error
-        expected = shapes(task).params, shapes(task).state
-        if [x.shape for x in jax.tree.leaves(found)] != [x.shape for x in jax.tree.leaves(expected)]:
+        if [x.shape for x in jax.tree.leaves(found)] != expected:
             raise _structural(tried[0], "it changes the shapes of the parameters.")
-        return
+
+    try:
+        check(*names)
+    except ArgumentTypeError:
+        for name in names:  # to find out which it is
+            check(name)
+        raise
 
 
 def _check_argument(task: Task, name: str) -> None:
