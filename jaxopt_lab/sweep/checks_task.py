@@ -150,6 +150,8 @@ def check_task_numbers(task: Task, names: tuple[str, ...]) -> None:
 
     """
     names = tuple(name.removeprefix(TASK_PREFIX) for name in names if name.startswith(TASK_PREFIX))
+    if not names:
+        return
     of_task = [name for name in names if name not in task.hyperparameters]
     for name in of_task:
         _check_argument(task, name)
