@@ -14,6 +14,7 @@ from jaxopt_lab.engine.stopping import Rung as Rung
 from jaxopt_lab.engine.stopping import StopRule as StopRule
 from jaxopt_lab.engine.tuning.forecast import Forecast as Forecast
 from jaxopt_lab.errors import RunError as RunError
+from jaxopt_lab.errors import StreamError as StreamError
 from jaxopt_lab.optimizers import OPTIMIZERS as OPTIMIZERS
 from jaxopt_lab.optimizers import PRIORS as PRIORS
 from jaxopt_lab.optimizers import ema as ema
@@ -48,6 +49,7 @@ from jaxopt_lab.tasks.adapters.linen import linen_task as linen_task
 from jaxopt_lab.tasks.adapters.nnx import nnx_task as nnx_task
 from jaxopt_lab.tasks.direction import maximize as maximize
 from jaxopt_lab.tasks.direction import minimize as minimize
+from jaxopt_lab.tasks.feeds import stream as stream
 from jaxopt_lab.types import Prior as Prior
 
 globals().update(OPTIMIZERS)  # each method under its name

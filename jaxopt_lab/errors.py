@@ -57,6 +57,10 @@ def concerning(*path: str) -> Iterator[None]:
         raise
 
 
+class StreamError(ValueError):
+    """A stream of batches ended, failed, or gave other batches than it must. It ends the run; finished work is kept."""
+
+
 class LedgerError(RuntimeError):
     """A ledger can no longer be read or written. It ends the run, since unsaved work would be lost."""
 

@@ -15,7 +15,8 @@ import numpy as np
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import persistent
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.devices import default_budget, devices, on_devices
+from jaxopt_lab.engine.data import TaskData
+from jaxopt_lab.engine.devices import default_budget, devices
 from jaxopt_lab.engine.ledger import Record, leaves, misfit, recorded, restored
 from jaxopt_lab.engine.plan import Group, Plan, Stage, state_shapes
 from jaxopt_lab.engine.recorder import Recorder
@@ -102,7 +103,7 @@ class Worker:
         for name, value in settings.config.items():
             jax.config.update(name, value)
         self._settings, self._stopping, self._made = settings, False, 0
-        self._data: dict[Task, Any] = {}
+        self._data: dict[Task, TaskData] = {}
 
     def load(self, plan: bytes) -> Exception | None:
         """Load the plan; return the error where that fails."""
@@ -160,7 +161,7 @@ class Worker:
         try:
             plan, chunk, group = self._own(work)
             data = self._placed(group.structure.task)
-            program = compiled(self._plan, group, work.strategy, data)
+            program = compiled(self._plan, group, work.strategy, data.arrays)
             compile_seconds, began = time.perf_counter() - began, time.perf_counter()
             recorder = Recorder(plan)
             chunk = self._resumed(work, plan, chunk, recorder, program)
@@ -211,10 +212,10 @@ class Worker:
         if self._standing is not None:
             self._standing.save(work, recorded(recorder, chunk, work.stage))
 
-    def _placed(self, task: Task) -> Any:
+    def _placed(self, task: Task) -> TaskData:
         """Return the task's data on the device."""
         if task not in self._data:
-            self._data[task] = on_devices(task.data)
+            self._data[task] = TaskData.placed(self._plan, task)
         return self._data[task]
 
 

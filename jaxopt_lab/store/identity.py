@@ -190,6 +190,7 @@ def _task(task: Task) -> dict[str, Any]:
             f"{split} data": None if data is None else digest_of_arrays(data)
             for split, data in zip(SPLITS, task.data, strict=True)
         },
+        **({} if task.feed is None else {"train data": task.feed.identity()}),
     }
 
 

@@ -144,7 +144,8 @@ def timeline(budget: Budget, tasks: Sequence[Task]) -> Timeline:
     counts = {count_examples(task, "train") for task in tasks}
     if None in counts:
         raise ArgumentValueError(
-            f"The training data of task {tasks[0].name!r} come from a function: there are no epochs. Use jl.examples."
+            f"The training data of task {tasks[0].name!r} come from a function or a stream, so there are no epochs to "
+            "count. Use jl.examples."
         )
     if len(counts) > 1:
         listed = " and ".join(map(str, sorted(counts, key=str)))

@@ -65,7 +65,8 @@ def _check_task(task: Task) -> None:
 @remembered(maxsize=64)
 def _draws(task: Task) -> bool:
     """Return whether a trial of the task depends on its seed, apart from its optimizer."""
-    batches = callable(task.train) or task.batch_size is not None or task.augment is not None or task.is_random
+    batches = callable(task.train) or task.batch_size is not None or task.feed is not None
+    batches = batches or task.augment is not None or task.is_random
     return batches or uses(trace(task.init, random_key(0)), 0)
 
 

@@ -1,6 +1,6 @@
 """Checks of data: arrays with a leading example axis. Anything else is refused, with advice on how to convert it."""
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 import jax
@@ -31,6 +31,10 @@ CONVERSIONS = {
 }
 
 
+IN_MEMORY = [attribute for attribute in CONVERSIONS if attribute != "__array__"]
+FIRST = np.zeros(1, int)
+
+
 class TracedDataError(ArgumentTypeError):
     """Data are traced values, so they are not known before a program runs."""
 
@@ -45,22 +49,50 @@ def check_examples(where: str, data: Any) -> int:
     """
     check_arrays(where, data)
     leaves = jax.tree.leaves(data)
-    shapes = [np.shape(x) for x in leaves]
+    shapes = [(len(x), *rows_of(x, FIRST).shape[1:]) if is_rows(x) else np.shape(x) for x in leaves]
     if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
         raise ArgumentValueError(f"{where} {AXIS}, got {_shapes(shapes)}. {_stacking(data)}")
     if len({shape[0] for shape in shapes}) > 1:
         raise ArgumentValueError(
             f"{where} must have as many examples in every array, got {_shapes(shapes)}. {_stacking(data)}"
         )
-    for x in leaves:
-        x = np.asarray(x)
+    check_finite(where, [x for x in leaves if not is_rows(x)])
+    return shapes[0][0]
+
+
+def check_finite(where: str, data: Any) -> None:
+    """Raise ValueError where an array has a value that is not finite. Errors call the data `where`."""
+    for x in map(np.asarray, jax.tree.leaves(data)):
         if x.dtype.kind in "fc" and not np.isfinite(x).all():
             bad = np.argwhere(~np.isfinite(x))
             raise ArgumentValueError(
                 f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
                 f"of shape {x.shape}. Remove or fill them first."
             )
-    return shapes[0][0]
+
+
+def is_rows(x: Any) -> bool:
+    """Return whether `x` is a stored array, to be indexed on the host: a memory map, Zarr, HDF5 or a like object."""
+    if isinstance(x, np.ndarray | np.generic | jax.Array | Tracer | str | bytes | Mapping):
+        return isinstance(x, np.memmap)
+    if any(hasattr(x, attribute) for attribute in IN_MEMORY):
+        return False
+    if not all(hasattr(type(x), method) for method in ("__len__", "__getitem__")):
+        return False
+    try:
+        return len(x) > 0 and rows_of(x, FIRST).shape[0] == 1
+    except Exception:  # the indexing of a foreign object may raise anything
+        return False
+
+
+def rows_of(x: Any, indices: np.ndarray) -> np.ndarray:
+    """Read these examples of a stored array; the indices are in increasing order, without repetition."""
+    return np.asarray(getattr(x, "oindex", x)[indices])
+
+
+def read_whole(data: Any) -> Any:
+    """Read stored arrays into memory."""
+    return jax.tree.map(lambda x: rows_of(x, np.arange(len(x))) if is_rows(x) else x, data)
 
 
 def check_arrays(where: str, data: Any, traced: bool = False) -> None:
@@ -94,6 +126,8 @@ def _fault(x: Any) -> str | None:
         return "a masked array: fill it, as x.filled(0.0), and pass the mask as an array of its own where it matters"
     if isinstance(x, np.ndarray | np.generic | jax.Array):
         return _fault_of_type(x.dtype)
+    if is_rows(x):
+        return _fault_of_type(rows_of(x, FIRST).dtype)
     if x is None:
         return "None: leave it out, or return something"
     if isinstance(x, bool | int | float | complex):
@@ -105,8 +139,8 @@ def _fault(x: Any) -> str | None:
             return f"{kind}: pass {conversion}"
     if isinstance(x, Iterable) or hasattr(x, "__getitem__"):
         return (
-            f"{kind}: generators and loaders are not supported. Pass all examples as arrays (batch_size= cuts batches "
-            "of them), or a function key -> batch"
+            f"{kind}: pass all examples as arrays (batch_size= cuts batches of them), a function key -> batch, or for "
+            "training train=jl.stream(make), where make(seed) returns a generator or loader of batches"
         )
     return f"{kind}: pass arrays, or a function key -> batch"
 

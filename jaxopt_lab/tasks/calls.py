@@ -148,7 +148,12 @@ def shapes(task: Task) -> TaskShapes:
     key = random_key(0)
     batch = lambda train: task.batch(train, key, jnp.int32(0))
     params, state = jax.eval_shape(lambda key: start(task, key), key)
-    return TaskShapes(params, jax.eval_shape(batch, task.data[0]), state)
+    return TaskShapes(params, jax.eval_shape(batch, trained_on(task)), state)
+
+
+def trained_on(task: Task) -> Any:
+    """Return what `Task.batch` takes as training data, or its shapes where the host reads them."""
+    return task.data[0] if task.feed is None else task.feed.shapes()
 
 
 def examples_per_step(task: Task) -> int | None:

@@ -14,7 +14,7 @@ from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.tasks._examples import check_arrays, check_examples
 from jaxopt_lab.tasks.asked import FIRST, MISTAKEN, NAMES, PROVIDED, asked
-from jaxopt_lab.tasks.calls import evaluate, shapes, start
+from jaxopt_lab.tasks.calls import evaluate, shapes, start, trained_on
 from jaxopt_lab.tasks.checks_returned import checked_loss, checked_metric
 from jaxopt_lab.tasks.names import SPLITS
 from jaxopt_lab.tasks.task import Task
@@ -71,7 +71,7 @@ def check_task(task: Task) -> None:
     for metric, function in task.metrics.items():
         _check_arguments(f"{named}: the metric {metric} (params, batch)", task, "metric", function)
     params, state = _shapes(f"{named}: init", init, key)
-    batch = _shapes(f"{named}: train" if task.augment is None else f"{named}: augment", first_batch, data[0])
+    batch = _shapes(f"{named}: train" if task.augment is None else f"{named}: augment", first_batch, trained_on(task))
     what, hint = f"{named}: the loss", ()
     if isinstance(params, tuple) and len(params) == 2 and not task.is_stateful:
         hint = ("init returned a pair, which is (params, state) only where the loss names state after a bare *.",)

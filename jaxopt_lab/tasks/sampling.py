@@ -10,6 +10,11 @@ from jaxopt_lab.types import Key
 ROUNDS = 12  # enough that every position, and every order of a few examples, is equally likely, up to parity
 
 
+def batch_key(key: Key) -> Key:
+    """Return the key for a trial's batches, which do not depend on the optimizer."""
+    return jax.random.fold_in(key, 1)
+
+
 def batch_indices(key: Key, step: jax.Array, examples: int, batch_size: int) -> jax.Array:
     """Return the indices of the examples in the batch of `step`: int32, shape (batch_size,).
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.tasks.calls import start
+from jaxopt_lab.tasks.sampling import batch_key as batch_key
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import Key, Params
 
@@ -19,11 +20,6 @@ def initial(task: Task, key: Key) -> tuple[Params, Any]:
 def initial_params(task: Task, key: Key) -> Params:
     """Return the initial parameters of all trials of the task and key, which do not depend on the optimizer."""
     return initial(task, key)[0]
-
-
-def batch_key(key: Key) -> Key:
-    """Return the key for a trial's batches, which do not depend on the optimizer."""
-    return jax.random.fold_in(key, 1)
 
 
 def noise_key(key: Key) -> Key:

@@ -12,9 +12,10 @@ from jax.core import Tracer
 
 from jaxopt_lab.checking import check_count, check_known, check_number, nearest, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
-from jaxopt_lab.tasks._examples import check_examples
+from jaxopt_lab.tasks._examples import check_examples, is_rows, read_whole
 from jaxopt_lab.tasks.asked import FIRST, NAMES, asked
 from jaxopt_lab.tasks.direction import direction_of
+from jaxopt_lab.tasks.feeds import Feed, Rows, Stream
 from jaxopt_lab.tasks.names import LOSS, SPLITS, check_name
 from jaxopt_lab.tasks.sampling import batch_indices
 from jaxopt_lab.tracing.caching import remembered
@@ -37,7 +38,9 @@ class Task:
             is a dict of further scalars, each of which becomes a training curve under its name. What else it needs, it
             names after a bare `*`: see below.
         train: A pytree of arrays with a leading example axis; or None for a deterministic objective, whose loss gets
-            None as its batch; or a function `key -> batch` for endless synthetic data.
+            None as its batch; or a function `key -> batch` for endless synthetic data; or `jl.stream(make)` for batches
+            of a loader or generator. With a `batch_size`, stored arrays (`np.memmap`, Zarr, HDF5 and others that are
+            indexed by example) are read batch by batch, so they may be larger than memory.
         validation: Like `train`; None where there is none. A function is called once, with the key of seed 0.
         test: Like `validation`, with the key of seed 1.
         metrics: `(params, batch) -> scalar` by name, evaluated on validation and test data; one may name `state`.
@@ -115,6 +118,7 @@ class Task:
         if self.minimum is not None:
             check_number(f"Task {self.name!r}: minimum", self.minimum)
         self._check_metrics()
+        self._check_feed()
         examples = {split: count_examples(self, split) for split in SPLITS}
         if self.batch_size is None:
             return
@@ -126,6 +130,31 @@ class Task:
                 f"Task {self.name!r}: batch_size {self.batch_size} is larger than the {examples['train']} training "
                 "examples. Choose a smaller one, or None for the full batch."
             )
+
+    def _check_feed(self) -> None:
+        """Check where streams are, and read stored arrays that are not cut into batches."""
+        if wrong := [split for split in SPLITS[1:] if isinstance(getattr(self, split), Stream)]:
+            raise ArgumentTypeError(
+                f"Task {self.name!r}: {wrong[0]} data cannot be a stream, since each evaluation is on all of them. "
+                "Pass arrays, or a function key -> batch."
+            )
+        if isinstance(self.train, Stream) and self.batch_size is not None:
+            raise ArgumentValueError(
+                f"Task {self.name!r}: a stream makes its own batches. Leave batch_size out, and set the size there."
+            )
+        for split in SPLITS if self.batch_size is None else SPLITS[1:]:
+            data = getattr(self, split)
+            if not callable(data) and any(map(is_rows, jax.tree.leaves(data))):
+                object.__setattr__(self, split, read_whole(data))
+
+    @functools.cached_property
+    def feed(self) -> Feed | None:
+        """The training data as the host reads them; None where programs take them as an argument, or generate them."""
+        if isinstance(self.train, Stream):
+            return self.train
+        if self.batch_size is None or callable(self.train) or not any(map(is_rows, jax.tree.leaves(self.train))):
+            return None
+        return Rows(self.train, self.batch_size)
 
     def _check_metrics(self) -> None:
         where = f"Task {self.name!r}:"
@@ -156,8 +185,11 @@ class Task:
 
     @property
     def data(self) -> tuple[Any, Any, Any]:
-        """The splits as pytrees of arrays, which programs take as an argument; None for endless training data."""
-        train = None if callable(self.train) else self.train
+        """The splits as pytrees of arrays, which programs take as an argument.
+
+        The training data are None where they are generated, or where the host reads them: see `feed`.
+        """
+        train = None if callable(self.train) or self.feed is not None else self.train
         if not (callable(self.validation) or callable(self.test)):
             return train, self.validation, self.test
         if settings() not in self._made:
@@ -187,26 +219,29 @@ class Task:
         return "key" in asked(self.loss, FIRST["loss"])
 
     def batch(self, train: Any, key: Key, step: jax.Array) -> Batch:
-        """Return the batch of `step`, a pure function of (key, step); `train` is `data[0]`."""
+        """Return the batch of `step`, a pure function of (key, step).
+
+        `train` is `data[0]`; where the host reads the data, it is the batch of `step` before `augment`.
+        """
         return self.take(train, self.draw(key, step))
 
     def draw(self, key: Key, step: jax.Array) -> Any:
-        """Draw the batch of `step`: return a key, the examples' indices, or None where every batch is the same.
+        """Draw the batch of `step`: return a key, the examples' indices, or None.
 
-        With `augment`, also return its key. Separate from `take`, so that a training loop can draw for many steps at
-        once.
+        None means that every batch is the same, or that the host reads them: see `feed`. With `augment`, also return
+        its key. Separate from `take`, so that a training loop can draw for many steps at once.
         """
         drawn = None
         if callable(self.train):
             drawn = jax.random.fold_in(key, step)
-        elif self.batch_size is not None:
+        elif self.batch_size is not None and self.feed is None:
             drawn = batch_indices(key, step, jax.tree.leaves(self.train)[0].shape[0], self.batch_size)
         if self.augment is None:
             return drawn
         return drawn, jax.random.fold_in(jax.random.fold_in(key, AUGMENTING), step)
 
     def take(self, train: Any, draw: Any) -> Batch:
-        """Return the batch that `draw` describes."""
+        """Return the batch that `draw` describes; where the host reads the data, `draw` has the batch in its place."""
         if self.augment is not None:
             drawn, key = draw
             return self.augment(key, self._examples(train, drawn))
@@ -215,6 +250,8 @@ class Task:
     def _examples(self, train: Any, draw: Any) -> Batch:
         if draw is None:
             return train
+        if self.feed is not None:
+            return draw
         return self.train(draw) if callable(self.train) else jax.tree.map(lambda x: jnp.asarray(x)[draw], train)
 
     def replace(self, **arguments: Any) -> "Task":
@@ -235,7 +272,7 @@ class Task:
 def count_examples(task: Task, split: str) -> int | None:
     """Count the examples of a split; None where it is not in arrays. Raises where the data are unusable."""
     data = getattr(task, split)
-    if data is None or callable(data):
+    if data is None or callable(data) or isinstance(data, Stream):
         return None
     return check_examples(f"Task {task.name!r}: {split} data", data)
 

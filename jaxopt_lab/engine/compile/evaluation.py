@@ -28,7 +28,7 @@ ASIDE = (1, -1, 8, -8)  # multiples of noise added to initial parameters, at whi
 class Evaluation(NamedTuple):
     """An evaluation compiled for the trials of a chunk.
 
-    run(state, seeds, t, stop, data) -> `Seen`
+    run(state, seeds, t, stop, data) -> `Seen`; where the host reads the training data, data[0] is each seed's batch
     bytes: the memory that it takes, without the data
     """
 
@@ -51,18 +51,20 @@ def evaluation_at_once(
 ) -> Evaluation:
     """Compile the evaluation of all trials on all held-out examples, in one program."""
 
-    def evaluate(state, seed, t, stop, data):
-        return Trial(optax.identity(), at(task, state.values), stop).evaluate(state, random_key(seed), t, data)
+    def evaluate(state, seed, t, stop, train, held_out):
+        trial = Trial(optax.identity(), at(task, state.values), stop)
+        return trial.evaluate(state, random_key(seed), t, (train, *held_out))
 
     integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
-    taken = state.tree, seeds, integer, stop.tree
+    taken, (train, *held_out) = (state.tree, seeds, integer, stop.tree), data.tree
     program = over.compile(
         evaluate,
-        (Axes.TRIAL, Axes.SEED, Axes.NONE, Axes.NONE, Axes.NONE),
-        (*taken, data.tree),
+        (Axes.TRIAL, Axes.SEED, Axes.NONE, Axes.NONE, Axes.NONE if task.feed is None else Axes.SEED, Axes.NONE),
+        (*taken, train, held_out),
         options=_options(over, convolves),
     )
-    return Evaluation(program, program_bytes(program, over, taken))
+    run = lambda state, seeds, t, stop, data: program(state, seeds, t, stop, data[0], [*data[1:]])
+    return Evaluation(run, program_bytes(program, over, taken))
 
 
 @remembered(maxsize=64)

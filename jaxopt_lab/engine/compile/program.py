@@ -18,6 +18,7 @@ from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
 from jaxopt_lab.tasks.calls import starts_at
+from jaxopt_lab.tasks.feeds import joined
 from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tasks.seeding import draws, initial
 from jaxopt_lab.tasks.task import Task
@@ -36,7 +37,8 @@ class Program(NamedTuple):
     initial(seeds) -> parameters and the loss's state, with only the leading axis (seeds,); the seeds themselves where
         the values decide both
     start(initial, values) -> state, which includes the values
-    draw(seeds, first) -> the draws of a segment's batches, with only the leading axis (seeds,)
+    draw(seeds, first) -> the draws of a segment's batches, with only the leading axis (seeds,); where the host reads
+        the training data, `advance` takes them with the batches in their place: see `engine.data`
     advance(state, draws, first, last, stop, data) -> state, curves, status; the state is donated
     evaluate(state, seeds, t, stop, data) -> `trial.Seen`
     answer(state) -> what is kept of the trials: see `trial.kept`
@@ -77,7 +79,9 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     stop, changes = Shapes(plan.ending), plan.changes
     training = _compiled(group.structure, way, length, uneven, stop, changes, Shapes(data), used, step.largest_bytes)
     over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
-    seen = Shapes(_seen(state))
+    seen, feed = Shapes(_seen(state)), group.structure.task.feed
+    if feed is not None:  # each seed's batch in place of the training data
+        data = _with_axes(feed.shapes(), strategy.seeds), *data[1:]
     about = seen, stop, Shapes(data), step.convolves
     if strategy.evaluated:
         counts = strategy.evaluated, strategy.examples
@@ -117,9 +121,14 @@ def _compiled(
 
     start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
-    shapes = (state, drawing.out_info, stop.tree, data.tree)
-    one, advance = _compile_advance(trial, strategy, over, length, uneven, shapes)
-    advance_bytes = program_bytes(one, over, (state, drawing.out_info))
+    draws, feed = drawing.out_info, structure.task.feed
+    if feed is not None:
+        batches = _with_axes(feed.shapes(), strategy.seeds, length)
+        draws = joined(structure.task, draws[0], batches), draws[1]
+    one, advance = _compile_advance(trial, strategy, over, length, uneven, (state, draws, stop.tree, data.tree))
+    advance_bytes = program_bytes(one, over, (state, draws))
+    if feed is not None:  # the batches of the next segment, which are read meanwhile
+        advance_bytes += tree_bytes(batches)
     if on_cores(used):  # XLA's library for products makes a copy of one factor; measured
         advance_bytes += strategy.trials * largest_bytes
     answering = over.compile(kept, (Axes.TRIAL,), (state,)) if answers_elsewhere(state.optimizer) else kept
@@ -133,6 +142,10 @@ def _compiled(
         "place": over.place,
         "advance_bytes": advance_bytes,
     }
+
+
+def _with_axes(shapes: Any, *axes: int) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*axes, *x.shape), x.dtype), shapes)
 
 
 def _seen(state: TrialState) -> TrialState:

@@ -1,11 +1,12 @@
 """Backends, which run chunks. The one here runs them in this process, each on the calling thread."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.devices import devices, on_devices, thread_count
+from jaxopt_lab.engine.data import TaskData
+from jaxopt_lab.engine.devices import devices, thread_count
 from jaxopt_lab.engine.ledger import Unit
 from jaxopt_lab.engine.plan import Plan, Stage
 from jaxopt_lab.engine.recorder import Recorder
@@ -119,7 +120,7 @@ class InProcess:
 
     def __init__(self):
         self._programs: dict[tuple[int, Strategy], Program] = {}
-        self._data: dict[Task, Any] = {}
+        self._data: dict[Task, TaskData] = {}
 
     @property
     def threads(self) -> int:
@@ -128,7 +129,7 @@ class InProcess:
     def open(self, host: Host) -> None:
         self._host, self._room = host, Room(host.plan)
         tasks = {group.structure.task: None for group in host.plan.groups}
-        self._data = {task: on_devices(task.data) for task in tasks}
+        self._data = {task: TaskData.placed(host.plan, task) for task in tasks}
 
     def choose(
         self, priority: Priority, number: int, known: Strategy | None, then: Callable[[Choice | Exception], None]
@@ -144,7 +145,7 @@ class InProcess:
 
     def compile(self, number: int, strategy: Strategy) -> None:
         group = self._host.plan.groups[number]
-        self._programs[number, strategy] = compiled(self._host.plan, group, strategy, self._data_of(number))
+        self._programs[number, strategy] = compiled(self._host.plan, group, strategy, self._data_of(number).arrays)
 
     def run(self, priority: Priority, job: Job, then: Callable[[Done], None]) -> None:
         host, chunk, made = self._host, job.chunk, 0
@@ -171,7 +172,8 @@ class InProcess:
         then(Done(chunk, made, error))
 
     def close(self, interrupted: bool) -> None:
-        pass
+        for data in self._data.values():
+            data.close()
 
-    def _data_of(self, number: int) -> Any:
+    def _data_of(self, number: int) -> TaskData:
         return self._data[self._host.plan.groups[number].structure.task]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.program import Program
+from jaxopt_lab.engine.data import Feeding, TaskData
 from jaxopt_lab.engine.devices import on_host, sent_to_host
 from jaxopt_lab.engine.plan import Plan, Segment, Stage
 from jaxopt_lab.engine.recorder import Recorder
@@ -40,7 +41,7 @@ def run_chunk(
     chunk: Chunk,
     stage: Stage,
     control: Control,
-    data: Any,
+    data: TaskData,
     recorder: Recorder,
 ) -> Chunk:
     """Run a chunk to the end of a stage, to the end of its last trial, or until it is told to stop.
@@ -52,7 +53,7 @@ def run_chunk(
         chunk: The chunk to run.
         stage: The stage to run.
         control: Callbacks that control the chunk.
-        data: `task.data` on the devices.
+        data: The data of the group's task.
         recorder: Gets all results of the trials.
 
     Returns:
@@ -68,7 +69,7 @@ def run_chunk(
 
 class _Running:
     def __init__(
-        self, plan: Plan, program: Program, shape: tuple[int, int], chunk: Chunk, data: Any, recorder: Recorder
+        self, plan: Plan, program: Program, shape: tuple[int, int], chunk: Chunk, data: TaskData, recorder: Recorder
     ):
         group = plan.groups[chunk.group]
         self.plan, self.program, self.chunk, self.data, self.recorder = plan.of(group), program, chunk, data, recorder
@@ -88,6 +89,7 @@ class _Running:
         waiting: tuple[Segment, Any, Any, Any] | None = None  # a segment's results, not read yet
         at = reached = chunk.first  # steps submitted to the device, and steps read by the host
         segments = [s for s in self.plan.segments if chunk.first <= s.first < stage.last]
+        self.feeding = Feeding(self.data, self.program, self.seeds, self.plan.segment_length, segments)
 
         def look() -> None:
             nonlocal waiting, ended, reached
@@ -140,8 +142,8 @@ class _Running:
     def advance(self, state: TrialState, segment: Segment) -> tuple[Any, ...]:
         """Submit the segment to the device; its results are not ready yet."""
         first, last = np.int32(segment.first), np.int32(segment.last)
-        draws = self.program.draw(self.seeds, first)
-        state, curves, status = self.program.advance(state, draws, first, last, self.stop, self.data)
+        draws = self.feeding.draws(segment)
+        state, curves, status = self.program.advance(state, draws, first, last, self.stop, self.data.arrays)
         return state, *sent_to_host((curves, status))
 
     def absorb(self, segment: Segment, curves: Any, status: Any, seen: Any) -> bool:
@@ -156,7 +158,8 @@ class _Running:
         return not running.any()
 
     def evaluate(self, state: TrialState, step: int) -> Seen:
-        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, self.data))
+        data = self.data.at(self.program, self.seeds, step)
+        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, data))
 
     def evaluated(self, state: Any, step: int) -> Seen:
         return self.kept(self.evaluate(state, step))

@@ -19,7 +19,7 @@ from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import first_strategy, fitted
 from jaxopt_lab.engine.tuning.probe import Choice
-from jaxopt_lab.errors import ActorsLostError
+from jaxopt_lab.errors import ActorsLostError, StreamError
 from jaxopt_lab.trial import Status
 
 
@@ -184,6 +184,8 @@ class Execution:
         """Keep a job's results, or let its trials continue in other chunks after an error."""
         with self.lock:
             self.outcome.compile_seconds += done.compile_seconds
+        if isinstance(done.error, StreamError):  # no other chunk could go on
+            raise done.error
         if isinstance(done.error, OutOfMemoryError):
             self.shrink(cohort, done.chunk, done.error, job.strategy)
         elif done.error is not None:

@@ -1,11 +1,13 @@
 """The forecast of a plan before it runs: programs, memory, time."""
 
+import contextlib
 import dataclasses
 import math
 
 from jaxopt_lab import formats
 from jaxopt_lab.engine.compile.cache import cache_folder, persistent
-from jaxopt_lab.engine.devices import device_name, devices, on_devices, thread_count
+from jaxopt_lab.engine.data import TaskData
+from jaxopt_lab.engine.devices import device_name, devices, thread_count
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
@@ -15,10 +17,12 @@ from jaxopt_lab.engine.tuning.sizing import (
     data_bytes,
     held_bytes,
     kept_params_bytes,
+    read_bytes,
     results_bytes,
     side_by_side,
     state_bytes,
 )
+from jaxopt_lab.tasks.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,13 +128,14 @@ class Forecast:
 
 def forecast(plan: Plan) -> Forecast:
     """Compile and time every group's program on its first trials; only the programs are kept."""
-    used, groups, loaded = devices(), [], {}
+    used, groups, loaded = devices(), [], dict[Task, TaskData]()
     side = thread_count(used)
-    with persistent(plan.cache):
+    with persistent(plan.cache), contextlib.ExitStack() as opened:
         for number, group in enumerate(plan.groups):
             task = group.structure.task
-            on_them = loaded.setdefault(task, on_devices(task.data))
-            choice, program = choose(plan, group, on_them, measure=True)
+            if task not in loaded:
+                loaded[task] = opened.enter_context(contextlib.closing(TaskData.placed(plan, task)))
+            choice, program = choose(plan, group, loaded[task], measure=True)
             strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
             chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
             running = side_by_side(plan, chunks, program.chunk_bytes)
@@ -161,7 +166,7 @@ def forecast(plan: Plan) -> Forecast:
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
     kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
     folder = cache_folder() if plan.cache else None
-    on_host = data if used[0].platform == "cpu" else 0
+    on_host = (data if used[0].platform == "cpu" else 0) + read_bytes(plan)
     meanwhile = _meanwhile(plan, groups, side) if used[0].platform == "cpu" else params
     return Forecast(
         groups=tuple(groups),

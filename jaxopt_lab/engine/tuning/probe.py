@@ -13,6 +13,7 @@ import numpy as np
 from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.cache import recall, remember
 from jaxopt_lab.engine.compile.program import Program, compiled
+from jaxopt_lab.engine.data import TaskData
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, thread_count
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import LOOPS, Strategy
@@ -60,13 +61,13 @@ class Choice:
         }
 
 
-def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> tuple[Choice, Program]:
+def choose(plan: Plan, group: Group, data: TaskData, measure: bool = False) -> tuple[Choice, Program]:
     """Compile the group's program; measure other strategies where that costs at most a tenth of the predicted run.
 
     Args:
         plan: The plan.
         group: A group of the plan.
-        data: `task.data` on the devices.
+        data: The task's data.
         measure: Time the program accurately even where there is no other to compare it with.
 
     Returns:
@@ -80,24 +81,24 @@ def choose(plan: Plan, group: Group, data: Any, measure: bool = False) -> tuple[
             raise
     # A timed trial failed. Running the trials will show which one; the others must run.
     began = time.perf_counter()
-    strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data)
+    strategy, program = fitting(plan, group, candidates_for(plan, group)[0], data.arrays)
     return Choice(strategy, math.nan, time.perf_counter() - began, 0.0, {}), program
 
 
-def settled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> tuple[Choice, Program]:
+def settled(plan: Plan, group: Group, strategy: Strategy, data: TaskData) -> tuple[Choice, Program]:
     """Compile a program for a strategy that an earlier process recorded."""
     began = time.perf_counter()
-    program = compiled(plan, group, strategy, data)
+    program = compiled(plan, group, strategy, data.arrays)
     return Choice(strategy, math.nan, time.perf_counter() - began, 0.0, {}, remembered=True), program
 
 
-def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> tuple[Choice, Program]:
+def _measured(plan: Plan, group: Group, data: TaskData, measure: bool) -> tuple[Choice, Program]:
     candidates, key = candidates_for(plan, group), _key(plan, group)
     known, seen = _known(key, candidates) if plan.cache and len(candidates) > 1 else (None, {})
     if known is not None:  # strategies that were too costly for an earlier sweep to measure may be measured now
         candidates = [known, *(way for way in candidates if str(way) not in seen)]
     began = time.perf_counter()
-    strategy, program = fitting(plan, group, candidates[0], data)
+    strategy, program = fitting(plan, group, candidates[0], data.arrays)
     compile_seconds = time.perf_counter() - began
     found = Choice(strategy, math.nan, compile_seconds, 0.0, {}, known is not None)
     began = time.perf_counter()
@@ -118,7 +119,7 @@ def _measured(plan: Plan, group: Group, data: Any, measure: bool) -> tuple[Choic
         if not pays(tried[best]):
             break
         try:
-            fit = fitting(plan, group, way, data)
+            fit = fitting(plan, group, way, data.arrays)
         except BudgetError:
             continue
         candidate = _candidate(plan, group, way, fit, data)
@@ -183,14 +184,15 @@ class _Candidate:
         return (time.perf_counter() - began) / (self.steps * self.strategy.trials)
 
 
-def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Program], data: Any) -> _Candidate:
+def _candidate(plan: Plan, group: Group, way: Strategy, fit: tuple[Strategy, Program], data: TaskData) -> _Candidate:
     """Make a candidate, warmed up by one call, to be timed on the group's first trials."""
     strategy, program = fit
     seeds, number = np.resize(plan.seeds, strategy.seeds).astype(np.int32), jnp.result_type(float).type
     values = {name: np.resize(v, strategy.configs).astype(number) for name, v in group.values.items()}
     values, seeds, stop = program.place((values, seeds, plan.ending), (Axes.CONFIG, Axes.SEED, Axes.NONE))
-    zero = np.int32(0)
-    arguments = (program.draw(seeds, zero), zero, stop, data)
+    length = plan.segment_length
+    draws = data.draws(program, seeds, 0, min(length, plan.of(group).steps), length)
+    arguments = (draws, np.int32(0), stop, data.arrays)
     state = program.start(program.initial(seeds), values)
     steps = 1 if _any_count(strategy) else plan.segment_length
     one = _Candidate(way, strategy, program, arguments, state, plan.segment_length, steps)

@@ -20,6 +20,9 @@ from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.engine.tuning.cutting import fitted
 from jaxopt_lab.errors import ArgumentValueError
+from jaxopt_lab.tasks.feeds import Stream
+
+MOST_KEPT_BATCHES = 2**28  # bytes, so that chunks of a seed that run side by side read its stream once
 
 
 def data_bytes(plan: Plan) -> int:
@@ -27,6 +30,17 @@ def data_bytes(plan: Plan) -> int:
     leaves = {id(x): x for group in plan.groups for x in jax.tree.leaves(group.structure.task.data)}
     kept = lambda x: jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
     return tree_bytes([kept(x) for x in leaves.values()]) * len(devices())
+
+
+def kept_batches_bytes(plan: Plan) -> int:
+    """Return the most bytes of batches that the host keeps of each task whose training data it reads."""
+    return min(MOST_KEPT_BATCHES, plan.memory // 8)
+
+
+def read_bytes(plan: Plan) -> int:
+    """Return the most bytes of batches that the host keeps in all."""
+    tasks = {group.structure.task for group in plan.groups}
+    return kept_batches_bytes(plan) * sum(isinstance(task.feed, Stream) for task in tasks)
 
 
 def results_bytes(plan: Plan) -> int:
@@ -62,7 +76,7 @@ def host_budget(plan: Plan) -> int:
 
 def room(plan: Plan) -> int:
     """Return the memory for all running chunks: the budget less the data, and on a CPU less what is kept of trials."""
-    kept = results_bytes(plan) + held_bytes(plan) + kept_params_bytes(plan) if _on_host() else 0
+    kept = results_bytes(plan) + held_bytes(plan) + kept_params_bytes(plan) + read_bytes(plan) if _on_host() else 0
     return max(0, plan.memory - data_bytes(plan) - kept)
 
 

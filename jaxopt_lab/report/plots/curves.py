@@ -17,6 +17,7 @@ from jaxopt_lab.results.score import direction, hyperparameters
 from jaxopt_lab.statistics.spread import spread
 from jaxopt_lab.store.axes import unit_of
 from jaxopt_lab.tasks.direction import MAX
+from jaxopt_lab.tasks.task import Task
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -105,11 +106,16 @@ def _values(chosen: "xr.Dataset", metric: str) -> np.ndarray:
 def _minimum(results: Results, metric: str) -> float | None:
     """Return the smallest training loss, where every recorded loss is over all training data of one task."""
     task = results.task
-    if metric != "train_loss" or task is None or task.batch_size is not None or callable(task.train):
+    if metric != "train_loss" or task is None or not _takes_all(task):
         return None
     if any(name.startswith("task.") for name in hyperparameters(results.dataset)):
         return None
     return results.dataset.attrs.get("minimum")
+
+
+def _takes_all(task: Task) -> bool:
+    """Return whether every step is on all training data."""
+    return task.batch_size is None and not callable(task.train) and task.feed is None
 
 
 def _describe(chosen: "xr.Dataset", i: int, name: str) -> str:
