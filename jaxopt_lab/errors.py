@@ -58,7 +58,7 @@ def concerning(*path: str) -> Iterator[None]:
 
 
 class StreamError(ValueError):
-    """A stream of batches ended, failed, or gave other batches than it must. It ends the run; finished work is kept."""
+    """Batches that the host reads ended, failed, or were other than they must be. It ends the run; its work is kept."""
 
 
 class LedgerError(RuntimeError):

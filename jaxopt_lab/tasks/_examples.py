@@ -49,7 +49,7 @@ def check_examples(where: str, data: Any) -> int:
     """
     check_arrays(where, data)
     leaves = jax.tree.leaves(data)
-    shapes = [(len(x), *rows_of(x, FIRST).shape[1:]) if is_rows(x) else np.shape(x) for x in leaves]
+    shapes = [(count_rows(x), *rows_of(x, FIRST).shape[1:]) if is_rows(x) else np.shape(x) for x in leaves]
     if not leaves or any(not shape or shape[0] == 0 for shape in shapes):
         raise ArgumentValueError(f"{where} {AXIS}, got {_shapes(shapes)}. {_stacking(data)}")
     if len({shape[0] for shape in shapes}) > 1:
@@ -77,12 +77,22 @@ def is_rows(x: Any) -> bool:
         return isinstance(x, np.memmap)
     if any(hasattr(x, attribute) for attribute in IN_MEMORY):
         return False
-    if not all(hasattr(type(x), method) for method in ("__len__", "__getitem__")):
+    if not hasattr(type(x), "__getitem__"):
         return False
     try:
-        return len(x) > 0 and rows_of(x, FIRST).shape[0] == 1
+        return count_rows(x) > 0 and rows_of(x, FIRST).shape[0] == 1
     except Exception:  # the indexing of a foreign object may raise anything
         return False
+
+
+def has_rows(data: Any) -> bool:
+    """Return whether some leaf of the data is a stored array."""
+    return any(map(is_rows, jax.tree.leaves(data, is_leaf=_is_one)))
+
+
+def count_rows(x: Any) -> int:
+    """Count the examples of a stored array."""
+    return x.shape[0] if hasattr(x, "shape") else len(x)
 
 
 def rows_of(x: Any, indices: np.ndarray) -> np.ndarray:
@@ -92,7 +102,7 @@ def rows_of(x: Any, indices: np.ndarray) -> np.ndarray:
 
 def read_whole(data: Any) -> Any:
     """Read stored arrays into memory."""
-    return jax.tree.map(lambda x: rows_of(x, np.arange(len(x))) if is_rows(x) else x, data)
+    return jax.tree.map(lambda x: rows_of(x, np.arange(count_rows(x))) if is_rows(x) else x, data)
 
 
 def check_arrays(where: str, data: Any, traced: bool = False) -> None:

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import quoted
-from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, StreamError
-from jaxopt_lab.tasks._examples import check_examples, check_finite, rows_of
+from jaxopt_lab.errors import ArgumentTypeError, StreamError
+from jaxopt_lab.tasks._examples import check_examples, check_finite, count_rows, rows_of
 from jaxopt_lab.tasks.sampling import batch_indices, batch_key
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.calling import explained
@@ -219,8 +219,8 @@ class _Cursor:
         where = f"{self._named}: batch {self.step}"
         try:
             check_examples(where, batch)
-        except (ArgumentTypeError, ArgumentValueError) as error:
-            raise StreamError(f"{error}") from error
+        except (TypeError, ValueError) as error:
+            raise StreamError(str(error)) from error
         self._compare(where, batch)
         self.step += 1
         return batch
@@ -275,7 +275,7 @@ class Rows:
 
     @property
     def examples(self) -> int:
-        return len(jax.tree.leaves(self.arrays)[0])
+        return count_rows(jax.tree.leaves(self.arrays)[0])
 
     def shapes(self) -> Any:
         one = jax.tree.map(lambda x: rows_of(x, np.zeros(1, np.int32)), self.arrays)
@@ -305,7 +305,10 @@ class RowsReader:
     def read(self, seed: int, first: int, count: int) -> Batch:
         indices = _indices(seed, first, count, self._source.examples, self._source.batch_size)
         batches = self._source.take(indices)
-        check_finite(f"{self._named}, examples of steps {first} to {first + count - 1} of seed {seed},", batches)
+        try:
+            check_finite(f"{self._named} of steps {first} to {first + count - 1} of seed {seed}", batches)
+        except ValueError as error:
+            raise StreamError(str(error)) from error
         return batches
 
     def close(self) -> None:

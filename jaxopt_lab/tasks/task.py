@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from jaxopt_lab.checking import check_count, check_known, check_number, nearest, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
-from jaxopt_lab.tasks._examples import check_examples, is_rows, read_whole
+from jaxopt_lab.tasks._examples import check_examples, has_rows, read_whole
 from jaxopt_lab.tasks.asked import FIRST, NAMES, asked
 from jaxopt_lab.tasks.direction import direction_of
 from jaxopt_lab.tasks.feeds import Feed, Rows, Stream
@@ -144,7 +144,7 @@ class Task:
             )
         for split in SPLITS if self.batch_size is None else SPLITS[1:]:
             data = getattr(self, split)
-            if not callable(data) and any(map(is_rows, jax.tree.leaves(data))):
+            if not callable(data) and has_rows(data):
                 object.__setattr__(self, split, read_whole(data))
 
     @functools.cached_property
@@ -152,7 +152,7 @@ class Task:
         """The training data as the host reads them; None where programs take them as an argument, or generate them."""
         if isinstance(self.train, Stream):
             return self.train
-        if self.batch_size is None or callable(self.train) or not any(map(is_rows, jax.tree.leaves(self.train))):
+        if self.batch_size is None or callable(self.train) or not has_rows(self.train):
             return None
         return Rows(self.train, self.batch_size)
 
