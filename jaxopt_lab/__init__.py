@@ -32,6 +32,7 @@ from jaxopt_lab.results.results import Results as Results
 from jaxopt_lab.sweep.budget import epochs as epochs
 from jaxopt_lab.sweep.budget import examples as examples
 from jaxopt_lab.sweep.display import register as _register_display
+from jaxopt_lab.sweep.extend import extend as extend
 from jaxopt_lab.sweep.rerun import Rerun as Rerun
 from jaxopt_lab.sweep.rerun import rerun as rerun
 from jaxopt_lab.sweep.space import linear as linear
@@ -49,7 +50,7 @@ from jaxopt_lab.tasks.adapters.linen import linen_task as linen_task
 from jaxopt_lab.tasks.adapters.nnx import nnx_task as nnx_task
 from jaxopt_lab.tasks.direction import maximize as maximize
 from jaxopt_lab.tasks.direction import minimize as minimize
-from jaxopt_lab.tasks.feeds import stream as stream
+from jaxopt_lab.tasks.streams import stream as stream
 from jaxopt_lab.types import Prior as Prior
 
 globals().update(OPTIMIZERS)  # each method under its name

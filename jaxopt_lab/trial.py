@@ -68,20 +68,12 @@ class TrialState(NamedTuple):
     bound: Float[Array, ""]  # a training loss above it is divergence; +inf until the first finite loss sets it
     skips: Skips | None  # None where the trial may not skip steps
     values: Mapping[str, Float[Array, ""]]  # its numeric hyperparameters by name, which a stop rule may change
+    best: Any = None  # what is kept of its best step: see `engine.keeping`; None where its last parameters are kept
 
     @property
     def loss(self) -> Float[Array, ""]:
         """The last finite training loss; +inf once diverged."""
         return self.info[LOSS_CURVE]
-
-
-def kept(state: TrialState) -> Any:
-    """Return what is kept of a trial: its parameters, in a pair with the loss's state if it has one.
-
-    These are the parameters of its `answer`. The result has the form of what the task's `init` returns.
-    """
-    params = state.params if state.optimizer is None else answer(state.optimizer, state.params)
-    return params if state.model is None else (params, state.model)
 
 
 class Seen(NamedTuple):
@@ -234,9 +226,9 @@ class Trial:
             return state, {name: curve.at[i].set(info[name]) for name, curve in curves.items()}
 
         curves = {name: jnp.full((length,), jnp.nan, x.dtype) for name, x in state.info.items()}
-        values, state = state.values, state._replace(values={})  # no step changes them
+        values, best, state = state.values, state.best, state._replace(values={}, best=None)  # no step changes them
         state, curves = loop(0, count, turn, (state, curves))
-        return state._replace(values=values), curves
+        return state._replace(values=values, best=best), curves
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> Seen:
         """Evaluate status and info after `t` steps (on batch `t`), and losses and metrics on the held-out splits.

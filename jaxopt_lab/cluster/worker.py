@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.cache import persistent
+from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.data import TaskData
 from jaxopt_lab.engine.devices import default_budget, devices
 from jaxopt_lab.engine.ledger import Record, leaves, misfit, recorded, restored
 from jaxopt_lab.engine.plan import Group, Plan, Stage, state_shapes
@@ -23,6 +23,7 @@ from jaxopt_lab.engine.recorder import Recorder
 from jaxopt_lab.engine.run.chunk import Control, run_chunk
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice, choose
+from jaxopt_lab.engine.tuning.sizing import kept_batches_bytes
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.store.budget import Budget
 from jaxopt_lab.store.folder import Folder
@@ -215,7 +216,7 @@ class Worker:
     def _placed(self, task: Task) -> TaskData:
         """Return the task's data on the device."""
         if task not in self._data:
-            self._data[task] = TaskData.placed(self._plan, task)
+            self._data[task] = TaskData.placed(task, kept_batches_bytes(self._plan))
         return self._data[task]
 
 

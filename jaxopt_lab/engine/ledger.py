@@ -13,10 +13,11 @@ import jax
 import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk
+from jaxopt_lab.engine.keeping import kept
 from jaxopt_lab.engine.plan import Plan, Stage
 from jaxopt_lab.engine.recorder import Outcome, Recorder
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.trial import Status, TrialState, kept
+from jaxopt_lab.trial import Status, TrialState
 
 ACTORS = "actors"  # the part of a run folder in which workers of a cluster save the states of trials
 
@@ -112,7 +113,8 @@ def recorded(recorder: Recorder, chunk: Chunk, stage: Stage) -> Record:
     if chunk.state is not None:
         results |= {f"ends/{name}": values for name, values in counts(chunk.state).items()}
     params = leaves(chunk.params) if done and chunk.params is not None else None
-    return Record(chunk.first, results, params, None if done and stage.final else leaves(chunk.state))
+    ends = done and stage.final and not recorder.plan.keep_states
+    return Record(chunk.first, results, params, None if ends else leaves(chunk.state))
 
 
 def counts(state: TrialState) -> dict[str, np.ndarray]:
@@ -157,7 +159,7 @@ def misfit(
         shapes: The state of one trial of the chunk's group, as shapes.
 
     """
-    steps = [*(s.last for s in plan.segments if stage.first < s.last <= stage.last), plan.steps]
+    steps = [*(s.last for s in plan.segments if stage.first < s.last <= stage.last), plan.begun, plan.steps]
     if record.step not in steps:
         return f"it is at step {record.step}, where no segment ends"
     described = lambda arrays: {name: (x.shape, x.dtype) for name, x in arrays.items()}
@@ -165,7 +167,7 @@ def misfit(
         return "its results have other names or shapes"
     done = record.step >= stage.last
     wanted = (
-        (not done or not stage.final, shapes, record.state),
+        (not done or not stage.final or plan.keep_states, shapes, record.state),
         (done and plan.keep_params, kept(_plain(shapes)), record.params),
     )
     for needed, like, found in wanted:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxopt_lab.checking import MOST, check_count
 from jaxopt_lab.engine.configurations import Configurations
+from jaxopt_lab.engine.keeping import with_best
 from jaxopt_lab.engine.stopping import StopRule, brackets_of
 from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.tasks.seeding import initial
@@ -19,6 +20,7 @@ from jaxopt_lab.trial import RISE, Stop, TrialState
 from jaxopt_lab.types import random_key
 
 KEPT_CURVE_BYTES = 2**28
+KEPT_STATES_BYTES = 2**28  # of all trials' final states, in a run folder, so that it can be extended
 KEPT_PARAMS_BYTES = 2**28
 
 
@@ -98,10 +100,14 @@ class Plan:
         keep_params: Whether final parameters are kept.
         stop: The rule that ends trials by comparing them, if any.
         compared: The metric that it compares, and 1 where less is better, -1 where more is.
+        main: The same for the metric that selects the best step of a trial.
         strategy: One of STRATEGIES for every group, or None: whichever is measured to be fastest.
         chunk: The most trials at once, or None: as many as memory and caches allow.
         memory: The memory budget in bytes, of the accelerators (of the host where there are none).
         cache: Whether compiled programs and measured strategies are kept on disk.
+        keep: Which parameters of a trial are kept: of its "last" step, or of its "best" by `main`.
+        keep_states: Whether the final states of trials are saved with a run, so that it can be extended.
+        begun: Steps, in units, that all trials have made before: those of a run that is extended.
         actors: The number of workers of a cluster, of one core or accelerator each, that run chunks; None: this process
             runs them.
 
@@ -122,10 +128,14 @@ class Plan:
     nonfinite: int = 0
     stop: StopRule | None = None
     compared: tuple[str, int] = ("train_loss", 1)
+    main: tuple[str, int] = ("train_loss", 1)
     strategy: str | None = None
     chunk: int | None = None
     memory: int = 2**33
     cache: bool = True
+    keep: str = "last"
+    keep_states: bool = False
+    begun: int = 0
     actors: int | None = None
 
     @property
@@ -151,6 +161,7 @@ class Plan:
                 steps=int(steps_of(group, self.steps)),
                 record_steps=steps_of(group, self.record_steps),
                 eval_steps=steps_of(group, self.eval_steps),
+                begun=int(steps_of(group, self.begun)),
                 unit="step",
             )
             self._in_steps[group.per_step] = own
@@ -168,10 +179,10 @@ class Plan:
 
     @functools.cached_property
     def segments(self) -> list[Segment]:
-        """The steps from one evaluation to the next, in pieces of at most `segment_length` steps."""
+        """The steps to make, from one evaluation to the next, in pieces of at most `segment_length` steps."""
         segments = []
         for start, end in zip(self.eval_steps[:-1].tolist(), self.eval_steps[1:].tolist(), strict=True):
-            for first in range(start, end, self.segment_length):
+            for first in range(max(start, self.begun), end, self.segment_length):
                 last = min(first + self.segment_length, end)
                 segments.append(Segment(first, last, last == end))
         return segments
@@ -234,6 +245,8 @@ def state_shapes(plan: Plan, group: Group) -> TrialState:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def start(values):
-        return structure.trial(values, plan.ending, plan.changes).start(*initial(structure.task, random_key(0)), values)
+        trial = structure.trial(values, plan.ending, plan.changes)
+        state = trial.start(*initial(structure.task, random_key(0)), values)
+        return with_best(state) if plan.keep == "best" else state
 
     return jax.eval_shape(start, values)

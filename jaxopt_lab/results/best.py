@@ -9,8 +9,11 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.labels import present
 from jaxopt_lab.results.score import (
+    BEST,
+    LAST,
     UNFINISHED,
     best_of,
+    best_steps,
     compared,
     default_metric,
     hyperparameters,
@@ -44,6 +47,8 @@ class Best:
         values: The metric's value for each seed, in the order of the dataset's `seed`.
         step: The step at which configurations were compared: the last one; for a sweep that is running or was
             interrupted, the last one that all compared trials reached. With a budget of examples, their number.
+        steps: The step of each value: `step`, or where the best step of each trial was selected, that one (-1 where a
+            trial has no value). Such values are better than those on other data: report a metric on test data there.
         on_edge: The hyperparameters at an end of the range that was tried: the true best may lie beyond it.
 
     """
@@ -55,24 +60,28 @@ class Best:
     value: float
     values: tuple[float, ...]
     step: int
+    steps: tuple[int, ...]
     on_edge: tuple[str, ...]
 
 
-def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None = None) -> Best:
+def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None = None, at: str = LAST) -> Best:
     """Find the best configuration. Its value is infinite where none has a finite median: `why_none` says why.
 
     Args:
         dataset: The sweep's dataset.
         metric: The metric to select by; None for the main metric.
         optimizer: Restricts the choice to this optimizer's configurations.
+        at: "last" or "best": see `score`.
 
     Raises:
         ValueError: The metric or the optimizer is unknown, or the metric has no direction.
 
     """
     metric = default_metric(dataset) if metric is None else metric
-    row = best_of(dataset, metric, rows_of(dataset, optimizer))
-    values = score(dataset, metric).values[row]
+    check_known("at", at, (LAST, BEST))
+    row = best_of(dataset, metric, rows_of(dataset, optimizer), at)
+    values, step = score(dataset, metric, at).values[row], compared(dataset, metric).step
+    steps = [step] * len(values) if at == LAST else best_steps(dataset, metric)[row].tolist()
     has = {name: column[row] for name, column in hyperparameters(dataset).items() if present(column[row : row + 1])[0]}
     return Best(
         config=int(dataset["config"].values[row]),
@@ -81,7 +90,8 @@ def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None
         metric=metric,
         value=float(np.median(values)),
         values=tuple(values.tolist()),
-        step=compared(dataset, metric).step,
+        step=step,
+        steps=tuple(steps),
         on_edge=tuple(on_edge(dataset, row)),
     )
 

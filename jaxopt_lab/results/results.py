@@ -58,7 +58,7 @@ class Results:
     plot: ClassVar[Any]  # registered by the package from `jaxopt_lab.report`
     final_params: "list[tuple[np.ndarray, Any]]" = dataclasses.field(repr=False)  # (configs, params) of each group
 
-    def best(self, metric: str | None = None, optimizer: str | None = None) -> Best:
+    def best(self, metric: str | None = None, optimizer: str | None = None, at: str = "last") -> Best:
         """Find the best configuration by the median of `metric` over seeds at the end of training.
 
         A sweep that is running or was interrupted is compared, with a warning, at the last step that all compared
@@ -68,13 +68,16 @@ class Results:
             metric: Any loss or metric of the dataset; by default the task's main metric, on validation data where there
                 are any (the loss, where the task names no other).
             optimizer: Restricts the choice to this optimizer's configurations.
+            at: "last", or "best": each trial counts with its best evaluated step, as with early stopping, also where it
+                diverged or was stopped later. This selects a step by the same data, so the values are better than those
+                on other data. A sweep with `keep="best"` has the parameters of these steps.
 
         Raises:
             ValueError: The metric or the optimizer is unknown, the metric has no direction, or no configuration has a
-                finite median: all diverged, for example.
+                finite median: all diverged, for example. With at="best", the metric is the training loss.
 
         """
-        best = best_configuration(self.dataset, metric, optimizer)
+        best = best_configuration(self.dataset, metric, optimizer, at)
         if not np.isfinite(best.value):
             raise ValueError(why_none(self.dataset, best.metric, rows_of(self.dataset, optimizer)))
         if (where := where_compared(self.dataset, best.metric)) is not None:
@@ -136,7 +139,8 @@ class Results:
     def params(self, config: int | None = None, seed: int | None = None) -> Any:
         """Return a trial's final parameters, for prediction: by default of the best configuration's best trial.
 
-        A diverged trial has its last parameters before divergence, an interrupted one its latest.
+        A diverged trial has its last parameters before divergence, an interrupted one its latest. Of a sweep with
+        `keep="best"`, they are those of each trial's best evaluated step, by which the default is then chosen too.
 
         Args:
             config: The configuration's number; by default that of `best()`.
@@ -174,7 +178,7 @@ class Results:
             ValueError: The task is not of another library's model, or is unknown; or as `params`.
 
         """
-        config = self.best().config if config is None else config
+        config = self.best(at=str(self.dataset.attrs.get("keep", "last"))).config if config is None else config
         return model(self.dataset, self.task, config, self.kept(config, seed))
 
     def kept(self, config: int | None = None, seed: int | None = None) -> Any:
@@ -182,13 +186,14 @@ class Results:
 
         Arguments and errors are those of `params`.
         """
-        config = self.best().config if config is None else check_count("config", config, least=0)
+        at = str(self.dataset.attrs.get("keep", "last"))
+        config = self.best(at=at).config if config is None else check_count("config", config, least=0)
         seed = None if seed is None else check_count("seed", seed, least=0)
         configs, seeds = self.dataset["config"].values.tolist(), self.dataset["seed"].values.tolist()
         if config not in configs:
             raise ValueError(f"There is no configuration {config!r}: they are numbered {configs[0]} to {configs[-1]}.")
         if seed is None:
-            seed = self._best_seed(config)
+            seed = self._best_seed(config, at)
         if seed not in seeds:
             raise ValueError(f"There is no seed {seed!r}: there are {seeds}.")
         for rows, params in self.final_params:
@@ -204,9 +209,9 @@ class Results:
             f"this trial: jl.rerun(results, {config}, {seed}).params."
         )
 
-    def _best_seed(self, config: int) -> int:
+    def _best_seed(self, config: int, at: str) -> int:
         metric = default_metric(self.dataset)
-        values = score(self.dataset, metric).sel(config=config).values
+        values = score(self.dataset, metric, at).sel(config=config).values
         if not np.isfinite(values).any():
             row = np.flatnonzero(self.dataset["config"].values == config)
             raise ValueError(f"{why_none(self.dataset, metric, row)} To get one of its trials anyway, name its seed.")

@@ -19,6 +19,7 @@ from jaxopt_lab.tasks.names import IN_FORCE, SPLITS
 if TYPE_CHECKING:
     import xarray as xr
 
+LAST, BEST = "last", "best"  # the steps at which trials may be compared
 UNFINISHED = ("running", "interrupted")
 WORST = ("diverged", "failed", "stopped")  # such trials score worst, whatever their last value
 HELD = ("reached", "converged", "plateau")  # such trials keep their last value
@@ -101,34 +102,62 @@ def compared(dataset: "xr.Dataset", metric: str) -> Compared:
     return Compared(point, int(steps[point]), configs[:, 0], False)
 
 
-def score(dataset: "xr.Dataset", metric: str) -> "xr.DataArray":
-    """Return the metric at the step of comparison: dims (config, seed).
+def score(dataset: "xr.Dataset", metric: str, at: str = LAST) -> "xr.DataArray":
+    """Return the metric at the step of comparison, or at each trial's best one up to it: dims (config, seed).
 
-    A trial that diverged, failed, was stopped, has no value or is not compared scores worst (NaN where the metric has
-    no direction).
+    A trial that failed, has no value or is not compared scores worst (NaN where the metric has no direction); at the
+    last step, one that diverged or was stopped does too.
 
     Raises:
-        ValueError: The metric is not in the dataset.
+        ValueError: The metric is not in the dataset; or `at` is "best", and it has no direction or is not evaluated on
+            held-out data.
 
     """
+    if at == BEST:
+        return _at_best(dataset, metric)[0]
     check_known("metric", metric, metrics(dataset))
-    at, status = compared(dataset, metric), _by_trial(dataset, "status")
+    limit, status = compared(dataset, metric), _by_trial(dataset, "status")
     curve = dataset[metric].transpose("config", "seed", ...)
-    values = curve.isel({curve.dims[-1]: at.point})
-    if not at.complete:
-        held = _last(curve.values[..., : at.point + 1])
+    values = curve.isel({curve.dims[-1]: limit.point})
+    if not limit.complete:
+        held = _last(curve.values[..., : limit.point + 1])
         values = values.where(~np.isin(status, HELD), held)
     worst = {None: np.nan, MAX: -np.inf}.get(direction(dataset, metric), np.inf)
-    counts = np.isfinite(values) & ~np.isin(status, WORST) & at.configs[:, None]
+    counts = np.isfinite(values) & ~np.isin(status, WORST) & limit.configs[:, None]
     return values.where(counts, worst)
 
 
-def median_score(dataset: "xr.Dataset", metric: str) -> np.ndarray:
+def best_steps(dataset: "xr.Dataset", metric: str) -> np.ndarray:
+    """Return the step of each trial's best evaluation, shape (config, seed), -1 where it has none: see `score`."""
+    return _at_best(dataset, metric)[1]
+
+
+def _at_best(dataset: "xr.Dataset", metric: str) -> "tuple[xr.DataArray, np.ndarray]":
+    """Return the best value of each trial up to the step of comparison, and its step."""
+    greater = greater_is_better(dataset, metric)
+    curve, limit = dataset[metric].transpose("config", "seed", ...), compared(dataset, metric)
+    axis = str(curve.dims[-1])
+    if not axis.startswith("eval_"):
+        raise ArgumentValueError(
+            f"at='best' selects a step by {metric!r}, which is the loss of one batch at each step. Select by a metric "
+            "on validation data."
+        )
+    worst = -np.inf if greater else np.inf
+    counts = limit.configs[:, None] & (_by_trial(dataset, "status") != "failed")
+    values = curve.isel({axis: slice(limit.point + 1)}).values
+    values = np.where(np.isfinite(values) & counts[..., None], values, worst)
+    point = np.argmax(values, axis=-1) if greater else np.argmin(values, axis=-1)
+    found = np.take_along_axis(values, point[..., None], axis=-1)[..., 0]
+    steps = np.where(np.isfinite(found), dataset[axis].values[point], -1)
+    return curve.isel({axis: 0}, drop=True).copy(data=found), steps
+
+
+def median_score(dataset: "xr.Dataset", metric: str, at: str = LAST) -> np.ndarray:
     """Return the median over seeds of each configuration's score."""
-    return np.median(score(dataset, metric).values, axis=1)
+    return np.median(score(dataset, metric, at).values, axis=1)
 
 
-def best_of(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> int:
+def best_of(dataset: "xr.Dataset", metric: str, rows: np.ndarray, at: str = LAST) -> int:
     """Return which of the positions `rows` along `config` has the best median score; the first of equals.
 
     Raises:
@@ -136,7 +165,7 @@ def best_of(dataset: "xr.Dataset", metric: str, rows: np.ndarray) -> int:
 
     """
     sign = -1 if greater_is_better(dataset, metric) else 1
-    return int(rows[np.argmin(sign * median_score(dataset, metric)[rows])])
+    return int(rows[np.argmin(sign * median_score(dataset, metric, at)[rows])])
 
 
 def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:

@@ -75,6 +75,7 @@ def identity(plan: Plan) -> dict[str, Any]:
         "stop": _rule(plan.stop),
         "compared": None if plan.stop is None else list(plan.compared),
         "final parameters kept": plan.keep_params,
+        "parameters kept": plan.keep,
         "precision": whole["precision"],
         "settings": whole["settings"],
     }

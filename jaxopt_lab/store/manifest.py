@@ -47,6 +47,8 @@ class Manifest:
         files: Of a complete run: the SHA-256 of every file of the results, by name.
         complete: Whether all work is done.
         next_pack: The number of the next pack.
+        before: Of a run that is being extended: its budget before ("steps"), and where it recorded and evaluated
+            ("record", "evaluate"), in units; else empty.
 
     """
 
@@ -57,6 +59,7 @@ class Manifest:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     complete: bool = False
     next_pack: int = 0
+    before: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def commit(self, folder: Folder) -> int:
         """Write the manifest atomically; returns how many bytes it has."""
@@ -115,6 +118,7 @@ def parse(content: bytes) -> Manifest:
             "files": dict(files),
             "complete": bool(complete),
             "next_pack": next_pack,
+            "before": dict(before),
         } if _is_count(next_pack):
             manifest = Manifest(
                 identity,
@@ -124,6 +128,7 @@ def parse(content: bytes) -> Manifest:
                 {_name(NAME, name): _name(DIGEST, value) for name, value in files.items()},
                 complete,
                 next_pack,
+                _before(before),
             )
             if any(piece.pack >= next_pack for entry in manifest.units.values() for piece in entry[1:] if piece):
                 raise ValueError("its next pack already exists")
@@ -183,6 +188,16 @@ def _entry(value: Any) -> Entry:
         case [step, results, state] if _is_count(step):
             return Entry(step, _piece(results), None if state is None else _piece(state))
     raise ValueError(f"it has {value!r:.80} in place of a unit of work")
+
+
+def _before(value: dict[str, Any]) -> dict[str, Any]:
+    match value:
+        case {"steps": steps, "record": list(record), "evaluate": list(evaluate)} if len(value) == 3:
+            if all(map(_is_count, [steps, *record, *evaluate])):
+                return value
+    if value:
+        raise ValueError(f"it has {value!r:.80} in place of what was extended")
+    return value
 
 
 def _piece(value: Any) -> Piece:

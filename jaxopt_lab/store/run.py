@@ -39,6 +39,8 @@ class Run(Ledger):
 
     Attributes:
         complete: Whether an earlier process completed the run, and its results are undamaged.
+        before: Of a run that is being extended: see `Manifest`.
+        convert: Converts what is saved of a unit: the identity, except for a run that is being extended.
 
     """
 
@@ -51,8 +53,10 @@ class Run(Ledger):
         self._packs = Packs(folder, (p for e in manifest.units.values() for p in _pieces(e)), manifest.next_pack)
         self._budgets = {"commit": Budget(SHARE["commit"], every), "view": Budget(SHARE["view"], pause=VIEW_SECONDS)}
         self._changed, self._committing = threading.Condition(), threading.Lock()
+        self.before = manifest.before
+        self.convert: Callable[[Unit, Record], Record] = lambda _, record: record
         self._closing, self._error = False, None
-        self._view, self._outcome = view, None
+        self._view, self._outcome = None if manifest.before else view, None  # until then its results are those before
         # The writer's thread makes partial results under the caller's precision and other settings.
         settings = of_this_thread()
         self._writer = threading.Thread(target=self._write, args=(settings,), name="jaxopt-lab-saves", daemon=True)
@@ -107,7 +111,8 @@ class Run(Ledger):
             if not run.complete:
                 manifest.commit(folder)
                 run._remove_strays()
-                folder.remove(RESULTS)  # possibly half written; it is made again from the packs
+                if not run.before:  # else these are the results before it was extended
+                    folder.remove(RESULTS)  # possibly half written; it is made again from the packs
                 run._writer.start()
             return run
         except BaseException:
@@ -143,12 +148,8 @@ class Run(Ledger):
         try:
             parts = [unpacked(self._packs.read(piece)) for piece in _pieces(entry)]
             known = {name: array for part in parts for name, array in part.items()}
-            return Record(
-                entry.step,
-                {name.removeprefix("results/"): array for name, array in known.items() if name.startswith("results/")},
-                listed(known, "params/"),
-                listed(known, "state/"),
-            )
+            results = {n.removeprefix("results/"): x for n, x in known.items() if n.startswith("results/")}
+            return self.convert(unit, Record(entry.step, results, listed(known, "params/"), listed(known, "state/")))
         except Exception as error:  # reading an untrusted or damaged file may raise anything
             self.damaged(unit, str(error))
             return None
@@ -184,14 +185,19 @@ class Run(Ledger):
         self._stop()
         self._commit()
 
-    def complete_with(self, name: str) -> None:
-        """Mark the stopped run as complete: all work is done, and the results are in the folder `name`."""
+    def complete_with(self, name: str, keep_states: bool = False) -> None:
+        """Mark the stopped run as complete: all work is done, and the results are in the folder `name`.
+
+        With `keep_states`, the final states of trials stay, so that the run can be extended.
+        """
         self.folder.sync(name)
         for file in [file for file in self.folder.files(name) if file.endswith(PARTIAL)]:
             self.folder.remove(file)
         manifest = self._manifest
-        standing = [entry.state for entry in manifest.units.values() if entry.state]  # no longer needed
-        manifest.units = {unit: entry._replace(state=None) for unit, entry in manifest.units.items()}
+        standing = [entry.state for entry in manifest.units.values() if entry.state and not keep_states]
+        if not keep_states:
+            manifest.units = {unit: entry._replace(state=None) for unit, entry in manifest.units.items()}
+        manifest.before = {}
         manifest.files = {file: digest(self.folder.read(file)) for file in self.folder.files(name)}
         manifest.complete = True
         manifest.commit(self.folder)

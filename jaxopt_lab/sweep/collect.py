@@ -115,6 +115,7 @@ def _attributes(
         "strategies": json.dumps(_strategies(plan, outcome, columns)),
         **({} if plan.stop is None else {"stop": ADDRESS.sub("", repr(plan.stop)), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
+        **({"keep": plan.keep} if plan.keep != "last" else {}),
         "interrupted": int(outcome.interrupted),
     }
 

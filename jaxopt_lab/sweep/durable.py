@@ -1,18 +1,23 @@
 """A sweep with a run folder: however it ends, the same call resumes it."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from jaxopt_lab.engine.ledger import Ledger
-from jaxopt_lab.engine.plan import Plan
+import numpy as np
+
+from jaxopt_lab.engine.ledger import Ledger, Record, Unit
+from jaxopt_lab.engine.plan import KEPT_STATES_BYTES, Plan
 from jaxopt_lab.engine.recorder import Outcome, Progress
 from jaxopt_lab.engine.run.backend import Backend
 from jaxopt_lab.engine.run.execution import execute
-from jaxopt_lab.results.files import load
+from jaxopt_lab.engine.tuning.sizing import states_bytes
+from jaxopt_lab.results.files import load_alone
 from jaxopt_lab.results.results import Results, written_table
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import environment, identity
@@ -53,29 +58,53 @@ def run_durably(
 
     """
     assert request.out is not None
-    measured = measures([group.structure.task for group in plan.groups])
-    chosen_by = {"main metric": measured.main, "directions of metrics": dict(measured.directions)}
     view = functools.partial(_write_partial, plan)
     run = Run.open(
         request.out,
-        identity(plan) | chosen_by,
+        identified(plan),
         environment(),
         request.allow_different_version,
         request.checkpoint,
         view,
     )
+    plan = dataclasses.replace(plan, keep_states=states_bytes(plan) <= KEPT_STATES_BYTES)
     with contextlib.closing(run):
         if run.complete:
-            return load(request.out, plan.groups[0].structure.task)
+            return load_alone(request.out, plan.groups[0].structure.task)
+        if run.before:
+            plan = dataclasses.replace(plan, begun=run.before["steps"])
+            run.convert = functools.partial(_converted, plan, run.before)
         with terminable() as came:
             results = collect(plan, execute(plan, report, run, backend(run)))
             run.stop()
-            _write(results, run.folder)
-            if not results.dataset.attrs["interrupted"]:
-                run.complete_with(RESULTS)
+            interrupted = results.dataset.attrs["interrupted"]
+            if run.before and not interrupted:
+                run.folder.remove(RESULTS)
+            if not (run.before and interrupted):  # until an extension is complete, the results are those before
+                _write(results, run.folder)
+            if not interrupted:
+                run.complete_with(RESULTS, plan.keep_states)
         if came:
             raise Terminated(str(run.folder))
         return results
+
+
+def identified(plan: Plan) -> dict[str, Any]:
+    """Return the identity of a plan's run: the plan's, and what its results are chosen by."""
+    found = measures([group.structure.task for group in plan.groups])
+    return identity(plan) | {"main metric": found.main, "directions of metrics": dict(found.directions)}
+
+
+def _converted(plan: Plan, before: dict[str, Any], unit: Unit, record: Record) -> Record:
+    """Return what is saved of a unit at the end of its budget before, as what the longer plan knows at that step."""
+    if record.step != plan.of(plan.groups[unit.group]).begun:
+        return record
+    points = {
+        "curves": np.searchsorted(before["record"], plan.record_steps[plan.record_steps < plan.begun]),
+        "evaluations": np.searchsorted(before["evaluate"], plan.eval_steps[plan.eval_steps <= plan.begun]),
+    }
+    at = lambda name, x: x[..., points[kind]] if (kind := name.partition("/")[0]) in points else x
+    return record._replace(results={name: at(name, x) for name, x in record.results.items()}, params=None)
 
 
 def _write(results: Results, folder: Folder) -> None:

@@ -84,6 +84,8 @@ def planned(request: Request) -> Plan:
         keep_params=params * trials <= (min(KEPT_PARAMS_BYTES, memory // 4) if told else KEPT_PARAMS_BYTES),
         stop=request.stop,
         compared=_compared(request.stop, groups),
+        keep=request.keep,
+        main=_main(request.keep, groups),
         strategy=request.strategy,
         chunk=request.chunk,
         memory=memory,
@@ -183,6 +185,18 @@ def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
     with concerning("stop"):
         check_known("metric to stop by:", metric, known.common)
         return metric, -1 if is_greater(metric, known.directions.get(metric)) else 1
+
+
+def _main(keep: str, groups: list[Group]) -> tuple[str, int]:
+    """Return the main metric, and 1 where less is better, -1 where more is."""
+    known = measures([group.structure.task for group in groups])
+    with concerning("keep"):
+        if keep == "best" and known.main not in {name for group in groups for name in measured(group.structure.task)}:
+            raise ArgumentValueError(
+                f"keep='best' needs validation data: the {known.main} that would select a trial's best step is not "
+                "evaluated. Give the task validation=, or leave keep out."
+            )
+        return known.main, -1 if is_greater(known.main, known.directions.get(known.main)) else 1
 
 
 def _affordable(trials: int, most: int) -> int:

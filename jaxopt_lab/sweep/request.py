@@ -40,6 +40,11 @@ def _strategy(name: str, value: Any) -> str:
     return value
 
 
+def _keep(name: str, value: Any) -> str:
+    check_known(name, value, ("last", "best"))
+    return value
+
+
 def _progress(name: str, value: Any) -> Any:
     return value if callable(value) else check_flag(name, value)
 
@@ -149,6 +154,15 @@ class Request:
             lambda _, value: check_rule(value),
             """A rule that ends trials early by comparing them: `jl.halving`, `jl.hyperband`, `jl.plateau`, or an object
             of your own with the methods of `jl.StopRule`.""",
+            True,
+        ),
+    )
+    keep: str = dataclasses.field(
+        default="last",
+        metadata=option(
+            _keep,
+            """Which parameters of each trial are kept: of its "last" step, or of its "best" evaluated step, by the main
+            metric on validation data; see `Results.best(at="best")`.""",
             True,
         ),
     )

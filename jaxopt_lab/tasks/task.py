@@ -12,12 +12,13 @@ from jax.core import Tracer
 
 from jaxopt_lab.checking import check_count, check_known, check_number, nearest, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
-from jaxopt_lab.tasks._examples import check_examples, has_rows, read_whole
+from jaxopt_lab.tasks._examples import check_examples
 from jaxopt_lab.tasks.asked import FIRST, NAMES, asked
 from jaxopt_lab.tasks.direction import direction_of
-from jaxopt_lab.tasks.feeds import Feed, Rows, Stream
+from jaxopt_lab.tasks.feeds import Feed
 from jaxopt_lab.tasks.names import LOSS, SPLITS, check_name
 from jaxopt_lab.tasks.sampling import batch_indices
+from jaxopt_lab.tasks.streams import Stream, feed_of, read_in
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.tracing.calling import calling
 from jaxopt_lab.tracing.settings import settings
@@ -118,7 +119,8 @@ class Task:
         if self.minimum is not None:
             check_number(f"Task {self.name!r}: minimum", self.minimum)
         self._check_metrics()
-        self._check_feed()
+        for split, whole in read_in(self).items():
+            object.__setattr__(self, split, whole)
         examples = {split: count_examples(self, split) for split in SPLITS}
         if self.batch_size is None:
             return
@@ -131,30 +133,10 @@ class Task:
                 "examples. Choose a smaller one, or None for the full batch."
             )
 
-    def _check_feed(self) -> None:
-        """Check where streams are, and read stored arrays that are not cut into batches."""
-        if wrong := [split for split in SPLITS[1:] if isinstance(getattr(self, split), Stream)]:
-            raise ArgumentTypeError(
-                f"Task {self.name!r}: {wrong[0]} data cannot be a stream, since each evaluation is on all of them. "
-                "Pass arrays, or a function key -> batch."
-            )
-        if isinstance(self.train, Stream) and self.batch_size is not None:
-            raise ArgumentValueError(
-                f"Task {self.name!r}: a stream makes its own batches. Leave batch_size out, and set the size there."
-            )
-        for split in SPLITS if self.batch_size is None else SPLITS[1:]:
-            data = getattr(self, split)
-            if not callable(data) and has_rows(data):
-                object.__setattr__(self, split, read_whole(data))
-
     @functools.cached_property
     def feed(self) -> Feed | None:
         """The training data as the host reads them; None where programs take them as an argument, or generate them."""
-        if isinstance(self.train, Stream):
-            return self.train
-        if self.batch_size is None or callable(self.train) or not has_rows(self.train):
-            return None
-        return Rows(self.train, self.batch_size)
+        return feed_of(self.train, self.batch_size)
 
     def _check_metrics(self) -> None:
         where = f"Task {self.name!r}:"

@@ -14,6 +14,7 @@ from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes, 
 from jaxopt_lab.engine.compile.evaluation import evaluation_at_once, evaluation_in_parts
 from jaxopt_lab.engine.compile.options import compiler_options, one_core_options
 from jaxopt_lab.engine.devices import GPUS, devices, on_cores
+from jaxopt_lab.engine.keeping import keeping, kept, with_best
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure, traced_step
@@ -23,7 +24,7 @@ from jaxopt_lab.tasks.names import TASK_PREFIX
 from jaxopt_lab.tasks.seeding import draws, initial
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
-from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answers_elsewhere, kept
+from jaxopt_lab.trial import Info, Seen, Trial, TrialState, answers_elsewhere
 from jaxopt_lab.types import random_key
 
 SHARED_BYTES = 2**18  # initial parameters and a segment's draws up to this size are cached
@@ -38,10 +39,12 @@ class Program(NamedTuple):
         the values decide both
     start(initial, values) -> state, which includes the values
     draw(seeds, first) -> the draws of a segment's batches, with only the leading axis (seeds,); where the host reads
-        the training data, `advance` takes them with the batches in their place: see `engine.data`
+        the training data, `advance` takes them with the batches in their place: see `engine.compile.data`
     advance(state, draws, first, last, stop, data) -> state, curves, status; the state is donated
     evaluate(state, seeds, t, stop, data) -> `trial.Seen`
-    answer(state) -> what is kept of the trials: see `trial.kept`
+    answer(state) -> what is kept of the trials: see `keeping.kept`
+    keep(state, values, step) -> the state with what is kept after an evaluation: see `keeping.keeping`; the state is
+        donated. None where the last parameters are kept
     place(arguments, kinds) -> the arguments as arrays on the devices, each split along the axes that it has
     advance_bytes, evaluate_bytes: the memory of a running chunk in each function, without the data
     """
@@ -52,6 +55,7 @@ class Program(NamedTuple):
     advance: Callable[..., tuple[TrialState, Curves, jax.Array]]
     evaluate: Callable[..., Seen]
     answer: Callable[[TrialState], Any]
+    keep: Callable[..., TrialState] | None
     shapes: TrialState
     place: Callable[[Any, tuple[Axes, ...]], Any]
     advance_bytes: int
@@ -77,7 +81,8 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     uneven = plan.of(group).uneven and not on_cores(used)
     step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
     stop, changes = Shapes(plan.ending), plan.changes
-    training = _compiled(group.structure, way, length, uneven, stop, changes, Shapes(data), used, step.largest_bytes)
+    what = group.structure, way, length, uneven, stop, changes, plan.keep == "best", Shapes(data), used
+    training = _compiled(*what, step.largest_bytes)
     over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
     seen, feed = Shapes(_seen(state)), group.structure.task.feed
     if feed is not None:  # each seed's batch in place of the training data
@@ -101,6 +106,7 @@ def _compiled(
     uneven: bool,
     stop: Shapes,
     changes: tuple[str, ...],
+    keep_best: bool,
     data: Shapes,
     used: tuple[Any, ...],
     largest_bytes: int,
@@ -117,7 +123,8 @@ def _compiled(
     def begin(start, values):
         one = trial(values, stop.tree)
         params, model = _with_numbers(structure.task, one.task, start) if late else start
-        return one.start(params, model, values)
+        state = one.start(params, model, values)
+        return with_best(state) if keep_best else state
 
     start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values))
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
@@ -131,13 +138,15 @@ def _compiled(
         advance_bytes += tree_bytes(batches)
     if on_cores(used):  # XLA's library for products makes a copy of one factor; measured
         advance_bytes += strategy.trials * largest_bytes
-    answering = over.compile(kept, (Axes.TRIAL,), (state,)) if answers_elsewhere(state.optimizer) else kept
+    compiles = answers_elsewhere(state.optimizer) and not keep_best
+    answering = over.compile(kept, (Axes.TRIAL,), (state,)) if compiles else kept
     return {
         "initial": _shared(initial_of, used),
         "start": start,
         "draw": _shared(drawing, used),
         "advance": advance,
         "answer": answering,
+        "keep": _compiled_keep(over, state) if keep_best else None,
         "shapes": state,
         "place": over.place,
         "advance_bytes": advance_bytes,
@@ -153,7 +162,9 @@ def _seen(state: TrialState) -> TrialState:
 
     So optimizers share the program. Of the values, it reads the task's.
     """
-    state = state._replace(values={name: x for name, x in state.values.items() if name.startswith(TASK_PREFIX)})
+    state = state._replace(
+        best=None, values={name: x for name, x in state.values.items() if name.startswith(TASK_PREFIX)}
+    )
     return state if answers_elsewhere(state.optimizer) else state._replace(optimizer=None)
 
 
@@ -224,6 +235,13 @@ def _stepping(step: Callable) -> Callable:
         return state, curves, status
 
     return advance
+
+
+def _compiled_keep(over: Trials, state: Any) -> Callable[..., TrialState]:
+    """Compile `keeping.keeping`."""
+    value = jax.ShapeDtypeStruct((over.seeds, over.configs), jnp.result_type(float))
+    arguments = state, value, jax.ShapeDtypeStruct((), jnp.int32)
+    return over.compile(keeping, (Axes.TRIAL, Axes.TRIAL, Axes.NONE), arguments, donate=True)
 
 
 @remembered(maxsize=64)

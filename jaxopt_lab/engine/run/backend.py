@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
+from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.data import TaskData
 from jaxopt_lab.engine.devices import devices, thread_count
 from jaxopt_lab.engine.ledger import Unit
 from jaxopt_lab.engine.plan import Plan, Stage
@@ -14,7 +14,7 @@ from jaxopt_lab.engine.run.chunk import Control, run_chunk
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice, choose, settled
-from jaxopt_lab.engine.tuning.sizing import Room
+from jaxopt_lab.engine.tuning.sizing import Room, kept_batches_bytes
 from jaxopt_lab.errors import LedgerError
 from jaxopt_lab.tasks.task import Task
 
@@ -129,7 +129,7 @@ class InProcess:
     def open(self, host: Host) -> None:
         self._host, self._room = host, Room(host.plan)
         tasks = {group.structure.task: None for group in host.plan.groups}
-        self._data = {task: TaskData.placed(host.plan, task) for task in tasks}
+        self._data = {task: TaskData.placed(task, kept_batches_bytes(host.plan)) for task in tasks}
 
     def choose(
         self, priority: Priority, number: int, known: Strategy | None, then: Callable[[Choice | Exception], None]

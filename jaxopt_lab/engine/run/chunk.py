@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk, OutOfMemoryError
 from jaxopt_lab.engine.compile.axes import Axes
+from jaxopt_lab.engine.compile.data import Feeding, TaskData
 from jaxopt_lab.engine.compile.program import Program
-from jaxopt_lab.engine.data import Feeding, TaskData
 from jaxopt_lab.engine.devices import on_host, sent_to_host
 from jaxopt_lab.engine.plan import Plan, Segment, Stage
 from jaxopt_lab.engine.recorder import Recorder
@@ -114,17 +114,21 @@ class _Running:
                     look()
                 if segment is None or ahead is None or ended:
                     break
-                waiting = segment, *ahead, self.evaluate(state, at) if segment.evaluate else None
+                seen = None
+                if segment.evaluate:
+                    state, seen = self.seen(state, at)
+                waiting = segment, *ahead, seen
             if ended:
-                self.recorder.evaluation(self.trials, reached, self.evaluated(state, reached))
+                state, seen = self.seen(state, reached)
+                self.recorder.evaluation(self.trials, reached, self.kept(seen))
                 self.recorder.hold(self.trials, reached)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise OutOfMemoryError(self.salvaged(state, at, waiting), error) from None
         params = self.program.answer(state) if self.plan.keep_params else None
-        if stage.final and (ended or reached == stage.last):  # copying is not free
-            state = state._replace(optimizer=None, params=None, model=None, values={})
+        if stage.final and (ended or reached == stage.last) and not self.plan.keep_states:  # copying is not free
+            state = state._replace(optimizer=None, params=None, model=None, values={}, best=None)
         state, params = self.kept(on_host((state, params)))
         return dataclasses.replace(chunk, first=self.plan.steps if ended else reached, state=state, params=params)
 
@@ -136,7 +140,8 @@ class _Running:
             return state
         state = self.program.start(self.program.initial(self.seeds), self.values)
         if self.recorder.outcome.evaluations:  # held-out data only; the training loss comes with the first step
-            self.recorder.evaluation(self.trials, 0, self.evaluated(state, 0))
+            state, seen = self.seen(state, 0)
+            self.recorder.evaluation(self.trials, 0, self.kept(seen))
         return state
 
     def advance(self, state: TrialState, segment: Segment) -> tuple[Any, ...]:
@@ -157,12 +162,16 @@ class _Running:
         self.recorder.reached(self.trials, segment.last, running)
         return not running.any()
 
-    def evaluate(self, state: TrialState, step: int) -> Seen:
+    def seen(self, state: TrialState, step: int) -> tuple[TrialState, Seen]:
+        """Submit an evaluation; return the state with what is kept after it, and its result, which is not ready yet."""
         data = self.data.at(self.program, self.seeds, step)
-        return sent_to_host(self.program.evaluate(state, self.seeds, np.int32(step), self.stop, data))
-
-    def evaluated(self, state: Any, step: int) -> Seen:
-        return self.kept(self.evaluate(state, step))
+        seen = self.program.evaluate(state, self.seeds, np.int32(step), self.stop, data)
+        if self.program.keep is not None:
+            metric, sign = self.plan.main
+            state = self.program.keep(
+                state, sign * seen.held_out[metric].astype(jnp.result_type(float)), np.int32(step)
+            )
+        return state, sent_to_host(seen)
 
     def kept(self, tree: Any) -> Any:
         """Convert padded (seeds, configurations, ...) on the devices to (configurations, seeds, ...) on the host."""

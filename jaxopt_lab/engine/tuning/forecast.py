@@ -6,7 +6,7 @@ import math
 
 from jaxopt_lab import formats
 from jaxopt_lab.engine.compile.cache import cache_folder, persistent
-from jaxopt_lab.engine.data import TaskData
+from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.devices import device_name, devices, thread_count
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.strategy import Strategy
@@ -16,6 +16,7 @@ from jaxopt_lab.engine.tuning.probe import choose
 from jaxopt_lab.engine.tuning.sizing import (
     data_bytes,
     held_bytes,
+    kept_batches_bytes,
     kept_params_bytes,
     read_bytes,
     results_bytes,
@@ -128,13 +129,14 @@ class Forecast:
 
 def forecast(plan: Plan) -> Forecast:
     """Compile and time every group's program on its first trials; only the programs are kept."""
+    most_bytes = kept_batches_bytes(plan)
     used, groups, loaded = devices(), [], dict[Task, TaskData]()
     side = thread_count(used)
     with persistent(plan.cache), contextlib.ExitStack() as opened:
         for number, group in enumerate(plan.groups):
             task = group.structure.task
             if task not in loaded:
-                loaded[task] = opened.enter_context(contextlib.closing(TaskData.placed(plan, task)))
+                loaded[task] = opened.enter_context(contextlib.closing(TaskData.placed(task, most_bytes)))
             choice, program = choose(plan, group, loaded[task], measure=True)
             strategy, trials = choice.strategy, len(group.configs) * len(plan.seeds)
             chunks = math.ceil(len(group.configs) / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)

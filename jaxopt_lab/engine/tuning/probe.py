@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.cache import recall, remember
+from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.compile.program import Program, compiled
-from jaxopt_lab.engine.data import TaskData
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, thread_count
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import LOOPS, Strategy

@@ -20,7 +20,7 @@ from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import params_bytes
 from jaxopt_lab.engine.tuning.cutting import fitted
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.tasks.feeds import Stream
+from jaxopt_lab.tasks.streams import Stream
 
 MOST_KEPT_BATCHES = 2**28  # bytes, so that chunks of a seed that run side by side read its stream once
 
@@ -61,6 +61,11 @@ def held_bytes(plan: Plan) -> int:
     """Return the size of all trials' states between two rungs; 0 where there are no rungs."""
     if not any(len(pool.rungs) for pool in plan.pools):
         return 0
+    return states_bytes(plan)
+
+
+def states_bytes(plan: Plan) -> int:
+    """Return the size of all trials' states."""
     return sum(state_bytes(plan, group) * len(group.configs) * len(plan.seeds) for group in plan.groups)
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.program import Program
 from jaxopt_lab.engine.devices import devices, on_devices, thread_count
-from jaxopt_lab.engine.plan import Plan, Segment
-from jaxopt_lab.engine.tuning.sizing import kept_batches_bytes
+from jaxopt_lab.engine.plan import Segment
 from jaxopt_lab.tasks.feeds import Reader, joined
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.settings import enter, of_this_thread
@@ -37,15 +36,15 @@ class TaskData:
     ahead: concurrent.futures.Executor | None = None
 
     @classmethod
-    def placed(cls, plan: Plan, task: Task) -> "TaskData":
-        """Copy the data to the devices, and open what the host reads."""
+    def placed(cls, task: Task, most_bytes: int) -> "TaskData":
+        """Copy the data to the devices, and open what the host reads, which keeps at most so many bytes of batches."""
         arrays = on_devices(task.data)
         if task.feed is None:
             return cls(task, arrays)
         pool = concurrent.futures.ThreadPoolExecutor(
             thread_count(devices()), "jaxopt-lab-reads", enter, (of_this_thread(),)
         )
-        return cls(task, arrays, task.feed.open(task.name, kept_batches_bytes(plan)), pool)
+        return cls(task, arrays, task.feed.open(task.name, most_bytes), pool)
 
     def draws(self, program: Program, seeds: Any, first: int, last: int, length: int) -> Any:
         """Return the draws of a segment's batches, and batches that the host reads: see `Program.draw`."""
