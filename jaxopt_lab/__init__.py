@@ -27,6 +27,7 @@ from jaxopt_lab.report.plots.plots import Plots as _Plots
 from jaxopt_lab.report.progress import shown as _shown
 from jaxopt_lab.results.accessors import register as _register
 from jaxopt_lab.results.best import Best as Best
+from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
 from jaxopt_lab.sweep.budget import epochs as epochs

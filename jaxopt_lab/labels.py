@@ -43,6 +43,11 @@ def same(a: Any, b: Any) -> bool:
         return False
 
 
+def tuples(value: Any) -> Any:
+    """Convert lists that JSON made of tuples back to tuples."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
 def is_plain(value: Any) -> bool:
     """Return whether JSON can represent the value."""
     return type(value) in PLAIN and not (type(value) is float and not math.isfinite(value))

@@ -107,7 +107,7 @@ def of_another_problem(before: Any, now: dict[str, Any], same_versions: bool) ->
 
     """
     if not same_versions:
-        before, now = _without_mathematics(before), _without_mathematics(now)
+        before, now = without_mathematics(before), without_mathematics(now)
     (task,), ((name, (step,)),) = now["task"], now["optimizers"].items()
     match before:
         case {"task": list(tasks), "optimizers": dict(optimizers)}:
@@ -139,7 +139,7 @@ def refuse_other(
             "anyway, pass allow_different_version=True (--allow-different-version): results may then differ from those "
             "of an uninterrupted run in their last digits."
         )
-    before, now = (_without_mathematics(x) if versions else x for x in (manifest.identity, identity))
+    before, now = (without_mathematics(x) if versions else x for x in (manifest.identity, identity))
     if lines := differences(before, now):
         raise RunError(
             f"{folder} holds a different run: {'; '.join(lines)}. Choose another folder for this one, or resume that "
@@ -147,12 +147,12 @@ def refuse_other(
         )
 
 
-def _without_mathematics(table: Any) -> Any:
+def without_mathematics(table: Any) -> Any:
     """Leave out digests of program text, which depends on JAX's version; the arrays closed over do not."""
     if isinstance(table, Mapping):
         names = {name: list(value) for name, value in table.items() if name in TEXTUAL and isinstance(value, Mapping)}
-        return names | {name: _without_mathematics(value) for name, value in table.items() if name not in TEXTUAL}
-    return [_without_mathematics(x) for x in table] if isinstance(table, list) else table
+        return names | {name: without_mathematics(value) for name, value in table.items() if name not in TEXTUAL}
+    return [without_mathematics(x) for x in table] if isinstance(table, list) else table
 
 
 @functools.cache

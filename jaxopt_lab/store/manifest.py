@@ -154,21 +154,23 @@ def digest(content: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def differences(before: Any, now: Any, where: str = "", was: str = "in the folder") -> list[str]:
-    """Describe in words how two tables of plain values differ; `was` says where the first one is."""
+def differences(before: Any, now: Any, where: str = "", was: str = "in the folder", found: str = "now") -> list[str]:
+    """Describe in words how two tables of plain values differ; `was` and `found` say where each of them is."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = [*before, *(name for name in now if name not in before)]
         inner = lambda name: f"{where}, {name}" if where else str(name)
-        return [line for name in names for line in differences(before.get(name), now.get(name), inner(name), was)]
+        return [
+            line for name in names for line in differences(before.get(name), now.get(name), inner(name), was, found)
+        ]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
-        return [line for i, pair in pairs for line in differences(*pair, f"{where}, {i}", was)]
+        return [line for i, pair in pairs for line in differences(*pair, f"{where}, {i}", was, found)]
     if type(before) is type(now) and before == now:
         return []
     if all(isinstance(x, str) and DIGEST.fullmatch(x) for x in (before, now)):
         return [f"{where}: changed"]
     said = lambda x: "absent" if x is None else f"{x!r:.200}"
-    return [f"{where}: {said(before)} {was}, {said(now)} now"]
+    return [f"{where}: {said(before)} {was}, {said(now)} {found}"]
 
 
 def _name(form: re.Pattern[str], value: Any) -> str:

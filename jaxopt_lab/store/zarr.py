@@ -65,7 +65,7 @@ def write(dataset: "xr.Dataset", params: list[tuple[np.ndarray, Any]], folder: F
             f"leaf_{i}": (("config", "seed", *(f"leaf_{i}_axis_{a}" for a in range(x.ndim - 2))), _storable(x))
             for i, (_, x) in enumerate(leaves)
         }
-        attrs = {"paths": json.dumps([[_entry(e) for e in p] for p, _ in leaves])}
+        attrs = {"paths": json.dumps([path_of(p) for p, _ in leaves])}
         attrs["dtypes"] = json.dumps([str(x.dtype) for _, x in leaves])
         _write(xr.Dataset(variables, {"config": configs}, attrs), folder.url(name), f"params/{number}")
 
@@ -179,6 +179,11 @@ def _with_values(dataset: "xr.Dataset") -> "xr.Dataset":
 def _storable(x: np.ndarray) -> np.ndarray:
     """Convert bfloat16, which Zarr lacks, to float32, which holds it exactly."""
     return x.astype(np.float32) if x.dtype.kind == "V" or str(x.dtype) == "bfloat16" else x
+
+
+def path_of(path: tuple[Any, ...]) -> list[str | int]:
+    """Return the names and positions of a leaf's path in its tree, as they are stored."""
+    return [_entry(entry) for entry in path]
 
 
 def _entry(entry: Any) -> str | int:

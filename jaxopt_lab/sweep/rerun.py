@@ -14,7 +14,7 @@ import numpy as np
 from jaxopt_lab.checking import check_count, quoted
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.structure import BUDGET
-from jaxopt_lab.labels import present, same
+from jaxopt_lab.labels import present, same, tuples
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.files import load
 from jaxopt_lab.results.results import Results
@@ -204,7 +204,7 @@ def _space(dataset: "xr.Dataset", config: int, given: Mapping[str, Any]) -> dict
             known = [value for label, value in structural[name] if same(label, called)]
             if not known:
                 raise ValueError(f"{name} = {called} cannot be read back: pass it, as values={{{name!r}: ...}}.")
-            space[name] = static([_tuples(known[0])])
+            space[name] = static([tuples(known[0])])
     return space
 
 
@@ -218,11 +218,6 @@ def _is_numeric(factory: OptimizerFactory, name: str) -> bool:
     """Return whether the hyperparameter is numeric in one of this package's optimizers."""
     parameter = inspect.signature(factory).parameters.get(name)
     return factory in OPTIMIZERS.values() and parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY
-
-
-def _tuples(value: Any) -> Any:
-    """Convert JSON's lists back to tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _difference(stored: np.ndarray, again: np.ndarray) -> float:
