@@ -144,7 +144,7 @@ def endless():
     ("task", "options", "message"),
     [
         (jl.tasks.quadratic(), {"steps": jl.examples(10)}, "has no training data"),
-        (endless(), {"steps": jl.epochs(1)}, r"no epochs. Use jl\.examples"),
+        (endless(), {"steps": jl.epochs(1)}, r"no epochs to count. Use jl\.examples"),
         (line, {"steps": jl.epochs}, r"must be an integer, jl\.examples\(\.\.\.\)"),
         (line(50), {"steps": jl.examples(400), "stop": jl.halving(2, min_steps=370)}, "closer than a step of 50"),
     ],

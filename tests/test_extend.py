@@ -111,8 +111,7 @@ def test_more_steps(steps, tmp_path, float64):
     found = jl.extend(tmp_path / "run", steps=steps, task=task(), progress=made)
     assert_same(found, expected)
     assert_same(jl.load(tmp_path / "run", task()), expected)
-    going = int((first.dataset["status"] == "completed").sum())
-    assert going * (steps - 45) <= made.steps <= 12 * (steps - 45)
+    assert 0 < made.steps <= 12 * (steps - 45)  # none of those before
     assert jl.rerun(found, 1, 1, task=task()).largest_difference < 1e-9
 
 
@@ -156,10 +155,10 @@ def test_a_budget_in_examples(tmp_path, float64):
 
 def test_an_interrupted_extension_goes_on(tmp_path, float64):
     run = tmp_path / "run"
-    before, expected = sweep(out=run), sweep(seeds=3, steps=20_000, evaluate=1000, record=7)
+    before, expected = sweep(out=run), sweep(seeds=3, steps=4000)
     for attempt in range(20):
-        made = Made(most=np.inf if attempt in (2, 5) or attempt > 6 else 20_000)
-        found = jl.extend(run, steps=20_000, seeds=3, task=task(), progress=made)
+        made = Made(most=np.inf if attempt in (2, 5) or attempt > 6 else 4000)
+        found = jl.extend(run, steps=4000, seeds=3, task=task(), progress=made)
         if not found.dataset.attrs["interrupted"]:
             break
         if attempt < 2:
@@ -223,7 +222,7 @@ def test_a_schedule_that_knows_the_budget_is_refused(tmp_path):
 
 def test_trials_that_a_rule_compared_are_refused(tmp_path):
     sweep(stop=jl.halving(2, min_steps=10), out=tmp_path / "run")
-    with pytest.raises(ValueError, match="had a stop rule, halving"):
+    with pytest.raises(ValueError, match="had a stop rule, Halving"):
         jl.extend(tmp_path / "run", seeds=3, task=task())
 
 

@@ -129,7 +129,7 @@ def test_the_best_step_is_of_the_curve(float64):
     assert results.best(at="best").value <= results.best().value
     with pytest.raises(ValueError, match=r"which is the loss of one batch"):
         results.best("train_loss", at="best")
-    with pytest.raises(ValueError, match=r"Unknown at: 'bets'"):
+    with pytest.raises(ValueError, match=r"Unknown at 'bets'"):
         results.best(at="bets")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.labels import same
+from jaxopt_lab.labels import same, tuples
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import hyperparameters
@@ -19,7 +19,6 @@ from jaxopt_lab.sweep.arguments import Optimizers, made_task, named_factories, s
 from jaxopt_lab.sweep.budget import Budget, Examples
 from jaxopt_lab.sweep.planning import planned
 from jaxopt_lab.sweep.request import SweepRequest
-from jaxopt_lab.sweep.rerun import as_tuples
 from jaxopt_lab.sweep.space import configurations
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact
@@ -158,7 +157,7 @@ def _values(name: str, called: list[Any], pairs: list[list[Any]] | None) -> list
                 f"{name} = {text} cannot be read back from the results, so the sweep cannot be extended. Sweep what is "
                 "new by itself, and merge both with jl.concat."
             )
-        found.append(as_tuples(known[0]))
+        found.append(tuples(known[0]))
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.compile import cache
-from jaxopt_lab.engine.devices import on_devices
+from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.strategy import STRATEGIES, Strategy
 from jaxopt_lab.engine.tuning import probe
 from jaxopt_lab.engine.tuning.cutting import at_once, first_strategy, fitted, stage_sizes
@@ -21,6 +21,7 @@ from jaxopt_lab.sweep.planning import plan_sweep
 
 execution = importlib.import_module("jaxopt_lab.engine.run.execution")
 SPACE = {"learning_rate": jl.log(1e-3, 1.0, 7)}
+NOTHING = types.SimpleNamespace(arrays=None)  # in place of data, where nothing runs
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_process_glances_once(timed):
     for _ in range(2):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(probe, "_candidate", lambda *a: looked.append(a[2]) or fake(*a))
-            assert probe.choose(plan, plan.groups[0], None)[0].rate == pytest.approx(1e9)
+            assert probe.choose(plan, plan.groups[0], NOTHING)[0].rate == pytest.approx(1e9)
     assert looked == [first_strategy(plan, plan.groups[0])]
 
 
@@ -107,10 +108,10 @@ def test_an_accelerator_is_not_asked_for_what_the_run_is_too_short_for(timed, mo
     timed(lambda s: 1.0)
     monkeypatch.setattr(probe, "_any_count", lambda strategy: False)
     plan, longer = planned(steps=30, evaluate=10), planned(steps=30, evaluate=1)
-    choice = probe.choose(plan, plan.groups[0], None)[0]
+    choice = probe.choose(plan, plan.groups[0], NOTHING)[0]
     assert np.isnan(choice.rate)
     assert choice.described()["trial_steps_per_second"] is None
-    assert probe.choose(longer, longer.groups[0], None)[0].rate > 0
+    assert probe.choose(longer, longer.groups[0], NOTHING)[0].rate > 0
 
 
 def test_a_convolution_is_stepped_first_on_a_cpu(on_a_cpu):
@@ -122,7 +123,7 @@ def test_a_convolution_is_stepped_first_on_a_cpu(on_a_cpu):
 
 def test_a_short_run_measures_nothing(on_a_cpu):
     plan = planned()
-    choice = probe.choose(plan, plan.groups[0], on_devices(plan.groups[0].structure.task.data))[0]
+    choice = probe.choose(plan, plan.groups[0], TaskData.placed(plan.groups[0].structure.task, 0))[0]
     assert choice.tried == {}
     assert choice.rate > 0  # roughly
     assert choice.strategy == first_strategy(plan, plan.groups[0])
@@ -161,21 +162,21 @@ def timed(monkeypatch):
 def test_the_fastest_measured_way_is_chosen_and_remembered(timed, folder):
     compiled = timed(lambda s: 0.5 if s.loop == "steps" and s.trials > 1 else 1.0)
     plan = planned()
-    choice = probe.choose(plan, plan.groups[0], None)[0]
+    choice = probe.choose(plan, plan.groups[0], NOTHING)[0]
     assert (choice.strategy.loop, choice.remembered) == ("steps", False)
     assert len(choice.tried) == len(compiled) == len(probe.candidates_for(plan, plan.groups[0]))
     compiled.clear()
-    again = probe.choose(plan, plan.groups[0], None)[0]
+    again = probe.choose(plan, plan.groups[0], NOTHING)[0]
     assert (again.strategy, again.remembered) == (choice.strategy, True)
     assert compiled == [choice.strategy]
     other = planned(convolution())
-    assert not probe.choose(other, other.groups[0], None)[0].remembered
+    assert not probe.choose(other, other.groups[0], NOTHING)[0].remembered
     (folder / cache.STRATEGIES).write_text("not json")
-    assert not probe.choose(plan, plan.groups[0], None)[0].remembered
+    assert not probe.choose(plan, plan.groups[0], NOTHING)[0].remembered
     known = dataclasses.asdict(choice.strategy)
     for damaged in ({"fastest": known | {"loop": "exec"}, "tried": {}}, {"fastest": known, "tried": 3}, ["scan"], {}):
         cache.remember(probe._key(plan, plan.groups[0]), damaged)
-        assert not probe.choose(plan, plan.groups[0], None)[0].remembered
+        assert not probe.choose(plan, plan.groups[0], NOTHING)[0].remembered
 
 
 def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkeypatch):
@@ -187,7 +188,7 @@ def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkey
     monkeypatch.setattr(probe, "fitting", lambda *a: time.sleep(0.05) or fake(*a))
     looked = []
     for _ in everything:
-        probe.choose(plan, plan.groups[0], None)[0]
+        probe.choose(plan, plan.groups[0], NOTHING)[0]
         looked.append(compiled[:])
         compiled.clear()
     assert [len(ways) for ways in looked] == [2] * (len(everything) - 1) + [1]
@@ -197,7 +198,7 @@ def test_what_could_not_be_paid_for_is_looked_at_next_time(timed, folder, monkey
 def test_a_small_gain_is_not_worth_a_change(timed):
     timed(lambda s: 1.0 if s.loop == "scan" and s.trials > 1 else 0.97)
     plan = planned()
-    assert probe.choose(plan, plan.groups[0], None)[0].strategy.loop == "scan"
+    assert probe.choose(plan, plan.groups[0], NOTHING)[0].strategy.loop == "scan"
 
 
 def test_the_search_costs_at_most_its_share(timed, monkeypatch):
@@ -208,12 +209,12 @@ def test_the_search_costs_at_most_its_share(timed, monkeypatch):
     fake, taken = probe.fitting, []  # on a clock of its own: a machine's stands still at times, and then leaps
     monkeypatch.setattr(probe, "time", types.SimpleNamespace(perf_counter=lambda: 0.08 * len(taken)))
     monkeypatch.setattr(probe, "fitting", lambda *a: taken.append(a) or fake(*a))
-    choice = probe.choose(plan, plan.groups[0], None)[0]
+    choice = probe.choose(plan, plan.groups[0], NOTHING)[0]
     assert len(compiled) == 3
     assert choice.probe_seconds <= 0.2
     compiled = timed(lambda s: 1e-3, compile_seconds=1.0)
     compiled.clear()
-    probe.choose(plan, plan.groups[0], None)[0]
+    probe.choose(plan, plan.groups[0], NOTHING)[0]
     assert len(compiled) == 1
 
 
