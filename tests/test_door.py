@@ -95,7 +95,7 @@ class Tensor:
 
 
 DATES = np.arange(10).astype("datetime64[D]")
-LOADERS, STACK = "generators and loaders are not supported", "Stack examples: (np.stack("
+LOADERS, STACK = "jl.stream(make)", "Stack examples: (np.stack("
 DATA = [
     ("a generator", lambda: ((X, Y) for _ in range(3)), TypeError, "generator", LOADERS),
     ("an iterator", lambda: iter([(X, Y)]), TypeError, "list_iterator", LOADERS),

@@ -1,7 +1,7 @@
 """The command line: run a spec, show the results of a run, list optimizers and tasks."""
 
-import contextlib
 import datetime
+import functools
 import importlib
 import importlib.metadata
 import importlib.resources
@@ -18,13 +18,13 @@ from rich.console import Console
 
 import jaxopt_lab
 from jaxopt_lab.checking import printable
-from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken, write_about
+from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken
 from jaxopt_lab.cli.spec import OPTIONS, Spec, parse
+from jaxopt_lab.cli.sweeps import NOTE, extended, sweeps, swept, timed
 from jaxopt_lab.cli.verify import app as verify_app
 from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
 from jaxopt_lab.report import listing
 from jaxopt_lab.report.board import board
-from jaxopt_lab.report.progress import shown
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.sweep.durable import terminable
@@ -35,10 +35,6 @@ AllowDifferentVersion = Annotated[
 OnCluster = Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address (host:port).")]
 # No clock tells when the process began; importing this module took about the CPU time that it has used so far.
 BEGAN = time.perf_counter() - time.process_time()
-NOTE = (
-    "Each optimizer at its best configuration: medians over seeds with quartiles; diverged: share of all its trials; "
-    "good decades: width, in powers of ten, of the learning rates around the best that reach 95 % of its improvement."
-)
 
 # A user's mistake is reported in one line (`_fail`); any other error keeps its plain traceback.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -105,21 +101,45 @@ def resume(
     _run(lambda: _read_stored(out), out, options, False, quiet)
 
 
-def _run(read: Callable[[], Spec], out: str | None, options: dict[str, Any], plan: bool, quiet: bool) -> None:
+@app.command()
+def extend(
+    out: Annotated[str, typer.Argument(metavar="RUN", help="A run folder of a complete run.")],
+    steps: Annotated[int | None, typer.Option(help="The budget that each trial is to have in the end.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="The number of seeds that there are to be in the end.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Add seeds or steps to a complete run, in place; only what is new is run."""
+    if steps is None and seeds is None:
+        _fail("Nothing to add: give --steps or --seeds.")
+    _run(lambda: _read_stored(out), out, {"cache": True}, False, quiet, {"steps": steps, "seeds": seeds})
+
+
+def _run(
+    read: Callable[[], Spec],
+    out: str | None,
+    options: dict[str, Any],
+    plan: bool,
+    quiet: bool,
+    more: dict[str, int | None] | None = None,
+) -> None:
+    """Sweep a spec in a run folder, or predict that; with `more`, extend a complete run."""
     seconds = {"imports": time.perf_counter() - BEGAN}
     folder, interrupted, compiling = None, False, 0.0
     with terminable() as terminated:
         try:
-            with _timed(seconds, "imports"):
+            with timed(seconds, "imports"):
                 _heavy_imports()
-            with _timed(seconds, "checks and data"):
+            with timed(seconds, "checks and data"):
                 spec = read()
             if plan:
                 _show_plan(spec, options["cache"])
                 return
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
             with taken(folder, spec):
-                interrupted, compiling = _sweeps(spec, options, folder, quiet, seconds)
+                one = functools.partial(extended, more) if more else functools.partial(swept, options)
+                interrupted, compiling = sweeps(spec, one, folder, quiet, seconds)
+        except ArgumentError as error:  # what was read is checked already, but not what it is to be extended by
+            _fail(error.message("toml"))
         except (MemoryError, RunError, ClusterError, ImportError) as error:  # memory, folder or cluster unavailable
             _fail(str(error))
         except KeyboardInterrupt:
@@ -175,15 +195,6 @@ def _tasks(folder: Folder) -> list[str]:
 def _fail(message: str) -> NoReturn:
     typer.echo(f"error: {printable(message)}", err=True)
     raise typer.Exit(2)
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], part: str):
-    began = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - began
 
 
 def _heavy_imports() -> None:
@@ -245,48 +256,3 @@ def _read_stored(out: str) -> Spec:
         return parse(found.text, found.source, found.given, imports=False)
     except ValueError as error:
         _fail(str(error))
-
-
-def _sweeps(
-    spec: Spec, options: dict[str, Any], folder: Folder, quiet: bool, seconds: dict[str, float]
-) -> tuple[bool, float]:
-    """Sweep task by task, writing and printing each; returns whether it was interrupted, and the compile time."""
-    import pandas as pd
-
-    console, boards, compiling, interrupted = Console(), [], 0.0, False
-    for name, task in spec.tasks.items():
-        with _timed(seconds, "compiling and running"), shown(name) if not quiet else contextlib.nullcontext() as report:
-            results = jaxopt_lab.sweep(
-                list(spec.spaces),
-                task,
-                spec.spaces,
-                **{**spec.options, **options},
-                progress=report or False,
-                out=folder.url(name),
-            )
-        compiling += results.dataset.attrs["compile_seconds"]
-        interrupted = bool(results.dataset.attrs["interrupted"])
-        with _timed(seconds, "pictures and writing"), _interrupts_later():
-            rows = results.leaderboard()
-            rows.insert(0, "task", name)
-            boards.append(rows)
-            console.print(board(results, console.width), "")
-            write_about(results, folder, name)
-            folder.write("leaderboard.csv", pd.concat(boards).to_csv(index=False).encode())
-        if interrupted:
-            break
-    console.print(NOTE, style="dim")
-    return interrupted, compiling
-
-
-@contextlib.contextmanager
-def _interrupts_later():
-    """Delay Ctrl-C until the block has ended, so that nothing is left half written."""
-    waiting = []
-    before = signal.signal(signal.SIGINT, lambda *_: waiting.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting:
-        raise KeyboardInterrupt
