@@ -98,6 +98,7 @@ class Plan:
         keep_params: Whether final parameters are kept.
         stop: The rule that ends trials by comparing them, if any.
         compared: The metric that it compares, and 1 where less is better, -1 where more is.
+        selects_by: The metric that configurations are selected by, and likewise.
         strategy: One of STRATEGIES for every group, or None: whichever is measured to be fastest.
         chunk: The most trials at once, or None: as many as memory and caches allow.
         memory: The memory budget in bytes, of the accelerators (of the host where there are none).
@@ -122,6 +123,7 @@ class Plan:
     nonfinite: int = 0
     stop: StopRule | None = None
     compared: tuple[str, int] = ("train_loss", 1)
+    selects_by: tuple[str, int] = ("train_loss", 1)
     strategy: str | None = None
     chunk: int | None = None
     memory: int = 2**33

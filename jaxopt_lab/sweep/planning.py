@@ -10,7 +10,7 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_of
-from jaxopt_lab.engine.stopping import StopRule, brackets_of
+from jaxopt_lab.engine.stopping import brackets_of
 from jaxopt_lab.engine.structure import BUDGET, Structure, params_bytes
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.errors import ArgumentValueError, concerning
@@ -83,7 +83,8 @@ def planned(request: Request) -> Plan:
         segment_length=1,
         keep_params=params * trials <= (min(KEPT_PARAMS_BYTES, memory // 4) if told else KEPT_PARAMS_BYTES),
         stop=request.stop,
-        compared=_compared(request.stop, groups),
+        compared=_compared(None if request.stop is None else request.stop.metric, groups),
+        selects_by=_compared(None, groups),
         strategy=request.strategy,
         chunk=request.chunk,
         memory=memory,
@@ -176,10 +177,10 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
     return groups
 
 
-def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
-    """Return the metric that the rule compares, and 1 where less is better, -1 where more is."""
+def _compared(metric: str | None, groups: list[Group]) -> tuple[str, int]:
+    """Return the rule's metric, or the main one for None, and 1 where less is better, -1 where more is."""
     known = measures([group.structure.task for group in groups])
-    metric = known.main if stop is None or stop.metric is None else stop.metric
+    metric = known.main if metric is None else metric
     with concerning("stop"):
         check_known("metric to stop by:", metric, known.common)
         return metric, -1 if is_greater(metric, known.directions.get(metric)) else 1
