@@ -11,7 +11,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxopt_lab.optimizers import filled
 from jaxopt_lab.tasks import calls
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS, LOSS_CURVE, SPLITS
 from jaxopt_lab.tasks.seeding import Keys, batch_key, loss_key
@@ -20,7 +19,7 @@ from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import Batch, Key, Params
 from jaxopt_lab.updating import answer as answer
 from jaxopt_lab.updating import answers_elsewhere as answers_elsewhere
-from jaxopt_lab.updating import updated
+from jaxopt_lab.updating import extras, updated
 
 
 class Status(enum.IntEnum):
@@ -158,12 +157,6 @@ class Trial:
         """
         see = lambda params: calls.evaluate(self.task, params, batch, state.model, keys.loss)
 
-        # Optax's line searches pass on the arguments they get; in optax.partition, a method sees only some parameters.
-        def objective(params, key=None, obj_fn=None):
-            return see(params).loss
-
-        filled_objective = filled(objective, state.params)
-
         def with_others(params):
             seen = see(params)
             return seen.loss, (seen.state, seen.aux)
@@ -171,8 +164,7 @@ class Trial:
         (loss, (model, aux)), grads = jax.value_and_grad(with_others, has_aux=True)(state.params)
         loss, grads = jnp.asarray(loss), jax.tree.map(_ascent, grads)  # a constant loss may be a Python number
         model = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), model, state.model)
-        extra = {"value": loss, "grad": grads, "value_fn": filled_objective, "obj_fn": filled_objective}
-        extra["key"] = keys.optimizer
+        extra = extras(lambda params: see(params).loss, state.params, loss, grads, keys.optimizer)
         updates, optimizer_state = updated(self.optimizer, grads, state.optimizer, state.params, extra)
         params = optax.apply_updates(state.params, updates)
         first = jnp.isinf(state.loss) & jnp.isfinite(loss)

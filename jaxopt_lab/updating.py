@@ -1,7 +1,7 @@
 """A trial's use of an optimizer: its update, with the arguments that it needs, and the answer in its state."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_lab.checking import quoted
+from jaxopt_lab.optimizers import filled
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.types import Params
 
@@ -35,6 +36,17 @@ REFUSED = {
     ),
 }
 """By the module that fails ("": any) and a word of its error: what the optimizer needs, and what to do."""
+
+
+def extras(loss: Callable[[Params], Any], params: Params, value: Any, grads: Params, key: Any) -> dict[str, Any]:
+    """Return the extra arguments of a step at `params`: its loss as a function and as a value, gradients and a key."""
+
+    # Optax's line searches pass on the arguments they get; in optax.partition, a method sees only some parameters.
+    def objective(params, key=None, obj_fn=None):
+        return loss(params)
+
+    whole = filled(objective, params)
+    return {"value": value, "grad": grads, "value_fn": whole, "obj_fn": whole, "key": key}
 
 
 def updated(

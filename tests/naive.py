@@ -63,6 +63,14 @@ class Trial:
     compared: list[float] = dataclasses.field(default_factory=list)  # at each rung; least is best
 
 
+def gradients_of(trial: Trial) -> int:
+    """Return how many gradients a trial has evaluated; -1 where that depends on which steps were passed over."""
+    if trial.optimizer == "sophia":
+        estimates = len([t for t in range(trial.taken) if t % trial.values["update_interval"] == 0])
+        return -1 if trial.skipped else trial.taken + 2 * estimates
+    return trial.taken * (2 if trial.optimizer == "sam" else 1)
+
+
 @dataclasses.dataclass
 class Expected:
     """What a sweep's dataset and parameters should be.
@@ -142,6 +150,7 @@ class Loop:
             "first_bad_step": lambda t: t.first_bad,
             "steps_taken": lambda t: t.taken,
             "examples_seen": lambda t: t.taken * (examples_of(t.task) or 0),
+            "gradients_taken": gradients_of,
             "rung": lambda t: t.rung,
             "skipped_steps": lambda t: t.skipped,
         }.items():

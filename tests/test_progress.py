@@ -1,14 +1,22 @@
 """Progress: plain lines where there is no terminal, a bar where there is one, and always the final values."""
 
+import dataclasses
 import io
 import re
+import types
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from rich.console import Console
 
+import jaxopt_lab as jl
+from jaxopt_lab.engine import standing
 from jaxopt_lab.engine.recorder import Progress
 from jaxopt_lab.formats import compact
 from jaxopt_lab.report.progress import shown
+from jaxopt_lab.sweep.planning import plan_sweep
 
 
 def lines_of(reports, label="task"):
@@ -104,3 +112,148 @@ def test_a_bar_on_a_terminal(width):
 )
 def test_compact(number, words):
     assert compact(number) == words
+
+
+BEST = {"adamw": 0.12345, "adam": 0.2, "sgd": 1.5, "lion": 2e-7, "nadam_with_a_long_name_of_its_own": -3.0}
+
+
+def test_a_plain_line_has_the_best_few_optimizers():
+    lines = lines_of([at(6.0, metric="validation_loss", best=BEST), at(7.0, metric="validation_loss", best={"sgd": 1})])
+    assert lines[0].endswith("left; best validation loss: adamw 0.123, adam 0.200, sgd 1.50, 2 more")
+    assert lines[1].endswith("in total; best validation loss: sgd 1.00")
+
+
+@pytest.mark.parametrize(("width", "count"), [(60, 3), (80, 4), (120, 5)])
+def test_as_many_of_the_best_optimizers_as_fit_a_terminal(width, count):
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, force_interactive=True, _environ={"TERM": "xterm"})
+    with shown(console=console) as report:
+        report(at(1.0, best=BEST))
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    lines = [line for line in text.splitlines() if "best train loss" in line]
+    assert len(lines) == 3  # twice below the bar, then in the end
+    for line in lines:
+        assert sum(f" {name} " in line for name in BEST) == count
+        assert len(line) <= width
+        assert line.endswith(" more") == (count < len(BEST))
+
+
+def task(**changes):
+    """Return a classification of points, which a large learning rate lets diverge."""
+    draw = lambda seed, n: np.random.default_rng(seed).normal(size=(n, 3))
+    points = {"train": draw(0, 24), "validation": draw(1, 40)}
+    data = {split: (x, np.where(x @ [1.0, -2.0, 0.5] > 0, 1.0, -1.0)) for split, x in points.items()}
+    loss = lambda w, batch: jnp.mean((batch[0] @ w - batch[1]) ** 2)
+    accuracy = lambda w, batch: jnp.mean(jnp.sign(batch[0] @ w) == batch[1])
+    given = {**data, "metrics": {"accuracy": accuracy}, "batch_size": 8}
+    return jl.Task("points", lambda key: jax.random.normal(key, (3,)), loss, **{**given, **changes})
+
+
+def best_in(dataset):
+    """The best of each optimizer, by its trials' last values one after the other."""
+    metric, best = dataset.attrs["main_metric"], {}
+    better = max if metric.endswith("accuracy") else min
+    for config, name in enumerate(dataset["optimizer"].values.tolist()):
+        for seed in range(dataset.sizes["seed"]):
+            status = str(dataset["status"].values[config, seed])
+            curve = dataset[metric].values[config, seed]
+            known = curve[~np.isnan(curve)] if status == "interrupted" else curve
+            if status in ("diverged", "failed", "stopped") or not len(known) or not np.isfinite(known[-1]):
+                continue
+            best[name] = better(best.get(name, known[-1]), known[-1])
+    return best
+
+
+SPACES = {
+    "sgd": {"learning_rate": [0.01, 0.1, 50.0]},
+    "adam": {"learning_rate": [0.01, 0.1]},
+    "wild": {"learning_rate": [1e3]},  # each of its trials diverges
+}
+OPTIMIZERS = {"sgd": jl.sgd, "adam": jl.adam, "wild": jl.sgd}
+SWEEPS = {
+    "validation loss": ({}, {}),
+    "accuracy": ({"main_metric": "accuracy"}, {"evaluate": 7}),
+    "training loss": ({"validation": None}, {"record": 7}),
+    "training loss that is hardly recorded": ({"validation": None}, {"record": 300, "evaluate": 25}),
+    "examples": ({}, {"steps": jl.examples(2400)}),
+    "target": ({"validation": None}, {"target": 0.3, "record": 11}),
+    "tolerance": ({}, {"tolerance": 1e-3}),
+    "halving by the training loss": (
+        {"main_metric": "accuracy"},
+        {"stop": jl.halving(2, min_steps=20, metric="train_loss")},
+    ),
+    "hyperband": ({"validation": None}, {"stop": jl.hyperband(2, min_steps=20)}),
+    "plateau": ({}, {"stop": jl.plateau(20)}),
+}
+
+
+@pytest.mark.parametrize(("changes", "options"), SWEEPS.values(), ids=SWEEPS)
+def test_the_best_in_the_end_are_those_of_the_results(changes, options, monkeypatch, float64):
+    monkeypatch.setattr(standing, "EVERY", 0.0)
+    monkeypatch.setattr(standing, "SHARE", 1e9)
+    seen = []
+    dataset = jl.sweep(
+        OPTIMIZERS,
+        task(**changes),
+        SPACES,
+        **{"steps": 300, "seeds": 2, "diverged_above": 1e4, "strategy": "scan", **options},
+        progress=lambda p: seen.append(dataclasses.replace(p)),
+    ).dataset
+    last, metric = seen[-1], dataset.attrs["main_metric"]
+    assert last.metric == metric
+    assert last.best == best_in(dataset)
+    assert {"sgd", "adam"} <= set(last.best)
+    assert (dataset["status"] == "diverged").any()
+    assert list(last.best.values()) == sorted(last.best.values(), reverse=metric.endswith("accuracy"))
+    for progress in seen:  # what was the best at some time is in a curve
+        for name, value in progress.best.items():
+            assert value in dataset[metric].values[dataset["optimizer"].values == name]
+
+
+def test_the_best_of_a_run_that_is_interrupted_and_resumed(tmp_path, monkeypatch, float64):
+    """At each end it is that of the results so far, and in the end that of a run without interruption."""
+    interrupt, last = iter([False, False, True] * 3 + [False] * 10_000), []
+
+    def report(progress):
+        last[:] = [progress]
+        if progress.trial_steps and next(interrupt):
+            raise KeyboardInterrupt
+
+    options = {"steps": 5000, "seeds": 2, "stop": jl.halving(2, min_steps=1000)}
+    ends = 0
+    for _ in range(4):
+        found = jl.sweep(OPTIMIZERS, task(), SPACES, out=tmp_path / "run", checkpoint=0, progress=report, **options)
+        assert last[0].best == best_in(found.dataset)
+        ends += found.dataset.attrs["interrupted"]
+        if not found.dataset.attrs["interrupted"]:
+            break
+    assert ends > 0
+    assert last[0].best == best_in(jl.sweep(OPTIMIZERS, task(), SPACES, **options).dataset)
+
+
+def test_trials_that_fail_are_not_the_best(float64):
+    def refuse(w):
+        if w > 1.5:
+            raise ArithmeticError("no such number here")
+
+    def loss(w, _):
+        jax.debug.callback(refuse, w)
+        return (w - 2) ** 2
+
+    made, last = jl.Task("refusing", lambda key: jnp.ones([]), loss, train=None), []
+    dataset = jl.sweep(jl.sgd, made, {"learning_rate": [0.01, 0.1]}, steps=20, progress=last.append).dataset
+    assert dataset["status"].values.ravel().tolist() == ["completed", "failed"]
+    assert last[-1].best == best_in(dataset)
+
+
+def test_the_best_are_found_seldom_where_that_takes_long(monkeypatch):
+    """At most once a second, and for a hundredth of the time."""
+    plan = plan_sweep([jl.sgd, jl.adam], "quadratic", {"learning_rate": [0.1, 0.2]}, steps=2, seeds=2)
+    own, status = standing.Standing(plan), np.zeros((4, 2), int)
+    clock = iter([10.0, 10.001, 10.9, 11.1, 11.6, 60.0, 62.0, 62.0])  # looks take 1 ms, half a second, none
+    monkeypatch.setattr(standing, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    found = []
+    for latest in (4.0, 3.0, 2.0, 1.0, 0.0):
+        own.latest[:] = latest
+        found.append(own.best(status)["sgd"])
+    assert found == [4.0, 4.0, 2.0, 2.0, 0.0]  # at 10, 10.9, 11.1, 60 and 62 s

@@ -28,7 +28,7 @@ def test_dataset_has_the_promised_names(results):
     assert dict(dataset.sizes) == {"config": 18, "seed": 3, "step": 61, "eval_step": 21}
     assert set(dataset.data_vars) == {
         *("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"),
-        *("status", "first_bad_step", "steps_taken", "examples_seen"),
+        *("status", "first_bad_step", "steps_taken", "examples_seen", "gradients_taken"),
     }
     assert dataset.train_loss.dims == ("config", "seed", "step")
     np.testing.assert_array_equal(dataset.examples_seen, 32 * dataset.steps_taken)

@@ -295,13 +295,13 @@ def test_statuses_that_are_none(stage):
     """In a pack whose checksum is correct."""
     folder = stage.fresh(stage.broken)
     run, chunk = json.loads(stage.manifest)["run"], stage.chunk(folder)
-    unit, (step, (number, offset, length, _), _) = next(iter(run["units"].items()))
+    unit, (step, (number, offset, length, _), state) = next(iter(run["units"].items()))
     content = chunk.read_bytes()
     arrays = pack.unpacked(content[offset : offset + length])
     arrays["results/ends/status"][:] = 77
     piece = pack.packed(arrays)
     chunk.write_bytes(content[:offset] + piece + content[offset + length :])
-    run["units"][unit] = [step, [number, offset, length, digest(piece)], None]
+    run["units"][unit] = [step, [number, offset, length, digest(piece)], state]
     (folder / MANIFEST).write_bytes(hostile.sealed(run))
     again = stage.sweep(folder)
     assert "its trials have an invalid status" in again.dataset.attrs["notes"]

@@ -100,12 +100,12 @@ class Plan:
         keep_params: Whether final parameters are kept.
         stop: The rule that ends trials by comparing them, if any.
         compared: The metric that it compares, and 1 where less is better, -1 where more is.
-        main: The same for the metric that selects the best step of a trial.
+        selects_by: The metric that configurations are selected by, and likewise.
         strategy: One of STRATEGIES for every group, or None: whichever is measured to be fastest.
         chunk: The most trials at once, or None: as many as memory and caches allow.
         memory: The memory budget in bytes, of the accelerators (of the host where there are none).
         cache: Whether compiled programs and measured strategies are kept on disk.
-        keep: Which parameters of a trial are kept: of its "last" step, or of its "best" by `main`.
+        keep: Which parameters of a trial are kept: of its "last" step, or of its "best" by `selects_by`.
         keep_states: Whether the final states of trials are saved with a run, so that it can be extended.
         begun: Steps, in units, that all trials have made before: those of a run that is extended.
         actors: The number of workers of a cluster, of one core or accelerator each, that run chunks; None: this process
@@ -128,7 +128,7 @@ class Plan:
     nonfinite: int = 0
     stop: StopRule | None = None
     compared: tuple[str, int] = ("train_loss", 1)
-    main: tuple[str, int] = ("train_loss", 1)
+    selects_by: tuple[str, int] = ("train_loss", 1)
     strategy: str | None = None
     chunk: int | None = None
     memory: int = 2**33

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxopt_lab.engine.devices import devices
 from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.standing import Standing
 from jaxopt_lab.trial import Seen, Status
 
 ENDS = ("status", "steps", "skipped")  # fields of an outcome with one value per trial
@@ -21,6 +22,12 @@ class Progress:
 
     Attributes:
         notes: Messages to the user, each given once: that memory ran out, for example.
+        metric: The metric that the sweep selects by: the task's main one on validation data, else the training loss.
+        best: By optimizer, best first: the best value of this metric over its trials, each at its latest evaluation
+            (for the training loss, at its latest recorded step). Trials that have diverged or failed, or that a rule
+            has stopped, are left out, as are optimizers without a finite value. It is updated at most once a second
+            (less often with millions of trials), and when the sweep ends: then it is the best of the results' last
+            values.
 
     """
 
@@ -33,6 +40,8 @@ class Progress:
     diverged: int = 0
     seconds: float = 0.0
     notes: list[str] = dataclasses.field(default_factory=list)
+    metric: str = "train_loss"
+    best: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -93,7 +102,7 @@ class Recorder:
     """Writes the results of chunks into an outcome."""
 
     def __init__(self, plan: Plan):
-        self.plan = plan
+        self.plan, self.standing = plan, Standing(plan)
         shape, dtype = (plan.configs, len(plan.seeds)), jnp.result_type(float)
         self.unknown_params = [np.ones((len(group.configs), len(plan.seeds)), bool) for group in plan.groups]
         curves = lambda points: np.full((*shape, len(points)), np.nan, dtype)
@@ -122,16 +131,19 @@ class Recorder:
             where = (*trials.at, slice(points[0], points[-1] + 1))
             for name, values in curves.items():
                 self.outcome.curves[name][where] = values[..., recorded[points] - first]
+                self._see(name, trials.at, points[-1])
 
     def evaluation(self, trials: Trials, step: int, seen: Seen) -> None:
         """Record an evaluation after `step` steps, which is one of the evaluated steps."""
         point = int(np.searchsorted(trials.plan.eval_steps, step))
         for name, values in seen.held_out.items():
             self.outcome.evaluations[name][(*trials.at, point)] = values
+            self._see(name, trials.at, point)
         for name, values in seen.info.items():
             self.outcome.last[name][trials.at] = values
             if step == trials.plan.steps:
                 self.outcome.curves[name][(*trials.at, -1)] = values
+                self._see(name, trials.at, -1)
         self.outcome.status[trials.at] = seen.status
 
     def reached(self, trials: Trials, step: int, running: np.ndarray) -> None:
@@ -154,11 +166,13 @@ class Recorder:
         ended = ~np.isin(self.outcome.status[trials.at], (Status.RUNNING, Status.STOPPED, Status.FAILED))
         where = configs[ended], seeds[ended]
         point = int(np.searchsorted(trials.plan.eval_steps, step))
-        for array in self.outcome.evaluations.values():
+        for name, array in self.outcome.evaluations.items():
             array[(*where, slice(point, None))] = array[(*where, point)][:, None]
+            self._see(name, where, -1)
         start = int(np.searchsorted(trials.plan.record_steps, step))
         for name, array in self.outcome.curves.items():
             array[(*where, slice(start, None))] = self.outcome.last[name][where][:, None]
+            self._see(name, where, -1)
 
     def taken(self, trials: Trials, first: int, step: int) -> dict[str, np.ndarray]:
         """Copy what is known of trials from step `first` to `step`, for `restore`."""
@@ -172,6 +186,15 @@ class Recorder:
         for kind, name, array, at in self._known(trials.plan, first, step):
             if (values := known.get(f"{kind}/{name}")) is not None:
                 array[trials.at if at is None else (*trials.at, at)] = values
+                if at is not None and at.stop > at.start:
+                    self._see(name, trials.at, at.stop - 1)
+
+    def _see(self, name: str, at: Any, point: int) -> None:
+        """Note the value at a point of a curve as its trials' latest, if the sweep selects by this curve."""
+        if name == self.standing.metric:
+            curve = self.outcome.evaluations.get(name, self.outcome.curves.get(name))
+            assert curve is not None
+            self.standing.latest[at] = curve[(*at, point)]
 
     def _known(self, plan: Plan, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
         """Yield each array's kind, name, the array, and its points that are known between two steps of a plan."""
@@ -201,13 +224,15 @@ class Recorder:
         jax.tree.map(lambda kept, x: kept.__setitem__(np.ix_(rows, columns), x), into, values)
         return into
 
-    def count(self, progress: Progress) -> None:
-        """Update the counts of ended trials."""
+    def count(self, progress: Progress, last: bool = False) -> None:
+        """Update the counts of ended trials, and at most once a second, or for the `last` time, the best ones."""
         progress.trials_done = int((self.outcome.status != Status.RUNNING).sum())
         progress.diverged = int((self.outcome.status == Status.DIVERGED).sum())
+        progress.metric, progress.best = self.standing.metric, self.standing.best(self.outcome.status, now=last)
 
-    def finish(self) -> Outcome:
-        """Mark trials that are still running as interrupted, and return the outcome."""
+    def finish(self, progress: Progress) -> Outcome:
+        """Bring the progress up to date, mark trials that are still running as interrupted, and return the outcome."""
+        self.count(progress, last=True)
         status = self.outcome.status
         status[status == Status.RUNNING] = Status.INTERRUPTED
         for unknown, params in zip(self.unknown_params, self.outcome.params, strict=True):

@@ -33,10 +33,11 @@ PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
 """For each factory, where its tunable hyperparameters are worth searching."""
 
 
-def method(**priors: Prior) -> Callable[[F], F]:
+def method(*, further_gradients_every: str | None = None, **priors: Prior) -> Callable[[F], F]:
     """Register a factory under its name, with priors of the hyperparameters that are worth searching.
 
-    A search leaves hyperparameters without a prior at their defaults.
+    A search leaves hyperparameters without a prior at their defaults. `further_gradients_every` is the hyperparameter
+    that says every how many steps, from the first on, the method evaluates more gradients than in other steps.
     """
 
     def register(factory: F) -> F:
@@ -47,6 +48,7 @@ def method(**priors: Prior) -> Callable[[F], F]:
                 "give one of the two another name."
             )
         cast(Any, factory).__signature__ = _structural_apart(inspect.signature(factory))
+        cast(Any, factory).further_gradients_every = further_gradients_every
         REGISTERED[name], PRIORS[factory] = factory, priors
         return factory
 

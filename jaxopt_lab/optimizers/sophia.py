@@ -40,6 +40,7 @@ def hutchinson(value_fn: Callable[[Params], Array], params: Params, grads: Param
 
 
 @method(
+    further_gradients_every="update_interval",
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.9, 0.999, "one_minus", "the default 0.99, a decade either way"),
@@ -81,8 +82,8 @@ def sophia(
         weight_decay: Share of w taken off each step, times the learning rate; >= 0; scalar, traced or a schedule.
         gamma: Share of the curvature that divides, > 0: the larger, the fewer elements are clipped.
         clip_threshold: Largest element of a, > 0; None does not clip.
-        update_interval: Steps from one estimate to the next, >= 1, a whole number. Under `vmap` the estimate is
-            computed in every step and mostly discarded.
+        update_interval: Steps from one estimate to the next, >= 1, a whole number. Hutchinson's estimate costs about
+            two gradients. Under `vmap` the estimate is computed in every step and mostly discarded.
         bias_correction: Whether m is divided by 1 - b1^t.
         estimate_first: Whether h is renewed before the step instead of after it.
         hessian_diagonal_fn: The estimate: (value_fn, params, grads, key) -> a tree as the parameters; None:

@@ -13,7 +13,7 @@ from jaxopt_lab.checking import printable
 from jaxopt_lab.formats import compact, number
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import compared, default_metric
-from jaxopt_lab.store.axes import at_point, budget, unequal_examples
+from jaxopt_lab.store.axes import at_point, budget, unequal_examples, unequal_gradients
 from jaxopt_lab.tasks.names import QUARTILES
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def board(results: Results, width: int) -> Group:
     title += ", interrupted" if attrs["interrupted"] else ""
     at = compared(results.dataset, metric)
     title += "" if at.complete else f", compared at {at_point(results.dataset, at.step)}"
-    unequal = unequal_examples(results.dataset)
-    title += "" if unequal is None else f", {unequal}"
+    for unequal in (unequal_examples(results.dataset), unequal_gradients(results.dataset)):
+        title += "" if unequal is None else f", {unequal}"
     gap = 1 if width >= ROOMY else 0  # in addition to the box's own
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("optimizer", overflow="fold")
@@ -51,6 +51,8 @@ def board(results: Results, width: int) -> Group:
         columns[str(score).replace("_", "\n", 1)] = [number(x) for x in frame[score]]
     if "examples" in frame and width >= ROOMY:  # the title says it at any width
         columns["examples\nseen"] = [compact(x) for x in frame["examples"]]
+    if "gradients" in frame and width >= ROOMY:
+        columns["gradients\ntaken"] = [compact(x) if math.isfinite(x) else "-" for x in frame["gradients"]]
     columns["\ndiverged"] = [f"{share:.0%}" for share in frame["diverged"]]
     if "good_decades" in frame:
         columns["good\ndecades"] = [f"{width:.1f}" for width in frame["good_decades"]]

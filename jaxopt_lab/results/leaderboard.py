@@ -7,7 +7,7 @@ import numpy as np
 from jaxopt_lab.labels import narrowed
 from jaxopt_lab.results.score import compared, default_metric, greater_is_better, metrics, score
 from jaxopt_lab.statistics.sensitivity import good_decades
-from jaxopt_lab.store.axes import unequal_examples
+from jaxopt_lab.store.axes import unequal_examples, unequal_gradients
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,8 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
     the width in powers of ten of the contiguous range of learning rates around the best that reach at least 95 % of
     the best one's improvement on the start (rates that a stop rule ended early do not count). For a sweep that is
     running or was interrupted, `step` is the step at which `metric` is compared. Where trials see unequally many
-    training examples at equal steps, `examples` is how many the best configuration's trials saw.
+    training examples at equal steps, `examples` is how many the best configuration's trials saw; likewise `gradients`,
+    where optimizers evaluate unequally many gradients a step (NaN for a number that depends on the losses).
 
     Args:
         dataset: The sweep's dataset.
@@ -46,6 +47,9 @@ def leaderboard(dataset: "xr.Dataset", metric: str | None = None) -> "pd.DataFra
         row |= {} if at.complete else {"step": at.step}
         if unequal_examples(dataset) is not None:
             row["examples"] = int(np.median(dataset["examples_seen"].transpose("config", "seed").values[best]))
+        if unequal_gradients(dataset) is not None:
+            taken = dataset["gradients_taken"].transpose("config", "seed").values[best]
+            row["gradients"] = np.nan if (taken < 0).any() else int(np.median(taken))
         if "learning_rate" in own.coords:
             found = np.isfinite(median[best])  # where no learning rate worked, none is best
             row["learning_rate"] = dataset["learning_rate"].values[best] if found else np.nan

@@ -18,7 +18,7 @@ from jaxopt_lab.results.best import best as best_configuration
 from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.rebuilding import model
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
-from jaxopt_lab.store.axes import AXES, budget, unequal_examples
+from jaxopt_lab.store.axes import AXES, budget, unequal_examples, unequal_gradients
 from jaxopt_lab.store.zarr import save
 from jaxopt_lab.tasks.names import QUARTILES
 from jaxopt_lab.tasks.task import Task
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Names in datasets and their folders that are not hyperparameters, losses or metrics.
 DIMS = {"config", "seed", *AXES}
-COUNTS = {"status", "first_bad_step", "steps_taken", "examples_seen", "skipped_steps", "rung"}
+COUNTS = {"status", "first_bad_step", "steps_taken", "examples_seen", "gradients_taken", "skipped_steps", "rung"}
 RESERVED = frozenset({*DIMS, *COUNTS, "optimizer", "train_loss", "params"})
 
 
@@ -46,7 +46,9 @@ class Results:
             trial did not reach are NaN. `status` is completed, reached, converged, diverged, interrupted, failed (its
             loss raised an error), or set by a stop rule: stopped or plateau, with the rule's `rung` (else -1).
             `examples_seen` counts the training examples of a trial's steps; with a budget of `jl.examples` or
-            `jl.epochs`, `examples` and `eval_examples` take the place of `step` and `eval_step`.
+            `jl.epochs`, `examples` and `eval_examples` take the place of `step` and `eval_step`. `gradients_taken`
+            counts the gradients of its steps: one a step, two for `sam`, two more for each of `sophia`'s estimates; -1
+            where that depends on losses, as with a line search, or on skipped steps. Losses alone do not count.
             `first_bad_step` is the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts
             skipped steps; the loss recorded there is +inf, or its value where only the gradient was not finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.
@@ -256,6 +258,7 @@ class Results:
             "optimizer",
             "step",
             "examples",
+            "gradients",
             "learning_rate",
             metric,
             f"{metric}_q25",
@@ -271,10 +274,11 @@ class Results:
         statuses, counts = np.unique(self.dataset["status"].values, return_counts=True)
         ended = ", ".join(f"{n} {s}" for s, n in zip(statuses, counts, strict=True))
         where, unequal = where_compared(self.dataset, default_metric(self.dataset)), unequal_examples(self.dataset)
+        taken = unequal_gradients(self.dataset)
         return (
             f"{sizes['config'] * sizes['seed']} trials ({sizes['config']} configurations x {sizes['seed']} seeds) of "
             f"{budget(self.dataset)} on {attrs['task']}: {ended}.{'' if where is None else f' {where}'}"
-            f"{'' if unequal is None else f' They see {unequal}.'}"
+            f"{'' if unequal is None else f' They see {unequal}.'}{'' if taken is None else f' They take {taken}.'}"
         )
 
 

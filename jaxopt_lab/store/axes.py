@@ -1,4 +1,4 @@
-"""What a sweep counts by, steps or training examples, and how many examples its trials saw."""
+"""What a sweep counts by, steps or training examples, and how many examples and gradients its trials took."""
 
 from typing import TYPE_CHECKING
 
@@ -46,3 +46,22 @@ def unequal_examples(dataset: "xr.Dataset") -> str | None:
         return None
     least, most = int(each[each > 0].min()), int(each.max())
     return None if least == most else f"{least:,} to {most:,} examples a step"
+
+
+def unequal_gradients(dataset: "xr.Dataset") -> str | None:
+    """Describe how the gradients that a step takes differ between optimizers; None where all take equally many.
+
+    Where their number is unknown, as with a line search, the optimizers are named.
+    """
+    if "gradients_taken" not in dataset:
+        return None
+    taken, steps = (dataset[name].transpose("config", "seed").values for name in ("gradients_taken", "steps_taken"))
+    made = steps > 0
+    each = (taken / np.maximum(steps, 1))[made & (taken >= 0)]
+    unknown = np.unique(dataset["optimizer"].values[(made & (taken < 0)).any(axis=1)]).tolist()
+    parts = []
+    if each.size and each.min() < each.max():
+        parts.append(f"{each.min():.3g} to {each.max():.3g} gradients a step")
+    if unknown:
+        parts.append(f"a varying number of gradients a step ({', '.join(unknown)})")
+    return " or ".join(parts) or None

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
+from jaxopt_lab.engine.gradients import UNKNOWN, gradients, per_step
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
@@ -40,6 +41,7 @@ def collect(plan: Plan, outcome: Outcome) -> Results:
             "first_bad_step": (trials, np.where(outcome.status == Status.DIVERGED, outcome.steps, -1).astype(np.int32)),
             "steps_taken": (trials, outcome.steps),
             **_examples_seen(plan, outcome),
+            "gradients_taken": (trials, _gradients_taken(plan, outcome)),
             **({"skipped_steps": (trials, outcome.skipped)} if plan.nonfinite else {}),
             **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
         },
@@ -66,6 +68,16 @@ def _examples_seen(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             return {}
         seen[group.configs] = outcome.steps[group.configs].astype(np.int64) * each
     return {"examples_seen": (("config", "seed"), seen)}
+
+
+def _gradients_taken(plan: Plan, outcome: Outcome) -> np.ndarray:
+    """Return the gradients that each trial evaluated; UNKNOWN where that depends on its losses or on skipped steps."""
+    taken = np.zeros(outcome.steps.shape, np.int64)
+    for group in plan.groups:
+        own = gradients(group.structure, group.values, outcome.steps[group.configs], plan.changes)
+        varies = per_step(group.structure).least < per_step(group.structure).most
+        taken[group.configs] = np.where(varies & (outcome.skipped[group.configs] > 0), UNKNOWN, own)
+    return taken
 
 
 def _attributes(

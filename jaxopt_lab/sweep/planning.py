@@ -10,10 +10,10 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.plan import KEPT_CURVE_BYTES, KEPT_PARAMS_BYTES, Group, Plan, steps_of
-from jaxopt_lab.engine.stopping import StopRule, brackets_of
+from jaxopt_lab.engine.stopping import brackets_of
 from jaxopt_lab.engine.structure import BUDGET, Structure, params_bytes
 from jaxopt_lab.engine.tuning.cutting import segment_length
-from jaxopt_lab.errors import ArgumentValueError, concerning
+from jaxopt_lab.errors import ArgumentValueError, Code, concerning
 from jaxopt_lab.results.score import is_greater
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.budget import Timeline, timeline
@@ -83,14 +83,15 @@ def planned(request: Request) -> Plan:
         segment_length=1,
         keep_params=params * trials <= (min(KEPT_PARAMS_BYTES, memory // 4) if told else KEPT_PARAMS_BYTES),
         stop=request.stop,
-        compared=_compared(request.stop, groups),
+        compared=_compared(None if request.stop is None else request.stop.metric, groups),
+        selects_by=_compared(None, groups),
         keep=request.keep,
-        main=_main(request.keep, groups),
         strategy=request.strategy,
         chunk=request.chunk,
         memory=memory,
         cache=request.cache,
     )
+    _check_keep(plan, groups)
     with concerning("stop"):
         eval_steps = budget.joined(plan.eval_steps, _rungs(plan))
     plan = dataclasses.replace(plan, eval_steps=eval_steps)
@@ -178,25 +179,25 @@ def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: T
     return groups
 
 
-def _compared(stop: StopRule | None, groups: list[Group]) -> tuple[str, int]:
-    """Return the metric that the rule compares, and 1 where less is better, -1 where more is."""
+def _compared(metric: str | None, groups: list[Group]) -> tuple[str, int]:
+    """Return the rule's metric, or the main one for None, and 1 where less is better, -1 where more is."""
     known = measures([group.structure.task for group in groups])
-    metric = known.main if stop is None or stop.metric is None else stop.metric
+    metric = known.main if metric is None else metric
     with concerning("stop"):
         check_known("metric to stop by:", metric, known.common)
         return metric, -1 if is_greater(metric, known.directions.get(metric)) else 1
 
 
-def _main(keep: str, groups: list[Group]) -> tuple[str, int]:
-    """Return the main metric, and 1 where less is better, -1 where more is."""
-    known = measures([group.structure.task for group in groups])
-    with concerning("keep"):
-        if keep == "best" and known.main not in {name for group in groups for name in measured(group.structure.task)}:
-            raise ArgumentValueError(
-                f"keep='best' needs validation data: the {known.main} that would select a trial's best step is not "
-                "evaluated. Give the task validation=, or leave keep out."
-            )
-        return known.main, -1 if is_greater(known.main, known.directions.get(known.main)) else 1
+def _check_keep(plan: Plan, groups: list[Group]) -> None:
+    """Raise where a trial's best step is to be kept, and the metric that would select it is not evaluated."""
+    metric, _ = plan.selects_by
+    if plan.keep == "best" and metric not in {name for group in groups for name in measured(group.structure.task)}:
+        raise ArgumentValueError(
+            Code('keep="best"', 'keep = "best"'),
+            f" needs validation data: the {metric} that would select a trial's best step is not evaluated. Give the task "
+            "validation data, or leave keep out.",
+            about=("keep",),
+        )
 
 
 def _affordable(trials: int, most: int) -> int:

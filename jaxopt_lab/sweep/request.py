@@ -238,7 +238,8 @@ class SweepRequest(Request):
     progress: bool | Callable[[Progress], None] = dataclasses.field(
         default=False,
         metadata=option(
-            _progress, "Whether to show the progress; or a function to call with it several times a second."
+            _progress,
+            "Whether to show the progress; or a function to call with it (a `jl.Progress`) several times a second.",
         ),
     )
     out: str | Path | None = dataclasses.field(

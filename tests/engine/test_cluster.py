@@ -209,15 +209,18 @@ def equal(a, b):
 
 @real
 def test_two_nodes(cluster):
-    plan, book = planned(), Book()
+    plan, book, seen = planned(), Book(), []
     with connected(cluster.address) as there:
         assert there is not None
         assert there.slots() == 2
         plan = there.planned(plan)
-        found = execute(plan, ledger=book, backend=RayBackend(there, None, book))
+        found = execute(plan, seen.append, book, RayBackend(there, None, book))
     assert set(book.done.values()) == {1}
     assert len(book.done) >= 12
-    same(found, execute(plan, ledger=Book(book.strategies)))
+    best = seen[-1].best
+    same(found, execute(plan, seen.append, Book(book.strategies)))
+    assert {*best} == {"adam", "sgd"}
+    assert best == seen[-1].best
 
 
 @real

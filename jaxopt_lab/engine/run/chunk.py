@@ -167,7 +167,7 @@ class _Running:
         data = self.data.at(self.program, self.seeds, step)
         seen = self.program.evaluate(state, self.seeds, np.int32(step), self.stop, data)
         if self.program.keep is not None:
-            metric, sign = self.plan.main
+            metric, sign = self.plan.selects_by
             state = self.program.keep(
                 state, sign * seen.held_out[metric].astype(jnp.result_type(float)), np.int32(step)
             )

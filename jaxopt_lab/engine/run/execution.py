@@ -46,7 +46,7 @@ def execute(
         run = Execution(plan, Ledger() if ledger is None else ledger, InProcess() if backend is None else backend)
 
         def tell():
-            run.recorder.count(run.progress)
+            run.recorder.count(run.progress, last=run.threads.cancelled.is_set())
             run.progress.seconds = time.perf_counter() - began
             report(run.progress)
 
@@ -59,7 +59,7 @@ def execute(
     if run.failed is not None and (run.outcome.status == Status.FAILED).all():
         raise run.failed
     run.outcome.run_seconds = time.perf_counter() - began
-    return run.recorder.finish()
+    return run.recorder.finish(run.progress)
 
 
 class Execution:
