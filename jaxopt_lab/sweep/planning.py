@@ -194,8 +194,8 @@ def _check_keep(plan: Plan, groups: list[Group]) -> None:
     if plan.keep == "best" and metric not in {name for group in groups for name in measured(group.structure.task)}:
         raise ArgumentValueError(
             Code('keep="best"', 'keep = "best"'),
-            f" needs validation data: the {metric} that would select a trial's best step is not evaluated. Give the task "
-            "validation data, or leave keep out.",
+            f" needs validation data: the {metric} that would select a trial's best step is not evaluated. Give the "
+            "task validation data, or leave keep out.",
             about=("keep",),
         )
 
