@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 import jaxopt_lab as jl
 from jaxopt_lab.sweep import durable
 
+PAGE = Path(__file__).parent.parent / "docs" / "data.md"
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 4))
 Y = X @ RNG.normal(size=4) + 0.1 * RNG.normal(size=96)
@@ -165,6 +168,23 @@ def test_an_interrupted_extension_goes_on(tmp_path, float64):
             assert_same(jl.load(run, task()), before)
     assert attempt > 1
     assert_same(found, expected)
+
+
+def test_the_best_steps_are_kept_of_all(tmp_path, float64):
+    sweep(keep="best", out=tmp_path / "run")
+    found, expected = jl.extend(tmp_path / "run", seeds=3, steps=80, task=task()), sweep(keep="best", seeds=3, steps=80)
+    assert_same(found, expected)
+    assert found.best(at="best") == expected.best(at="best")
+    assert found.dataset.attrs["keep"] == "best"
+
+
+def test_the_page_on_data_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), namespace)
+    sizes = namespace["results"].dataset.sizes
+    assert (sizes["config"], sizes["seed"], namespace["results"].dataset.attrs["steps"]) == (5, 4, 200)
 
 
 REFUSED = {
