@@ -64,7 +64,9 @@ class Trial:
 
 
 def gradients_of(trial: Trial) -> int:
-    """Return how many gradients a trial has evaluated; -1 where that depends on which steps were passed over."""
+    """Return how many gradients a trial has evaluated; -1 with a line search, or where it matters which it skipped."""
+    if trial.optimizer in ("lbfgs", "searched"):
+        return -1
     if trial.optimizer == "sophia":
         estimates = len([t for t in range(trial.taken) if t % trial.values["update_interval"] == 0])
         return -1 if trial.skipped else trial.taken + 2 * estimates
