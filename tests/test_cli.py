@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import jaxopt_lab as jl
 from jaxopt_lab import cli
+from jaxopt_lab.cli import sweeps
 from jaxopt_lab.formats import number
 from jaxopt_lab.store.run import Run
 
@@ -341,7 +342,7 @@ def test_an_interruption_waits_for_the_end_of_writing():
     done = []
 
     def interrupted_while_writing():
-        with APP._interrupts_later():
+        with sweeps._interrupts_later():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("written")
 

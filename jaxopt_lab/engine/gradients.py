@@ -13,6 +13,7 @@ from jax.interpreters import ad, batching
 
 from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.tasks.calls import evaluate, shapes
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.types import Params, random_key
 from jaxopt_lab.updating import extras, updated
@@ -68,19 +69,17 @@ def _interval(factory: Any) -> str | None:
 @remembered(maxsize=256)
 def per_step(structure: Structure) -> PerStep:
     """Count the gradients of one step in its trace; nothing is compiled."""
-    task, key = structure.task, random_key(0)
-    params, *_ = shapes(task)
-    loss = jax.eval_shape(lambda params, batch, model: evaluate(task, params, batch, model, key).loss, *shapes(task))
+    key, params, dtype = random_key(0), shapes(structure.task).params, _loss_dtype(structure.task)
 
     def stand_in(params: Params) -> jax.Array:
         """Return a value of the loss's type, all of whose derivatives depend on the parameters."""
         leaves = SEEN.bind(*jax.tree.leaves(params), count=1)
         square = sum((jnp.sum(jnp.real(x * jnp.conj(x))) for x in leaves), start=jnp.zeros([]))
-        return jnp.exp(square).astype(jnp.result_type(loss))
+        return jnp.exp(square).astype(dtype)
 
     def one_step(values, params):
         optimizer = structure.optimizer(values)
-        given = extras(stand_in, params, jnp.zeros([], jnp.result_type(loss)), params, key)
+        given = extras(stand_in, params, jnp.zeros([], dtype), params, key)
         return updated(optimizer, params, optimizer.init(params), params, given)  # the parameters serve as gradients
 
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
@@ -89,6 +88,13 @@ def per_step(structure: Structure) -> PerStep:
     except Exception:  # the sweep's own steps are traced elsewhere, with the loss itself: what fails here is the count
         found = PerStep(0, math.inf)
     return PerStep(1 + found.least, 1 + found.most)
+
+
+@remembered(maxsize=64)
+def _loss_dtype(task: Task) -> Any:
+    """Return the type of the loss's value."""
+    loss = lambda params, batch, model: evaluate(task, params, batch, model, random_key(0)).loss
+    return jnp.result_type(jax.eval_shape(loss, *shapes(task)))
 
 
 def _counted(jaxpr: Any) -> PerStep:
