@@ -23,6 +23,7 @@ CPU_CACHE_BYTES = 2**22  # limit of a chunk's working set on a CPU: a share of i
 FEWEST_TOGETHER = 4  # trials; where fewer fit into that, each runs alone: measured with a transformer, 3 % faster
 OWN_BYTES = 2**23  # limit of the working set up to which an accelerator's trials have own batches: launches dominate
 READ_BYTES = 2**25  # of a seed's batches in a segment, where the host reads them
+READ_STEPS = 64  # of such a segment at most: a chunk waits for its first one, before reading and training overlap
 STEP_TRIALS = 2.5  # fixed cost of a chunk's step, in trials: measured with small networks
 WORKING_COPIES = 4  # a step's working set, in copies of a trial's parameters and its largest intermediate result
 BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # throughput of a step, on one core or on all devices
@@ -145,7 +146,7 @@ def segment_length(plan: Plan, platform: str | None = None) -> int:
         most = int(np.clip(SEGMENT_SECONDS / seconds, LEAST_SEGMENT_STEPS, MOST_SEGMENT_STEPS))
     for feed in filter(None, (group.structure.task.feed for group in plan.groups)):
         read = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(feed.shapes()))
-        most = max(1, min(most, READ_BYTES // max(1, read)))
+        most = max(1, min(most, READ_STEPS, READ_BYTES // max(1, read)))
     return math.ceil(longest / math.ceil(longest / most))
 
 
