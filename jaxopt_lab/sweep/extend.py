@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,9 +34,6 @@ from jaxopt_lab.sweep.made import Made
 from jaxopt_lab.sweep.planning import planned
 from jaxopt_lab.sweep.space import Space
 from jaxopt_lab.tasks.task import Task
-
-if TYPE_CHECKING:
-    pass
 
 LENGTH = ("steps", "recorded steps", "evaluated steps", "segment")  # parts of a run's identity that its length decides
 

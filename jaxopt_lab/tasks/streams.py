@@ -263,10 +263,8 @@ class _Cursor:
 
 
 def _on_host(x: Any) -> np.ndarray:
-    """Convert what the user's iterator gave; what NumPy cannot convert stays, and is refused by later checks."""
-    if isinstance(x, np.ndarray) or not hasattr(x, "__array__"):
-        return x
-    return np.asarray(x)
+    """Copy what the user's iterator gave, which may fill the same arrays again; later checks refuse other objects."""
+    return np.array(x) if hasattr(x, "__array__") and not isinstance(x, np.ma.MaskedArray) else x
 
 
 def _checksum(batch: Batch) -> int:

@@ -264,6 +264,16 @@ def test_batches_that_were_not_kept_are_read_again(monkeypatch, float64):
     assert watched.begun[1] > 1
 
 
+def test_an_iterator_may_fill_the_same_arrays_again(float64):
+    def reusing(seed):
+        x, y = np.empty((SIZE, 5)), np.empty(SIZE)
+        for batch in endless(seed):
+            x[:], y[:] = batch
+            yield x, y
+
+    assert_same(jl.sweep(jl.adam, task(reusing), SPACE, **OPTIONS), jl.sweep(jl.adam, task(), SPACE, **OPTIONS))
+
+
 def test_a_reader_keeps_no_more_than_it_may():
     each = sum(x.nbytes for x in next(endless(0)))
     reader = StreamReader(jl.stream(endless), "t", 10 * each)
