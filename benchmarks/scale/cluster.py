@@ -189,7 +189,7 @@ def driver(chunks: int, trials: int, stub: type[Stub], seats: int, folder: bool)
     plan = plan_sweep(
         jl.adam, jl.tasks.digits_mlp(), space, steps=1000, chunk=trials, strategy="scan", record=50, evaluate=1000
     )
-    plan = dataclasses.replace(plan, keep_params=False)
+    plan = dataclasses.replace(plan, kept_configs=0)
     watch: Any = Watch(Strategy("scan", 1, trials, one_core=True))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     from ray import cloudpickle

@@ -195,7 +195,7 @@ class RayBackend:
             chunk = restored(self._host.recorder, chunk, chunk.first, reply.record, shapes)
         if reply.out_of_memory:
             error = OutOfMemoryError(chunk, error or MemoryError())
-        return Done(chunk, reply.made, error, reply.compile_seconds)
+        return Done(chunk, reply.made, error, reply.compile_seconds, reply.seconds)
 
     def _shared(self) -> tuple[str, bytes] | None:
         """Make a folder that actors may reach; return it, with the token in it by which they recognise it."""

@@ -21,6 +21,7 @@ class Chunk:
         first: Steps that the trials have made.
         state: The trials' states on the host, with leading axes (configurations, seeds); None before the first step.
         params: The trials' parameters: see `trial.answer`. None where they are not kept.
+        kept: Those of `rows` which `params` are of; None: all of them.
 
     """
 
@@ -30,6 +31,7 @@ class Chunk:
     first: int = 0
     state: TrialState | None = None
     params: Any = None
+    kept: np.ndarray | None = None
 
     @property
     def trials(self) -> int:

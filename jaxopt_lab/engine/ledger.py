@@ -41,6 +41,7 @@ class Record(NamedTuple):
         step: Steps that its trials have made; the plan's last where all have ended before.
         results: Curves, evaluations and statuses by name: see `Recorder.taken`.
         params: Leaves of the trials' parameters; None where they are not kept.
+        kept: The positions in the group's configs that `params` are of; None: all of the chunk's.
         state: Leaves of the trials' states; None where nothing continues from there.
 
     """
@@ -49,6 +50,7 @@ class Record(NamedTuple):
     results: dict[str, np.ndarray]
     params: list[np.ndarray] | None
     state: list[np.ndarray] | None
+    kept: np.ndarray | None = None
 
 
 class Ledger:
@@ -112,9 +114,9 @@ def recorded(recorder: Recorder, chunk: Chunk, stage: Stage) -> Record:
     results = recorder.taken(trials, stage.first, chunk.first)
     if chunk.state is not None:
         results |= {f"ends/{name}": values for name, values in counts(chunk.state).items()}
-    params = leaves(chunk.params) if done and chunk.params is not None else None
+    params, of = (leaves(chunk.params), chunk.kept) if done and chunk.params is not None else (None, None)
     ends = done and stage.final and not recorder.plan.keep_states
-    return Record(chunk.first, results, params, None if ends else leaves(chunk.state))
+    return Record(chunk.first, results, params, None if ends else leaves(chunk.state), of)
 
 
 def counts(state: TrialState) -> dict[str, np.ndarray]:
@@ -131,7 +133,11 @@ def restored(recorder: Recorder, chunk: Chunk, first: int, record: Record, shape
     recorder.restore(recorder.trials(chunk.group, chunk.rows, chunk.columns), first, record.step, record.results)
     put = lambda like, found: None if found is None else jax.tree.unflatten(jax.tree.structure(like), found)
     return dataclasses.replace(
-        chunk, first=record.step, state=put(shapes, record.state), params=put(kept(_plain(shapes)), record.params)
+        chunk,
+        first=record.step,
+        state=put(shapes, record.state),
+        params=put(kept(_plain(shapes)), record.params),
+        kept=record.kept,
     )
 
 
@@ -166,12 +172,17 @@ def misfit(
     if described(record.results) != described(results):
         return "its results have other names or shapes"
     done = record.step >= stage.last
+    if (record.kept is not None) != (record.params is not None and plan.kept_configs is not None):
+        return "it does not say whose parameters it has, or says so without need"
+    of = chunk.rows if record.kept is None else record.kept
+    if of.ndim != 1 or of.dtype.kind != "i" or not np.isin(of, chunk.rows).all() or (np.diff(of) <= 0).any():
+        return "it has parameters of other configurations"
     wanted = (
-        (not done or not stage.final or plan.keep_states, shapes, record.state),
-        (done and plan.keep_params, kept(_plain(shapes)), record.params),
+        (not done or not stage.final or plan.keep_states, shapes, len(chunk.rows), record.state),
+        (done and plan.keep_params, kept(_plain(shapes)), len(of), record.params),
     )
-    for needed, like, found in wanted:
-        expected = [((len(chunk.rows), len(chunk.columns), *x.shape), x.dtype) for x in jax.tree.leaves(like)]
+    for needed, like, rows, found in wanted:
+        expected = [((rows, len(chunk.columns), *x.shape), x.dtype) for x in jax.tree.leaves(like)]
         if needed and (found is None or [(x.shape, x.dtype) for x in found] != expected):
             return "it lacks its trials' state" if found is None else "its trials have other shapes"
         if not needed and found is not None:

@@ -97,7 +97,7 @@ class Plan:
         nonfinite: How many successive steps with a non-finite loss or gradient are skipped.
         record_steps, eval_steps: Where training curves are recorded, and held-out data are evaluated, in units.
         segment_length: The most steps that run without the host.
-        keep_params: Whether final parameters are kept.
+        kept_configs: Of how many configurations of each optimizer, the best, parameters are kept; None: of all.
         stop: The rule that ends trials by comparing them, if any.
         compared: The metric that it compares, and 1 where less is better, -1 where more is.
         selects_by: The metric that configurations are selected by, and likewise.
@@ -122,7 +122,7 @@ class Plan:
     record_steps: np.ndarray
     eval_steps: np.ndarray
     segment_length: int
-    keep_params: bool
+    kept_configs: int | None
     unit: str = "step"
     diverged_above: float | str | None = "auto"
     nonfinite: int = 0
@@ -142,6 +142,11 @@ class Plan:
     def units(self) -> str:
         """The plan's units in words."""
         return "steps" if self.unit == "step" else self.unit
+
+    @property
+    def keep_params(self) -> bool:
+        """Whether parameters of any trial are kept."""
+        return self.kept_configs != 0
 
     @property
     def configs(self) -> int:

@@ -1,16 +1,17 @@
 """The outcome of a plan: arrays with a row for every trial, in which threads write disjoint rows."""
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_lab.engine.devices import devices
+from jaxopt_lab.engine.chunk import Chunk
+from jaxopt_lab.engine.kept_params import BestParams, KeptParams
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.standing import Standing
+from jaxopt_lab.engine.standing import LEFT_OUT, Standing
 from jaxopt_lab.trial import Seen, Status
 
 ENDS = ("status", "steps", "skipped")  # fields of an outcome with one value per trial
@@ -57,9 +58,10 @@ class Outcome:
             NaN for trials whose task has no such curve.
         last: The curves' values at the trial's last evaluation, by name.
         evaluations: Losses and metrics on held-out splits by name, by evaluated step.
-        params: Final parameters of each group, with leading axes (the group's configurations, seed); None if not kept.
+        params: The parameters that are kept, of configurations of one structure at a time: their numbers, and a tree
+            with leading axes (these configurations, seed).
         decisions: The stop rule's decisions, in the order in which cohorts reached their rungs.
-        strategies: How each group ran: see `probe.Choice`.
+        strategies: How each group ran: see `probe.Choice`; with the seconds of a step of one trial, as measured.
         notes: See `Progress`.
         compile_seconds: Summed over programs, some of which compile in parallel.
         probe_seconds: The time spent measuring other strategies, summed in the same way.
@@ -75,7 +77,7 @@ class Outcome:
     curves: dict[str, np.ndarray]
     last: dict[str, np.ndarray]
     evaluations: dict[str, np.ndarray]
-    params: list[Any]
+    params: list[tuple[np.ndarray, Any]]
     decisions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     strategies: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -103,8 +105,8 @@ class Recorder:
 
     def __init__(self, plan: Plan):
         self.plan, self.standing = plan, Standing(plan)
+        self.spent = np.zeros((len(plan.groups), 2))  # seconds and trial-steps of each group
         shape, dtype = (plan.configs, len(plan.seeds)), jnp.result_type(float)
-        self.unknown_params = [np.ones((len(group.configs), len(plan.seeds)), bool) for group in plan.groups]
         curves = lambda points: np.full((*shape, len(points)), np.nan, dtype)
         self.outcome = Outcome(
             status=np.full(shape, Status.RUNNING, np.int8),
@@ -114,9 +116,11 @@ class Recorder:
             curves={name: curves(plan.record_steps) for name in curve_names(plan)},
             last={name: np.full(shape, np.nan, dtype) for name in curve_names(plan)},
             evaluations={name: curves(plan.eval_steps) for name in evaluation_names(plan)},
-            params=[None] * len(plan.groups),
+            params=[],
             strategies=[{} for _ in plan.groups],
         )
+        most, self._keeping = plan.kept_configs, threading.Lock()
+        self._kept = KeptParams(plan) if most is None else BestParams(plan, most, self.outcome.status, self._scores)
 
     def trials(self, group: int, rows: np.ndarray, columns: np.ndarray) -> Trials:
         """Return the trials of a group's configurations `rows` by the seeds `columns`."""
@@ -208,21 +212,20 @@ class Recorder:
         """Mark trials as failed; they keep what they have reached."""
         self.outcome.status[trials.at] = Status.FAILED
 
-    def params(self, group: int, rows: np.ndarray, columns: np.ndarray, params: Any) -> None:
-        """Record the latest parameters of a group's trials."""
-        self.unknown_params[group][np.ix_(rows, columns)] = False
-        self.outcome.params[group] = self.scattered(group, self.outcome.params[group], rows, columns, params)
+    def params(self, chunk: Chunk) -> Chunk:
+        """Record the parameters of a chunk's trials; return the chunk with those that may be needed in the end."""
+        with self._keeping:
+            return chunk if chunk.params is None else self._kept.add(chunk)
 
-    def scattered(self, group: int, into: Any, rows: np.ndarray, columns: np.ndarray, values: Any) -> Any:
-        """Write some trials' values into arrays for all of a group's trials; make these if there are none yet."""
-        shape = (len(self.plan.groups[group].configs), len(self.plan.seeds))
-        if (len(rows), len(columns)) == shape:  # an accelerator's values are copies already
-            return jax.tree.map(np.array, values) if devices()[0].platform == "cpu" else values
-        if into is None:
-            into = jax.tree.map(lambda x: np.empty((*shape, *x.shape[2:]), x.dtype), values)
-        into = jax.tree.map(lambda x: x if x.flags.writeable else np.array(x), into)
-        jax.tree.map(lambda kept, x: kept.__setitem__(np.ix_(rows, columns), x), into, values)
-        return into
+    def _scores(self, configs: np.ndarray) -> np.ndarray:
+        """Return what results select these configurations by, of each trial: lower is better."""
+        (metric, sign), status = self.plan.selects_by, self.outcome.status[configs]
+        if self.plan.keep == "best":
+            values, left_out = self.outcome.evaluations[metric][configs], (Status.FAILED,)
+            values = np.where(np.isfinite(values), sign * values, np.inf).min(axis=-1)
+        else:
+            values, left_out = sign * self.outcome.last.get(metric, self.standing.latest)[configs], LEFT_OUT
+        return np.where(np.isfinite(values) & ~np.isin(status, left_out), values, np.inf)
 
     def count(self, progress: Progress, last: bool = False) -> None:
         """Update the counts of ended trials, and at most once a second, or for the `last` time, the best ones."""
@@ -235,9 +238,9 @@ class Recorder:
         self.count(progress, last=True)
         status = self.outcome.status
         status[status == Status.RUNNING] = Status.INTERRUPTED
-        for unknown, params in zip(self.unknown_params, self.outcome.params, strict=True):
-            if unknown.any():  # trials that never began because of an interruption
-                jax.tree.map(lambda x, u=unknown: x.__setitem__(u, np.nan if x.dtype.kind in "fcV" else 0), params)
+        self.outcome.params = self._kept.all()
+        for strategy, (seconds, made) in zip(self.outcome.strategies, self.spent.tolist(), strict=True):
+            strategy |= {"step_seconds": float(f"{seconds / made:.4g}")} if made else {}
         return self.outcome
 
 

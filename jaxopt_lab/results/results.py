@@ -1,8 +1,6 @@
 """Results: the return value of a sweep, one labelled dataset."""
 
 import dataclasses
-import json
-import math
 import operator
 import warnings
 from pathlib import Path
@@ -11,14 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax
 import numpy as np
 
-from jaxopt_lab.checking import check_count, check_known
-from jaxopt_lab.labels import coordinate, distinct, narrowed, present, texts
+from jaxopt_lab.checking import check_count
+from jaxopt_lab.labels import coordinate, distinct, present, texts
 from jaxopt_lab.results.best import Best, rows_of, where_compared, why_none
 from jaxopt_lab.results.best import best as best_configuration
+from jaxopt_lab.results.by_cost import by_cost
+from jaxopt_lab.results.grid import grid
 from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.rebuilding import model
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
-from jaxopt_lab.store.axes import AXES, budget, unequal_examples, unequal_gradients
+from jaxopt_lab.store.axes import AXES, COUNTED, budget, unequal_examples, unequal_gradients
 from jaxopt_lab.store.zarr import save
 from jaxopt_lab.tasks.names import QUARTILES
 from jaxopt_lab.tasks.task import Task
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Names in datasets and their folders that are not hyperparameters, losses or metrics.
 DIMS = {"config", "seed", *AXES}
-COUNTS = {"status", "first_bad_step", "steps_taken", "examples_seen", "gradients_taken", "skipped_steps", "rung"}
+COUNTS = {"status", "first_bad_step", *COUNTED.values(), "skipped_steps", "rung"}
 RESERVED = frozenset({*DIMS, *COUNTS, "optimizer", "train_loss", "params"})
 
 
@@ -86,6 +86,26 @@ class Results:
             warnings.warn(where, UserWarning, stacklevel=2)
         return best
 
+    def by(self, cost: str) -> "Results":
+        """Return the results with a cost in place of the step, so that boards and plots compare trials at equal cost.
+
+            results.by("gradients").leaderboard()
+            results.by("seconds").plot.curves()
+
+        The axis ends at the least cost of a whole trial. There and at each cost before, a trial has the value of its
+        last recorded or evaluated step that costs no more: `record=` and `evaluate=` of the sweep say how close that
+        is. There are no parameters.
+
+        Args:
+            cost: "gradients"; "examples"; or "seconds" of one core or accelerator, as measured in the sweep: a chunk's
+                time shared equally by its trials.
+
+        Raises:
+            ValueError: The cost is unknown or was not recorded, or the sweep has not ended.
+
+        """
+        return dataclasses.replace(self, dataset=by_cost(self.dataset, cost), final_params=[])
+
     def leaderboard(self, metric: str | None = None) -> "pd.DataFrame":
         """Return one row per optimizer, best first: see `jaxopt_lab.results.leaderboard`."""
         return leaderboard(self.dataset, metric)
@@ -113,30 +133,7 @@ class Results:
             ValueError: There are several optimizers and none was named, or the space is not a product.
 
         """
-        spaces = json.loads(self.dataset.attrs["space"])
-        if optimizer is None and len(spaces) > 1:
-            raise ValueError(f"There are several optimizers: name one of {', '.join(spaces)}, as grid(optimizer=...).")
-        optimizer = next(iter(spaces)) if optimizer is None else optimizer
-        check_known("optimizer", optimizer, spaces)
-        if spaces[optimizer]["kind"] != "product":
-            raise ValueError(
-                f"The space of {optimizer} is {spaces[optimizer]['kind']}, not a product, so it has no grid."
-            )
-        import xarray as xr
-
-        own = self.dataset.isel(config=rows_of(self.dataset, optimizer))
-        names, columns = list(spaces[optimizer]["space"]), hyperparameters(own)
-        axes = {name: distinct(narrowed(columns[name])) for name in names}
-        shape = [len(values) for values, _ in axes.values()]
-        if math.prod(shape) != own.sizes["config"]:
-            raise ValueError(
-                f"The dataset has {own.sizes['config']} of the {math.prod(shape)} configurations of the product."
-            )
-        rows = np.zeros(shape, int)
-        rows[tuple(at for _, at in axes.values())] = np.arange(own.sizes["config"]) if names else 0
-        own = own.drop_vars([*columns, "optimizer", "config"]).isel(config=xr.DataArray(rows, dims=names))
-        own = own.assign_coords({name: coordinate(name, _index(values)) for name, (values, _) in axes.items()})
-        return own.transpose(*names, ...)
+        return grid(self.dataset, optimizer)
 
     def params(self, config: int | None = None, seed: int | None = None) -> Any:
         """Return a trial's final parameters, for prediction: by default of the best configuration's best trial.
@@ -153,8 +150,8 @@ class Results:
             is not in `jl.TASKS` have dicts for named tuples and lists for tuples, unless `jl.load` was given the task.)
 
         Raises:
-            ValueError: The trial is unknown, there is no best one, it never began, or the parameters of all trials
-                took too much memory to be kept.
+            ValueError: The trial is unknown, there is no best one, it never began, or its parameters were not kept:
+                see `keep_top` of `jl.sweep`.
 
         """
         found = self.kept(config, seed)
@@ -207,8 +204,8 @@ class Results:
         status = str(self.dataset["status"].sel(config=config, seed=seed).values)
         raise ValueError(
             f"There are no parameters of configuration {config} with seed {seed}, which is {status}. They are kept "
-            "when a sweep has ended, for trials that began, if those of all trials take at most 256 MiB. To repeat "
-            f"this trial: jl.rerun(results, {config}, {seed}).params."
+            "when a sweep has ended, for trials that began; where those of all trials take more than 256 MiB, or with "
+            f"keep_top=, only of the best configurations. To repeat it: jl.rerun(results, {config}, {seed}).params."
         )
 
     def _best_seed(self, config: int, at: str) -> int:
@@ -292,9 +289,3 @@ def written_table(results: Results) -> "pd.DataFrame":
             written[has] = np.asarray(texts(found), object)[at]
             columns[name] = coordinate("config", written)
     return dataclasses.replace(results, dataset=results.dataset.assign_coords(columns)).table()
-
-
-def _index(values: np.ndarray) -> np.ndarray:
-    """Return a grid's axis; as texts where distinct values are equal, as 1 and True are, so that lookups are unique."""
-    listed = values.tolist()
-    return np.asarray(texts(values)) if len(set(listed)) < len(listed) else values

@@ -7,25 +7,36 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-UNITS = ("step", "examples")  # of a budget: the last dimension of curves; that of evaluations is eval_UNIT
+COUNTED = {  # what curves may be recorded by, and what counts it for each trial
+    "step": "steps_taken",
+    "examples": "examples_seen",
+    "gradients": "gradients_taken",
+    "seconds": "seconds_taken",
+}
+UNITS = tuple(COUNTED)  # the last dimension of curves; that of evaluations is eval_UNIT
 AXES = (*UNITS, *(f"eval_{unit}" for unit in UNITS))
 
 
 def unit_of(dataset: "xr.Dataset") -> str:
-    """Return what curves are recorded by: "step", or "examples" where the budget is one of examples."""
-    return "examples" if "examples" in dataset.dims else "step"
+    """Return what curves are by: "step", "examples" where the budget is one of examples, or a cost (`Results.by`)."""
+    return next(unit for unit in reversed(UNITS) if unit == "step" or unit in dataset.dims)
 
 
 def budget(dataset: "xr.Dataset") -> str:
     """Describe the budget of a trial."""
     unit = unit_of(dataset)
     total = dataset.attrs["steps" if unit == "step" else unit]
-    return f"{total:,} {unit if unit != 'step' or total == 1 else 'steps'}"
+    return f"{total:,} {'steps' if total != 1 else unit}" if unit == "step" else _amount(unit, total)
 
 
 def at_point(dataset: "xr.Dataset", value: int) -> str:
     """Describe a point of the dataset's axis."""
-    return f"step {value:,}" if unit_of(dataset) == "step" else f"{value:,} examples"
+    unit = unit_of(dataset)
+    return f"step {value:,}" if unit == "step" else _amount(unit, value)
+
+
+def _amount(unit: str, value: float) -> str:
+    return f"{value:,.3g} {unit}" if unit == "seconds" else f"{value:,} {unit}"
 
 
 def examples_per_step(dataset: "xr.Dataset") -> np.ndarray | None:

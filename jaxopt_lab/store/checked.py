@@ -11,7 +11,7 @@ import numpy as np
 from jaxopt_lab import formats
 from jaxopt_lab.checking import is_nested
 from jaxopt_lab.engine.devices import host_free_bytes
-from jaxopt_lab.store.axes import unit_of
+from jaxopt_lab.store.axes import COUNTED, unit_of
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.tasks.direction import MAX, MIN
 
@@ -25,7 +25,8 @@ METADATA = (".zarray", ".zattrs", ".zgroup")
 TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
 OPTIONAL_TEXTS = ("notes", "problem", "rungs", "stop", "main_metric", "directions")
 NUMBERS = ("steps", "interrupted", "compile_seconds", "run_seconds")
-OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite", "examples", "stateful")
+COSTS = tuple(unit for unit in COUNTED if unit != "step")
+OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite", *COSTS, "stateful", "kept_configs")
 DIMS = {
     "config": ("config",),
     "seed": ("seed",),
@@ -95,8 +96,11 @@ def check_dataset(dataset: "xr.Dataset") -> None:
         if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # out of range, or surrogates
             raise ValueError(f"its {name} is not valid text")
     for name in ("config", "seed", unit, f"eval_{unit}"):
-        if dataset[name].dtype.kind not in "iu" or not dataset.get_index(name).is_unique:
-            raise ValueError(f"its {name} are not distinct integers")
+        if (
+            dataset[name].dtype.kind not in ("iuf" if name.endswith(COSTS) else "iu")
+            or not dataset.get_index(name).is_unique
+        ):
+            raise ValueError(f"its {name} are not distinct numbers")
     for name, array in dataset.data_vars.items():
         if array.dims not in [("config", "seed", *more) for more in ((), (unit,), (f"eval_{unit}",))]:
             raise ValueError(f"its {name} has dims {array.dims}")

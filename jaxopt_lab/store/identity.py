@@ -74,7 +74,7 @@ def identity(plan: Plan) -> dict[str, Any]:
         "segment": plan.segment_length,
         "stop": _rule(plan.stop),
         "compared": None if plan.stop is None else list(plan.compared),
-        "final parameters kept": plan.keep_params,
+        "configurations whose parameters are kept": plan.kept_configs,
         "parameters kept": plan.keep,
         "precision": whole["precision"],
         "settings": whole["settings"],

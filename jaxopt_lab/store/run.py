@@ -16,12 +16,12 @@ from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.engine.strategy import Strategy, stored_strategy
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.store import manifest as manifests
+from jaxopt_lab.store import records
 from jaxopt_lab.store.budget import Budget
 from jaxopt_lab.store.folder import PARTIAL, Folder
 from jaxopt_lab.store.identity import refuse_other
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import Entry, Manifest, Piece, digest
-from jaxopt_lab.store.pack import listed, packed, unpacked
 from jaxopt_lab.store.packs import PACKS, Packs
 from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.tracing.settings import enter, of_this_thread
@@ -146,10 +146,8 @@ class Run(Ledger):
         if entry is None:
             return None
         try:
-            parts = [unpacked(self._packs.read(piece)) for piece in _pieces(entry)]
-            known = {name: array for part in parts for name, array in part.items()}
-            results = {n.removeprefix("results/"): x for n, x in known.items() if n.startswith("results/")}
-            return self.convert(unit, Record(entry.step, results, listed(known, "params/"), listed(known, "state/")))
+            record = records.read(entry.step, [self._packs.read(piece) for piece in _pieces(entry)])
+            return self.convert(unit, record)
         except Exception as error:  # reading an untrusted or damaged file may raise anything
             self.damaged(unit, str(error))
             return None
@@ -243,13 +241,11 @@ class Run(Ledger):
                 return
             parts: dict[str, list[tuple[str, str, bytes]]] = {"done": [], "held": [], "standing": []}
             for unit, (record, done) in pending.items():
-                arrays = {f"results/{name}": array for name, array in record.results.items()}
-                arrays |= {f"params/{i}": leaf for i, leaf in enumerate(record.params or [])}
-                parts["done" if done else "standing"].append((unit, "results", packed(arrays)))
-                if record.state is not None:
-                    state = packed({f"state/{i}": leaf for i, leaf in enumerate(record.state)})
+                results, state = records.written(record)
+                parts["done" if done else "standing"].append((unit, "results", results))
+                if state is not None:
                     parts["held" if done else "standing"].append((unit, "state", state))
-            # A pack holds pieces of similar lifetime: states of trials are soon replaced, their results are not.
+            # A pack holds pieces of similar lifetime: states are soon replaced, results are not.
             placed: dict[str, dict[str, Piece]] = collections.defaultdict(dict)
             for pack in filter(None, parts.values()):
                 pieces = self._packs.write([content for *_, content in pack])

@@ -55,8 +55,7 @@ def collect(plan: Plan, outcome: Outcome) -> Results:
         },
         attrs=_attributes(plan, outcome, tables, columns),
     )
-    kept = [(g.configs, p) for g, p in zip(plan.groups, outcome.params, strict=True) if p is not None]
-    return Results(dataset, plan.groups[0].structure.task, kept)
+    return Results(dataset, plan.groups[0].structure.task, outcome.params)
 
 
 def _examples_seen(plan: Plan, outcome: Outcome) -> dict[str, Any]:
@@ -128,6 +127,7 @@ def _attributes(
         **({} if plan.stop is None else {"stop": ADDRESS.sub("", repr(plan.stop)), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
         **({"keep": plan.keep} if plan.keep != "last" else {}),
+        **({} if plan.kept_configs is None else {"kept_configs": plan.kept_configs}),
         "interrupted": int(outcome.interrupted),
     }
 

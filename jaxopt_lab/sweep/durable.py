@@ -104,7 +104,7 @@ def _converted(plan: Plan, before: dict[str, Any], unit: Unit, record: Record) -
         "evaluations": np.searchsorted(before["evaluate"], plan.eval_steps[plan.eval_steps <= plan.begun]),
     }
     at = lambda name, x: x[..., points[kind]] if (kind := name.partition("/")[0]) in points else x
-    return record._replace(results={name: at(name, x) for name, x in record.results.items()}, params=None)
+    return record._replace(results={name: at(name, x) for name, x in record.results.items()}, params=None, kept=None)
 
 
 def _write(results: Results, folder: Folder) -> None:

@@ -132,6 +132,7 @@ class Made:
             diverged_above=None if bound == "none" else bound,
             nonfinite=attrs.get("nonfinite", 0),
             keep=attrs.get("keep", "last"),
+            keep_top=attrs.get("kept_configs"),
             strategy=_strategy(dataset),
             out=out,
         )

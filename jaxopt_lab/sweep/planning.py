@@ -64,7 +64,6 @@ def planned(request: Request) -> Plan:
 
     trials = sum(len(table) for table in request.tables.values()) * len(request.named_seeds)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
-    params = max(params_bytes(group.structure.task) for group in groups)
     with concerning("memory"):
         memory = memory_budget(request.memory)
     told = request.memory is not None and request.memory >= 1
@@ -81,7 +80,7 @@ def planned(request: Request) -> Plan:
         record_steps=budget.points(request.record, _affordable(trials, 201)),
         eval_steps=budget.points(request.evaluate, _affordable(trials, 21) if held_out else 2),
         segment_length=1,
-        keep_params=params * trials <= (min(KEPT_PARAMS_BYTES, memory // 4) if told else KEPT_PARAMS_BYTES),
+        kept_configs=_kept_configs(request, groups, min(KEPT_PARAMS_BYTES, memory // 4) if told else KEPT_PARAMS_BYTES),
         stop=request.stop,
         compared=_compared(None if request.stop is None else request.stop.metric, groups),
         selects_by=_compared(None, groups),
@@ -198,6 +197,17 @@ def _check_keep(plan: Plan, groups: list[Group]) -> None:
             "task validation data, or leave keep out.",
             about=("keep",),
         )
+
+
+def _kept_configs(request: Request, groups: list[Group], limit: int) -> int | None:
+    """Return of how many configurations of each optimizer parameters are kept: all (None), or as many as fit."""
+    tables, most = request.tables, request.keep_top
+    if most is None:
+        each = max(params_bytes(group.structure.task) for group in groups) * len(request.named_seeds)
+        if each * sum(len(table) for table in tables.values()) <= limit:
+            return None
+        most = limit // (each * len(tables))
+    return None if most >= max(len(table) for table in tables.values()) else most
 
 
 def _affordable(trials: int, most: int) -> int:

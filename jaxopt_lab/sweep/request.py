@@ -166,6 +166,15 @@ class Request:
             True,
         ),
     )
+    keep_top: int | None = dataclasses.field(
+        default=None,
+        metadata=option(
+            _or_none(_count(0)),
+            """Keep parameters of only this many configurations of each optimizer, the best by the main metric. By
+            default of all where these take at most 256 MiB, else of as many of the best as fit into that.""",
+            True,
+        ),
+    )
     strategy: str | None = dataclasses.field(
         default=None,
         metadata=option(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.recorder import Recorder
+from jaxopt_lab.engine.kept_params import scattered
 from jaxopt_lab.engine.tuning import cutting
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.sweep.planning import plan_sweep
@@ -241,13 +241,13 @@ def test_segments_of_long_steps_are_short():
 def test_what_comes_from_an_accelerator_is_not_copied_again(monkeypatch):
     """A copy for the host already; where some of its trials go on, theirs are written into one that can be."""
     plan = plan_sweep(jl.adam, jl.tasks.quadratic(), {"learning_rate": [0.1, 0.2, 0.3]}, steps=2, seeds=2)
-    recorder, came = Recorder(plan), np.arange(6.0).reshape(3, 2)
+    shape, came = (plan.configs, len(plan.seeds)), np.arange(6.0).reshape(3, 2)
     came.flags.writeable = False
     everyone = np.arange(3), np.arange(2)
-    assert not np.shares_memory(recorder.scattered(0, None, *everyone, came), came)  # a CPU's own memory
-    monkeypatch.setattr("jaxopt_lab.engine.recorder.devices", lambda: [types.SimpleNamespace(platform="gpu")])
-    kept = recorder.scattered(0, None, *everyone, came)
+    assert not np.shares_memory(scattered(shape, None, *everyone, came), came)  # a CPU's own memory
+    monkeypatch.setattr("jaxopt_lab.engine.kept_params.devices", lambda: [types.SimpleNamespace(platform="gpu")])
+    kept = scattered(shape, None, *everyone, came)
     assert np.shares_memory(kept, came)
-    later = recorder.scattered(0, kept, np.array([1]), np.array([0]), np.array([[9.0]]))
+    later = scattered(shape, kept, np.array([1]), np.array([0]), np.array([[9.0]]))
     np.testing.assert_array_equal(later, [[0, 1], [9, 3], [4, 5]])
     np.testing.assert_array_equal(came, np.arange(6.0).reshape(3, 2))

@@ -1,5 +1,6 @@
 """Backends, which run chunks. The one here runs them in this process, each on the calling thread."""
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -46,6 +47,7 @@ class Done(NamedTuple):
         made: The trial-steps that it made.
         error: Why the chunk did not reach the end of its stage; None where it did, or was told to stop.
         compile_seconds: The time that compiling took before.
+        seconds: The time that the steps took, of one core or accelerator.
 
     """
 
@@ -53,6 +55,7 @@ class Done(NamedTuple):
     made: int
     error: Exception | None = None
     compile_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 class Host(Protocol):
@@ -158,8 +161,9 @@ class InProcess:
             return not host.threads.cancelled.is_set()
 
         control = Control(going_on, lambda: host.due(job.unit), lambda standing: host.save(job, standing))
-        error = None
+        error, began = None, 0.0
         with self._room.taken(program.chunk_bytes):
+            began = time.perf_counter()
             try:
                 data, shape = self._data_of(chunk.group), job.strategy.shape
                 chunk = run_chunk(host.plan, program, shape, chunk, job.stage, control, data, host.recorder)
@@ -169,7 +173,7 @@ class InProcess:
                 chunk, error = found.chunk, found
             except Exception as found:
                 error = found
-        then(Done(chunk, made, error))
+        then(Done(chunk, made, error, seconds=time.perf_counter() - began))
 
     def close(self, interrupted: bool) -> None:
         for data in self._data.values():

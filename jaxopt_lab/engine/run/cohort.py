@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.engine.chunk import Chunk, cut
+from jaxopt_lab.engine.kept_params import scattered
 from jaxopt_lab.engine.plan import Plan, Pool, Stage, steps_of
 from jaxopt_lab.engine.recorder import Recorder, Trials
 from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
@@ -75,6 +76,8 @@ class Cohort:
     def chunks(self, number: int, strategy: Strategy) -> list[Chunk]:
         """Return the chunks of a group in this stage."""
         chunks = cut(number, self.alive[number], self.stage_of(number).first, strategy)
+        if self.plan.kept_configs is not None:  # all seeds of a configuration together, so that it is soon known
+            chunks.sort(key=lambda chunk: (chunk.rows[0], chunk.columns[0]))
         return [chunk.standing(self._held[number]) for chunk in chunks] if self.rung else chunks
 
     def most_survivors(self, number: int) -> int:
@@ -84,10 +87,11 @@ class Cohort:
         kept = self.plan.stop.kept(sum(int(racing.any(axis=1).sum()) for racing in self.racing.values()))
         return min(rows, kept)
 
-    def hold(self, chunk: Chunk, recorder: Recorder) -> None:
+    def hold(self, chunk: Chunk) -> None:
         """Keep the state of a chunk's trials until the next stage."""
         held = self._held.get(chunk.group)
-        self._held[chunk.group] = recorder.scattered(chunk.group, held, chunk.rows, chunk.columns, chunk.state)
+        shape = (len(self.plan.groups[chunk.group].configs), len(self.plan.seeds))
+        self._held[chunk.group] = scattered(shape, held, chunk.rows, chunk.columns, chunk.state)
 
     def judge(self, recorder: Recorder) -> None:
         """Apply the rule when all trials are at the rung: end some, restart some, and continue with the rest.

@@ -177,13 +177,14 @@ class Execution:
             job = Job(unit_of(cohort.number, cohort.rung, chunk), chunk, stage, strategy)
             self.backend.run((2 * chunk.group + 2,), job, functools.partial(self.ran, cohort, job))
         else:
-            self.keep(cohort, chunk)
+            self.keep(cohort, self.recorder.params(chunk))
             self.arrived(cohort)
 
     def ran(self, cohort: Cohort, job: Job, done: Done) -> None:
         """Keep a job's results, or let its trials continue in other chunks after an error."""
         with self.lock:
             self.outcome.compile_seconds += done.compile_seconds
+            self.recorder.spent[job.chunk.group] += done.seconds, done.made
         if isinstance(done.error, StreamError):  # no other chunk could go on
             raise done.error
         if isinstance(done.error, OutOfMemoryError):
@@ -193,9 +194,10 @@ class Execution:
             with self.lock:
                 self.progress.trial_steps_planned += done.made  # these are made again, or are lost
         else:
-            if done.chunk.first > job.chunk.first:
-                self.save(job, done.chunk)
-            self.keep(cohort, done.chunk)
+            chunk = self.recorder.params(done.chunk)
+            if chunk.first > job.chunk.first:
+                self.save(job, chunk)
+            self.keep(cohort, chunk)
             with self.lock:  # trials that end early reduce the planned steps
                 self.progress.trial_steps_planned -= job.chunk.trials * (job.stage.last - job.chunk.first) - done.made
         self.arrived(cohort)
@@ -242,10 +244,8 @@ class Execution:
         if chunk.state is not None:
             self.recorder.counts(trials, counts(chunk.state))
         with self.lock:
-            if chunk.params is not None:
-                self.recorder.params(chunk.group, chunk.rows, chunk.columns, chunk.params)
             if not cohort.stage.final:
-                cohort.hold(chunk, self.recorder)
+                cohort.hold(chunk)
         if chunk.first == trials.plan.steps:
             self.recorder.complete(trials)
 

@@ -166,7 +166,7 @@ def forecast(plan: Plan) -> Forecast:
         for group, g in zip(plan.groups, groups, strict=True)
     )
     kept = f"{len(plan.record_steps)} training losses and {len(plan.eval_steps)} evaluations of each trial"
-    kept += ", and its final parameters." if params else "; final parameters are not (they would be too large)."
+    kept += _kept_params(plan)
     folder = cache_folder() if plan.cache else None
     on_host = (data if used[0].platform == "cpu" else 0) + read_bytes(plan)
     meanwhile = _meanwhile(plan, groups, side) if used[0].platform == "cpu" else params
@@ -190,12 +190,22 @@ def forecast(plan: Plan) -> Forecast:
     )
 
 
+def _kept_params(plan: Plan) -> str:
+    """Describe of which trials parameters are kept."""
+    if plan.kept_configs is None:
+        return ", and its final parameters."
+    if not plan.kept_configs:
+        return "; no final parameters."
+    each = " of each optimizer" if len({group.optimizer for group in plan.groups}) > 1 else ""
+    return f"; final parameters of the best {plan.kept_configs} configurations{each}."
+
+
 def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
     """Return the peak memory of running chunks on a CPU, with the parameters of those that have ended."""
     kept, worst = kept_params_bytes(plan), 0
     for group, g in zip(plan.groups, groups, strict=True):
         unfinished = params_bytes(group.structure.task) * min(at_once * g.strategy.trials, g.trials)
-        ended = kept - unfinished if plan.keep_params else 0
+        ended = max(0, kept - unfinished)
         worst = max(worst, side_by_side(plan, g.chunks, g.chunk_bytes) * g.chunk_bytes + ended)
     return worst
 

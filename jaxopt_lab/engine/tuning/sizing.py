@@ -52,9 +52,14 @@ def results_bytes(plan: Plan) -> int:
 
 
 def kept_params_bytes(plan: Plan) -> int:
-    """Return the size of all trials' final parameters; 0 where they are not kept."""
-    sizes = [params_bytes(g.structure.task) * len(g.configs) * len(plan.seeds) for g in plan.groups]
-    return sum(sizes) if plan.keep_params else 0
+    """Return the size of the parameters that are kept in the end."""
+    total, left = 0, dict.fromkeys((group.optimizer for group in plan.groups), plan.kept_configs)
+    for size, group in sorted(((params_bytes(g.structure.task), g) for g in plan.groups), key=lambda of: -of[0]):
+        most = left[group.optimizer]
+        count = len(group.configs) if most is None else min(most, len(group.configs))
+        total += size * count * len(plan.seeds)
+        left[group.optimizer] = None if most is None else most - count
+    return total
 
 
 def held_bytes(plan: Plan) -> int:

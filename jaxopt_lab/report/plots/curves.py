@@ -15,7 +15,7 @@ from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import curves as curves_of
 from jaxopt_lab.results.score import direction, hyperparameters
 from jaxopt_lab.statistics.spread import spread
-from jaxopt_lab.store.axes import unit_of
+from jaxopt_lab.store.axes import COUNTED, unit_of
 from jaxopt_lab.tasks.direction import MAX
 from jaxopt_lab.tasks.task import Task
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LABELS = {
+    "step": "step (updates applied)",
+    "examples": "training examples seen",
+    "gradients": "gradients evaluated",
+    "seconds": "seconds of one core or accelerator",
+}
 
 
 def curves(results: Results, metric: str, configs: Iterable[int] | None, ax: "Axes | None") -> "Figure":
@@ -63,7 +70,7 @@ def curves(results: Results, metric: str, configs: Iterable[int] | None, ax: "Ax
         low, median, high = (y.clip(v[i], lane) for v in between)
         ax.fill_between(steps, low, high, color=look["color"], alpha=0.15, linewidth=0)
         ax.plot(steps, median, **look, markevery=(i * apart // len(configs), apart), gid="median")
-        first_bad = chosen["first_bad_step" if unit_of(dataset) == "step" else "examples_seen"].values[i]
+        first_bad = chosen["first_bad_step" if unit_of(dataset) == "step" else COUNTED[unit_of(dataset)]].values[i]
         first_bad = first_bad[chosen["status"].values[i] == "diverged"]
         ax.plot(first_bad, np.full(len(first_bad), lane), "x", color=look["color"], markersize=5, gid="diverged")
         handles.append(Line2D([], [], **look, label=_describe(chosen, i, name)))
@@ -76,7 +83,7 @@ def curves(results: Results, metric: str, configs: Iterable[int] | None, ax: "Ax
     undiverged = (chosen["status"].values != "diverged").all(axis=1, keepdims=True)
     off = any((y.beyond(v) & (np.isfinite(v) | undiverged)).any() for v in between)
     finish(ax, y, [*(["diverged"] if bad else []), *(["off the scale"] if off else [])])
-    ax.set_xlabel("step (updates applied)" if unit_of(dataset) == "step" else "training examples seen")
+    ax.set_xlabel(LABELS[unit_of(dataset)])
     ax.set_ylabel(style.over_seeds(dataset, metric), fontsize=9)
     style.title(ax, dataset)
     style.legend(ax, handles)

@@ -14,7 +14,7 @@ from jaxopt_lab.results.best import best
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, hyperparameters
 from jaxopt_lab.statistics.spread import spread
-from jaxopt_lab.store.axes import unit_of
+from jaxopt_lab.store.axes import COUNTED, unit_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -150,11 +150,12 @@ def _beyond(own: "xr.Dataset", trials: Last, y: Scale) -> "tuple[list[Line2D], l
 
 def _when_stopped(early: "xr.Dataset") -> str:
     unit = unit_of(early)
-    counted = early["steps_taken" if unit == "step" else "examples_seen"].values
+    counted = early[COUNTED[unit]].values
     ends = np.unique(counted[early["status"].values == "stopped"]).tolist()
     if unit == "step":
         return f"at step {' or '.join(map(str, ends))}" if len(ends) < 4 else f"at steps {ends[0]} to {ends[-1]}"
-    return f"at {ends[0]:,}{f' to {ends[-1]:,}' if len(ends) > 1 else ''} examples"
+    low, high = (f"{end:,.3g}" if unit == "seconds" else f"{end:,}" for end in (ends[0], ends[-1]))
+    return f"at {low}{f' to {high}' if len(ends) > 1 else ''} {unit}"
 
 
 def _is_grid(own: "xr.Dataset", name: str) -> bool:
