@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from typer.testing import CliRunner
 
 import jaxopt_lab as jl
+from jaxopt_lab import cli
 from jaxopt_lab.sweep import durable
 
 PAGE = Path(__file__).parent.parent / "docs" / "data.md"
@@ -265,3 +267,86 @@ def test_an_interrupted_sweep_is_finished_first(tmp_path):
     sweep(steps=50_000, record=1000, evaluate=10_000, out=tmp_path / "run", progress=Made(most=1))
     with pytest.raises(ValueError, match=r"was interrupted\. Finish it first"):
         jl.extend(tmp_path / "run", seeds=3, task=task())
+
+
+SPEC = """\
+name = "tiny"
+steps = {steps}
+strategy = "scan_each"
+record = 5
+evaluate = 5
+seeds = {seeds}
+[tasks.linear_regression]
+batch_size = 10
+[space]
+learning_rate = [0.01, 0.1]
+[optimizers.sgd]
+"""
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli.app, [str(arg) for arg in args], env={"COLUMNS": "100"})
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "after"),
+    [
+        ("20", ["--seeds", 3, "--steps", 30], "30"),
+        ("{ examples = 200 }", ["--examples", 300], "{ examples = 300 }"),
+        ("{ epochs = 2 }", ["--epochs", 3.5, "--seeds", 3], "{ epochs = 3.5 }"),
+    ],
+    ids=["steps", "examples", "epochs"],
+)
+def test_from_the_command_line(before, options, after, tmp_path):
+    """As the larger run would have been; `resume` keeps to it, and a refusal changes nothing."""
+    seeds = 3 if "--seeds" in options else 2
+    for name, steps, n in (("run", before, 2), ("once", after, seeds)):
+        (tmp_path / f"{name}.toml").write_text(SPEC.format(steps=steps, seeds=n))
+        found = invoke("run", tmp_path / f"{name}.toml", "--out", tmp_path / name, "--quiet")
+        assert found.exit_code == 0, found.output
+    run, task = tmp_path / "run" / "linear_regression", jl.tasks.linear_regression(batch_size=10)
+    expected = jl.load(tmp_path / "once" / "linear_regression", task)
+    for command in (["extend", tmp_path / "run", *options], ["resume", tmp_path / "run"], ["resume", tmp_path / "run"]):
+        found = invoke(*command, "--quiet")
+        assert found.exit_code == 0, found.output
+        assert_same(jl.load(run, task), expected)
+    refused = invoke("extend", tmp_path / "run", options[0], 1, "--quiet")
+    assert refused.exit_code == 2
+    assert invoke("resume", tmp_path / "run", "--quiet").exit_code == 0
+    assert_same(jl.load(run, task), expected)
+    assert f"# extended to {options[0]} {options[1]}" in (tmp_path / "run" / "spec.toml").read_text()
+
+
+@pytest.mark.parametrize("options", [[], ["--steps", "9", "--examples", "9"]], ids=["nothing", "two budgets"])
+def test_the_command_line_wants_one_budget(options, tmp_path):
+    found = invoke("extend", tmp_path, *options)
+    assert found.exit_code == 2
+    assert "Give --seeds, or one of --steps, --examples and --epochs" in " ".join(found.output.split())
+
+
+def test_a_run_that_is_being_extended_is_resumed(tmp_path, monkeypatch):
+    """What it was being extended to is recorded before anything runs, and a damaged record is refused."""
+    (tmp_path / "s.toml").write_text(SPEC.format(steps=20, seeds=2))
+    assert invoke("run", tmp_path / "s.toml", "--out", tmp_path / "run", "--quiet").exit_code == 0
+
+    def killed(*args, **options):
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jl, "extend", killed)
+        assert invoke("extend", tmp_path / "run", "--steps", 30, "--quiet").exit_code == 9
+    assert invoke("resume", tmp_path / "run", "--quiet").exit_code == 0
+    assert jl.load(tmp_path / "run" / "linear_regression").dataset["step"].values[-1] == 30
+    record = tmp_path / "run" / "run.json"
+    record.write_text(record.read_text().replace('"steps": 30', '"steps": "30"'))
+    damaged = invoke("resume", tmp_path / "run", "--quiet")
+    assert damaged.exit_code == 2
+    assert "run.json is damaged" in " ".join(damaged.output.split())
+
+
+def test_a_run_folder_in_memory_can_be_given_more_steps():
+    """Where a run is to leave no files: fsspec's memory keeps the states of trials."""
+    found = sweep(out="memory://extended", steps=45)
+    longer = jl.extend("memory://extended", steps=70, task=task())
+    assert_same(longer, sweep(steps=70))
+    assert found.dataset["step"].values[-1] == 45

@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -104,14 +104,18 @@ def resume(
 @app.command()
 def extend(
     out: Annotated[str, typer.Argument(metavar="RUN", help="A run folder of a complete run.")],
-    steps: Annotated[int | None, typer.Option(help="The budget that each trial is to have in the end.")] = None,
+    steps: Annotated[int | None, typer.Option(help="The steps that each trial is to have in the end.")] = None,
+    examples: Annotated[int | None, typer.Option(help="The same in training examples, where the spec says so.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="The same in epochs.")] = None,
     seeds: Annotated[int | None, typer.Option(help="The number of seeds that there are to be in the end.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Add seeds or steps to a complete run, in place; only what is new is run."""
-    if steps is None and seeds is None:
-        _fail("Nothing to add: give --steps or --seeds.")
-    _run(lambda: _read_stored(out), out, {"cache": True}, False, quiet, {"steps": steps, "seeds": seeds})
+    """Add seeds or steps to a complete run, in place; only what is new is run. `resume` goes on where it broke off."""
+    given = {"steps": steps, "examples": examples, "epochs": epochs, "seeds": seeds}
+    more = {name: value for name, value in given.items() if value is not None}
+    if not more or len(more.keys() - {"seeds"}) > 1:
+        _fail("Give --seeds, or one of --steps, --examples and --epochs, or both.")
+    _run(lambda: _read_stored(out), out, {"cache": True}, False, quiet, more)
 
 
 def _run(
@@ -120,7 +124,7 @@ def _run(
     options: dict[str, Any],
     plan: bool,
     quiet: bool,
-    more: dict[str, int | None] | None = None,
+    more: Mapping[str, float] | None = None,
 ) -> None:
     """Sweep a spec in a run folder, or predict that; with `more`, extend a complete run."""
     seconds = {"imports": time.perf_counter() - BEGAN}
@@ -135,7 +139,7 @@ def _run(
                 _show_plan(spec, options["cache"])
                 return
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-            with taken(folder, spec):
+            with taken(folder, spec, more or {}) as more:
                 one = functools.partial(extended, more) if more else functools.partial(swept, options)
                 interrupted, compiling = sweeps(spec, one, folder, quiet, seconds)
         except ArgumentError as error:  # what was read is checked already, but not what it is to be extended by

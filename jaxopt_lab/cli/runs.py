@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxopt_lab.cli.spec import Spec
 from jaxopt_lab.cli.toml import loaded
-from jaxopt_lab.errors import RunError
+from jaxopt_lab.errors import ArgumentError, RunError
 from jaxopt_lab.results.results import Results, written_table
 from jaxopt_lab.results.score import default_metric
 from jaxopt_lab.store.folder import Folder
@@ -18,6 +18,7 @@ from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import differences
 
 GIVEN = {"steps", "seeds", "memory"}  # options of the command line that replace the spec's
+MORE = {"steps", "examples", "epochs", "seeds"}  # what a run was extended to
 RUN, SPEC, FORMAT = "run.json", "spec.toml", "jaxopt_lab spec 1"
 
 
@@ -29,12 +30,14 @@ class Stored:
         text: The spec's text.
         source: Where it was read from, for errors.
         given: Options that replace the spec's.
+        more: What the run was extended to, or is being extended to.
 
     """
 
     text: str
     source: str
     given: Mapping[str, Any]
+    more: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: Spec) -> "Stored":
@@ -43,6 +46,7 @@ class Stored:
     def write(self, folder: Folder) -> None:
         folder.write(RUN, json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1).encode())
         changes = "".join(f"# run with --{name} {value}\n" for name, value in self.given.items())
+        changes += "".join(f"# extended to --{name} {value}\n" for name, value in self.more.items())
         folder.write(SPEC, (changes + self.text).encode())  # for people to read
 
 
@@ -61,17 +65,36 @@ def stored(folder: Folder) -> Stored | None:
         raise RunError(f"Cannot read {folder.url(RUN)}: {error}.") from error
     try:
         match json.loads(content):
-            case {"format": "jaxopt_lab spec 1", "text": str(text), "source": str(source), "given": dict(given)}:
-                if set(given) <= GIVEN and all(type(value) in (int, float) for value in given.values()):
-                    return Stored(text, source, given)
+            case {
+                "format": "jaxopt_lab spec 1",
+                "text": str(text),
+                "source": str(source),
+                "given": dict(given),
+                **rest,
+            }:
+                more = rest.get("more", {})
+                if _numbers(given, GIVEN) and _numbers(more, MORE):
+                    return Stored(text, source, given, more)
     except (ValueError, RecursionError):
         pass
     raise RunError(f"{folder.url(RUN)} is damaged or not a record of a run. Move the folder away and run again.")
 
 
+def _numbers(table: Any, known: set[str]) -> bool:
+    return isinstance(table, dict) and set(table) <= known and all(type(x) in (int, float) for x in table.values())
+
+
 @contextlib.contextmanager
-def taken(folder: Folder, spec: Spec) -> Iterator[None]:
+def taken(folder: Folder, spec: Spec, more: Mapping[str, float]) -> Iterator[Mapping[str, float]]:
     """Hold the folder for this process: a new one, or that of an unfinished or complete run of the same spec.
+
+    Args:
+        folder: The folder.
+        spec: The spec.
+        more: What to extend the run to; it is recorded, unless the block refuses it.
+
+    Yields:
+        What to extend the run to: `more`, and what it was being extended to before.
 
     Raises:
         RunError: The folder is in use, of another spec, not a run folder, or cannot be written.
@@ -89,7 +112,17 @@ def taken(folder: Folder, spec: Spec) -> Iterator[None]:
     try:
         if before is None:
             now.write(folder)
-        yield
+        known = {} if before is None else before.more
+        if more:  # a budget takes the place of one before, in whichever unit
+            budget = more.keys() - {"seeds"}
+            known = {name: value for name, value in known.items() if name == "seeds" or not budget} | dict(more)
+            dataclasses.replace(before or now, more=known).write(folder)
+        try:
+            yield known
+        except (ArgumentError, RunError):
+            if more and before is not None:
+                before.write(folder)
+            raise
     finally:
         lock.release()
 

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.console import Console
 import jaxopt_lab
 from jaxopt_lab.cli.runs import write_about
 from jaxopt_lab.cli.spec import Spec
+from jaxopt_lab.cli.values import BUDGETS
 from jaxopt_lab.report.board import board
 from jaxopt_lab.report.progress import shown
 from jaxopt_lab.results.results import Results
@@ -39,13 +40,14 @@ def swept(options: dict[str, Any], spec: Spec, name: str, progress: Any, where: 
     )
 
 
-def extended(more: dict[str, int | None], spec: Spec, name: str, progress: Any, where: str) -> Results:
+def extended(more: Mapping[str, float], spec: Spec, name: str, progress: Any, where: str) -> Results:
     """Extend the run of one task of a spec."""
+    budgets = [BUDGETS.get(unit, int)(value) for unit, value in more.items() if unit != "seeds"]
     optimizers = {optimizer: optimizer for optimizer in spec.spaces}
     return jaxopt_lab.extend(
         where,
-        steps=more["steps"],
-        seeds=more["seeds"],
+        steps=budgets[0] if budgets else None,
+        seeds=int(more["seeds"]) if "seeds" in more else None,
         task=spec.tasks[name],
         optimizers=optimizers,
         progress=progress,

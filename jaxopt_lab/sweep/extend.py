@@ -82,7 +82,7 @@ def extend(
             if folder is None:
                 raise ArgumentValueError(
                     "jl.extend(steps=...) goes on from the states of trials, which results in memory do not have: "
-                    "sweep with out= a run folder, and extend that."
+                    'sweep with out= a run folder, and extend that. out="memory://NAME" is one that leaves no files.'
                 )
             places, budget = [folder.url(), *parts_of(folder.url())], check_budget_of("steps", steps)
             for i in reversed(range(len(parts))):  # the folder itself comes last: its budget is that of the whole

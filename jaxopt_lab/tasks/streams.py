@@ -124,7 +124,7 @@ class StreamReader:
 
     def __init__(self, source: Stream, name: str, most_bytes: int):
         self._source, self._named = source, f"Task {name!r}: the stream"
-        self._most_bytes, self._bytes = most_bytes, 0
+        self._most_bytes = most_bytes
         self._kept: collections.OrderedDict[tuple[int, int], Batch] = collections.OrderedDict()
         self._seeds: dict[int, _Seed] = {}
         self._changing = threading.Lock()
@@ -133,7 +133,9 @@ class StreamReader:
         with self._changing:
             known = self._seeds.setdefault(seed, _Seed())
         with known.lock:
-            batches = [self._batch(known, seed, step) for step in range(first, first + count)]
+            batches, last = [], first + count
+            while (step := first + len(batches)) < last:
+                batches += self._known(seed, step, last) or self._next(known, seed, step, last)
         return jax.tree.map(lambda *arrays: converted(np.stack(arrays)), *batches)
 
     def close(self) -> None:
@@ -141,33 +143,44 @@ class StreamReader:
             while known.cursors:
                 known.cursors.pop().close()
 
-    def _batch(self, known: "_Seed", seed: int, step: int) -> Batch:
+    def _known(self, seed: int, first: int, last: int) -> list[Batch]:
+        """Return the batches from step `first` on, up to one that is not kept or to `last`."""
+        found = []
         with self._changing:
-            if (seed, step) in self._kept:
+            for step in range(first, last):
+                if (batch := self._kept.get((seed, step))) is None:
+                    break
                 self._kept.move_to_end((seed, step))
-                return self._kept[seed, step]
-        cursor = next((c for c in known.cursors if c.step == step), None)
+                found.append(batch)
+        return found
+
+    def _next(self, known: "_Seed", seed: int, first: int, last: int) -> list[Batch]:
+        """Read the batches from step `first` on, up to one that is kept or to `last`."""
+        cursor = next((c for c in known.cursors if c.step == first), None)
         if cursor is None:
             cursor = _Cursor(self._source, self._named, seed)
-            while cursor.step < step:
+            while cursor.step < first:
                 known.check(self._named, seed, cursor.step, cursor.next())
         else:
             known.cursors.remove(cursor)
-        batch = cursor.next()
-        known.check(self._named, seed, step, batch)
+        found = []
+        while cursor.step < last and (seed, cursor.step) not in self._kept:
+            batch = cursor.next()
+            known.check(self._named, seed, cursor.step - 1, batch)
+            found.append(batch)
         known.cursors.append(cursor)  # the one used last comes last
         if len(known.cursors) > CURSORS:
             known.cursors.pop(0).close()
-        self._keep((seed, step), batch)
-        return batch
+        self._keep(seed, first, found)
+        return found
 
-    def _keep(self, at: tuple[int, int], batch: Batch) -> None:
+    def _keep(self, seed: int, first: int, batches: list[Batch]) -> None:
+        each = sum(x.nbytes for x in jax.tree.leaves(batches[:1]))  # all are alike
         with self._changing:
-            self._kept[at] = batch
-            self._bytes += _bytes(batch)
-            while self._bytes > self._most_bytes and len(self._kept) > 1:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= _bytes(dropped)
+            for step, batch in enumerate(batches, first):
+                self._kept[seed, step] = batch
+            while len(self._kept) > max(1, self._most_bytes // max(1, each)):
+                self._kept.popitem(last=False)
 
 
 class _Seed:
@@ -281,10 +294,6 @@ def _kinds(leaves: list[Any], structure: Any) -> Any:
 
 def _is_finite(x: np.ndarray) -> bool:
     return x.dtype.kind not in "fc" or bool(np.isfinite(x).all())
-
-
-def _bytes(batch: Batch) -> int:
-    return sum(x.nbytes for x in jax.tree.leaves(batch))
 
 
 def _described(batch: Batch) -> str:

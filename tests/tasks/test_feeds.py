@@ -279,7 +279,7 @@ def test_a_reader_keeps_no_more_than_it_may():
     reader = StreamReader(jl.stream(endless), "t", 10 * each)
     for seed, first in itertools.product(range(3), range(0, 60, 20)):
         reader.read(seed, first, 20)
-        assert reader._bytes == sum(x.nbytes for b in reader._kept.values() for x in b) <= 10 * each
+        assert sum(x.nbytes for b in reader._kept.values() for x in b) <= 10 * each
     assert len(reader._kept) == 10
     assert all(len(known.cursors) == 1 for known in reader._seeds.values())
     reader.close()
