@@ -5,9 +5,11 @@ import jax.numpy as jnp
 
 from jaxopt_lab.tasks._data import load, split, standardise
 from jaxopt_lab.tasks._models import softmax_regression_minimum, squared_norm_penalty
+from jaxopt_lab.tasks.about import about
 from jaxopt_lab.tasks.task import Task, task_function
 
 
+@about("linear", 500, "certified minimum, by a second-order solver in float64")
 @task_function
 def breast_cancer(l2: float = 1e-2, holdout: bool = False, batch_size: int | None = None) -> Task:
     """Is a tumour benign? 569 examples, 30 standardised inputs, no intercept; mean log-loss + l2 / 2 |w|^2.

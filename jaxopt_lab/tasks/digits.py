@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxopt_lab.checking import check_count
 from jaxopt_lab.tasks._data import load, split
 from jaxopt_lab.tasks._models import accuracy, cross_entropy, softmax_regression_minimum, squared_norm_penalty
+from jaxopt_lab.tasks.about import about
 from jaxopt_lab.tasks.task import Task, task_function
 
 PIXELS, CLASSES, WHITE = 64, 10, 16
@@ -19,6 +20,7 @@ def _digits(holdout: bool):
     return split(pixels / WHITE, labels.astype("int32"), holdout)
 
 
+@about("linear", 500, "certified minimum, by a second-order solver in float64")
 @task_function
 def digits_softmax(l2: float = 1e-2, holdout: bool = False, batch_size: int | None = None) -> Task:
     """Which digit is it? 1,797 images of 64 pixels in [0, 1], no intercept; mean cross-entropy + l2 / 2 |w|^2.
@@ -50,6 +52,7 @@ def digits_softmax(l2: float = 1e-2, holdout: bool = False, batch_size: int | No
     )
 
 
+@about("network", 1000, "validation loss of about .10, test accuracy of about .97: trained here", 0.12)
 @task_function
 def digits_mlp(width: int = 32, depth: int = 1, batch_size: int | None = 64) -> Task:
     """Which digit is it? A network of ReLU layers, 64-32-10 by default, by mean cross-entropy.

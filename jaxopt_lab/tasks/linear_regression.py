@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.tasks._models import least_squares_minimum, mean_squared_error, r2
+from jaxopt_lab.tasks.about import about
 from jaxopt_lab.tasks.task import Task, task_function
 
 
+@about("linear", 300, "minimum by least squares in closed form")
 @task_function
 def linear_regression(intercept: bool = True, batch_size: int | None = None) -> Task:
     """A line through 100 points, x ~ U(0, 1) and y = 3 x + U(0, 1), by mean squared error.

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import quoted
+from jaxopt_lab.tasks.about import about
 from jaxopt_lab.tasks.task import Task, task_function
 
 
+@about("quadratic", 500, "minimum 0, exactly")
 @task_function
 def quadratic(spectrum: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01), rotation_seed: int | None = None) -> Task:
     """f(w) = w' Q w / 2, where Q has the given eigenvalues; it starts standard normal, and its minimum is 0 at w = 0.

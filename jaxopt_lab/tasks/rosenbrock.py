@@ -2,9 +2,11 @@
 
 import jax.numpy as jnp
 
+from jaxopt_lab.tasks.about import about
 from jaxopt_lab.tasks.task import Task, task_function
 
 
+@about("test function", 2000, "minimum 0, exactly (Rosenbrock 1960)")
 @task_function
 def rosenbrock(a: float = 1.0, b: float = 100.0) -> Task:
     """f(x, y) = (a - x)^2 + b (y - x^2)^2 (Rosenbrock 1960, https://doi.org/10.1093/comjnl/3.3.175).
