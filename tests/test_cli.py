@@ -19,6 +19,7 @@ from jaxopt_lab import cli
 from jaxopt_lab.cli import sweeps
 from jaxopt_lab.formats import number
 from jaxopt_lab.store.run import Run
+from jaxopt_lab.tasks.about import KINDS
 
 SPEC = """\
 name = "tiny"
@@ -232,7 +233,9 @@ def test_list():
     assert "momentum(learning_rate, momentum=0.9, nesterov=False, moment_dtype=None)\n    Heavy ball" in optimizers
     assert all(f"{name}(" in optimizers for name in jl.OPTIMIZERS)
     tasks = invoke("list", "tasks").stdout
-    assert "digits_mlp(width=32, depth=1, batch_size=64)\n    Which digit" in tasks
+    assert "  digits_mlp(width=32, depth=1, batch_size=64)\n      Which digit" in tasks
+    assert "\n      1,000 steps; validation loss of about" in tasks
+    assert all(f"{meaning}:" in tasks for meaning in KINDS.values())
     assert all(f"{name}(" in tasks for name in jl.TASKS)
     assert invoke("list", "things").exit_code == 2
 

@@ -173,7 +173,7 @@ def list_(
     """List optimizers with their hyperparameters, or tasks with their arguments."""
     if priors and what != "optimizers":
         _fail("--priors is for optimizers: a task has no ranges to search.")
-    for line in listing.priors() if priors else listing.signatures(what):
+    for line in listing.priors() if priors else listing.optimizers() if what == "optimizers" else listing.tasks():
         typer.echo(line)
 
 

@@ -1,6 +1,8 @@
 """`jaxopt-lab verify`: recompute the project's claims and print them."""
 
 import importlib.metadata
+import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.verify import theory as theories
 from jaxopt_lab.verify.optimizers import conformance, table
+from jaxopt_lab.verify.theory import table as theory_table
 
 app = typer.Typer(no_args_is_help=True, help="Recompute the project's claims and print them.")
 
@@ -35,8 +39,7 @@ def optimizers(
         under_way = progress.add_task("walks", total=1)
         measured = conformance.measure(names, lambda share: progress.update(under_way, completed=share))
     rows = [(conformance.describe(name), table.shown(measured[name])) for name in names]
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "optax"))
-    console = Console()
+    console, versions = Console(), _versions()
     console.print(table.board(rows))
     if out is not None:
         out.write_text(table.markdown(rows, versions), "utf-8")
@@ -44,3 +47,40 @@ def optimizers(
     if beyond := table.misses(measured):
         console.print("Outside the bounds:", *beyond, sep="\n")
         raise typer.Exit(1)
+
+
+@app.command()
+def theory(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHECK]...", help="Checks to compute; by default all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this file, in Markdown.")] = None,
+) -> None:
+    """Compute what theory and published tables say; the exit status is 1 if a figure is beyond its bound."""
+    names = names or list(theories.CHECKS)
+    if unknown := sorted(set(names) - set(theories.CHECKS)):
+        typer.echo(f"error: no check {', '.join(unknown)}. Known: {', '.join(theories.CHECKS)}.", err=True)
+        raise typer.Exit(2)
+    began, found = time.perf_counter(), []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        under_way = progress.add_task("checks", total=len(names))
+        for name, findings, _ in theories.measured(names):
+            found += [(name, finding) for finding in findings]
+            progress.advance(under_way)
+    findings, seconds = [finding for _, finding in found], time.perf_counter() - began
+    if as_json:
+        typer.echo(json.dumps([theory_table.plain(name, finding) for name, finding in found], indent=1))
+    else:
+        Console().print(theory_table.board(findings))
+    if out is not None:
+        out.write_text(theory_table.markdown(findings, _versions(), seconds), "utf-8")
+    beyond = [finding for finding in findings if not finding.passed]
+    if not as_json:
+        typer.echo(f"{len(findings) - len(beyond)} of {len(findings)} figures within their bounds, {seconds:.0f} s")
+    if beyond:
+        raise typer.Exit(1)
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "optax"))

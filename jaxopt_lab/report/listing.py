@@ -1,19 +1,36 @@
 """Listings as lines of text: optimizers with their hyperparameters, tasks with their arguments, priors."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from jaxopt_lab.optimizers import OPTIMIZERS, PRIORS
 from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.tasks.about import ABOUT, KINDS
 
 
-def signatures(what: str) -> Iterator[str]:
-    """List all "optimizers" or "tasks": the signature and the summary of each."""
-    for name, function in (OPTIMIZERS if what == "optimizers" else TASKS).items():
-        parameters = inspect.signature(function).parameters.values()
-        arguments = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
-        yield f"{name}({', '.join(arguments)})"
-        yield f"    {(inspect.getdoc(function) or '').partition(chr(10))[0]}"
+def optimizers() -> Iterator[str]:
+    """List the signature and the summary of each optimizer."""
+    for name, factory in OPTIMIZERS.items():
+        yield from _signature(name, factory)
+
+
+def tasks() -> Iterator[str]:
+    """List tasks by kind: signature, summary, usual budget, and what is known of the solution."""
+    for kind, meaning in KINDS.items():
+        own = {name: make for name, make in TASKS.items() if ABOUT[make].kind == kind}
+        if own:
+            yield f"{meaning}:"
+        for name, make in own.items():
+            yield from (f"  {line}" for line in _signature(name, make))
+            yield f"      {ABOUT[make].steps:,} steps; {ABOUT[make].reference}"
+
+
+def _signature(name: str, function: Callable[..., Any]) -> Iterator[str]:
+    parameters = inspect.signature(function).parameters.values()
+    arguments = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
+    yield f"{name}({', '.join(arguments)})"
+    yield f"    {(inspect.getdoc(function) or '').partition(chr(10))[0]}"
 
 
 def priors() -> Iterator[str]:

@@ -176,7 +176,8 @@ class Task:
             return train, self.validation, self.test
         if settings() not in self._made:
             fixed = lambda split, seed: split(random_key(seed)) if callable(split) else split
-            self._made[settings()] = fixed(self.validation, 0), fixed(self.test, 1)
+            with jax.ensure_compile_time_eval():  # within a trace, they are data all the same
+                self._made[settings()] = fixed(self.validation, 0), fixed(self.test, 1)
         return train, *self._made[settings()]
 
     @functools.cached_property

@@ -162,3 +162,12 @@ def test_what_a_function_makes_for_validation_is_of_the_precision():
             assert expected.dtype == dtype
             np.testing.assert_array_equal(task.data[1], expected)
             assert task.data[1] is task.data[1]  # made once
+
+
+def test_held_out_data_that_a_function_makes_are_data_within_a_trace_too():
+    """The first to ask may be a traced function; what it leaves behind is used by all others."""
+    drawn = lambda key: jax.random.normal(key, (5,))
+    task = jl.Task("t", lambda key: jnp.zeros(()), lambda w, x: jnp.mean((w - x) ** 2), drawn, validation=drawn)
+    inside = jax.jit(lambda w: task.loss(w, task.data[1]))(jnp.zeros(()))
+    np.testing.assert_allclose(inside, np.mean(np.asarray(task.data[1]) ** 2), rtol=1e-6)
+    assert "validation_loss" in jl.sweep(jl.sgd, task, {"learning_rate": 0.1}, steps=2).dataset

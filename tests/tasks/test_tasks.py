@@ -8,6 +8,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import jaxopt_lab as jl
 from jaxopt_lab.tasks import _data
+from jaxopt_lab.tasks.about import ABOUT
+from jaxopt_lab.tasks.calls import evaluate, start
+from jaxopt_lab.tasks.seeding import batch_key
 
 # Published figures for all of the data: (task, figure, decimals given).
 CERTIFIED = [
@@ -85,13 +88,16 @@ def test_every_task_is_registered_under_its_function_name():
         assert isinstance(task, jl.Task)
         assert task.factory is make
         assert task.name.startswith(name)
+        assert ABOUT[make].score is not None or task.minimum is not None  # something is known of each
 
 
 @pytest.mark.parametrize("name", list(jl.TASKS))
 def test_tasks_train_in_both_precisions(name, precision):
     task = jl.TASKS[name]()
-    params = task.init(jax.random.key(0))
-    loss, grads = jax.jit(jax.value_and_grad(task.loss))(params, task.data[0])
+    key = jax.random.key(0)
+    (params, state), batch = start(task, key), task.batch(task.data[0], batch_key(key), jnp.int32(0))
+    loss_of = lambda params: evaluate(task, params, batch, state, key).loss
+    loss, grads = jax.jit(jax.value_and_grad(loss_of))(params)
     assert loss.dtype == precision
     assert jnp.isfinite(loss)
     for leaf in jax.tree.leaves(grads):
