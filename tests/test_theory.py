@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 import jaxopt_lab as jl
 from jaxopt_lab import cli
+from jaxopt_lab.verify import findings_table as table
 from jaxopt_lab.verify import theory
-from jaxopt_lab.verify.theory import table
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
-COMMITTED = Path(inspect.getfile(table)).parent / "TABLE.md"
+COMMITTED = Path(inspect.getfile(theory)).parent / "TABLE.md"
 QUICK = ("stability", "rates", "worst_case", "stationary", "adam_limits", "quasi_newton", "tutorial")
 
 

@@ -25,6 +25,7 @@ from jaxopt_lab.cli.verify import app as verify_app
 from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
 from jaxopt_lab.report import listing
 from jaxopt_lab.report.board import board
+from jaxopt_lab.report.verdicts import METHODS, counts_board, rows_board
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.sweep.durable import terminable
@@ -175,6 +176,35 @@ def list_(
         _fail("--priors is for optimizers: a task has no ranges to search.")
     for line in listing.priors() if priors else listing.optimizers() if what == "optimizers" else listing.tasks():
         typer.echo(line)
+
+
+@app.command()
+def judge(
+    runs: Annotated[str, typer.Argument(metavar="FILE", help="CSV with columns optimizer, task, seed, score.")],
+    higher: Annotated[
+        bool | None, typer.Option("--higher-is-better/--lower-is-better", help="Which scores are better.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="Compare with this optimizer; by default all pairs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Say which of several optimizers is better, from a table of runs made anywhere, and how sure that is."""
+    import pandas as pd
+
+    if higher is None:
+        _fail("Say which scores are better: --higher-is-better or --lower-is-better.")
+    try:
+        judgement = jaxopt_lab.judge(pd.read_csv(runs), higher_is_better=higher, reference=reference)
+    except (OSError, ValueError, TypeError) as error:
+        _fail(f"{runs}: {error}")
+    if as_json:
+        typer.echo(judgement.table().to_json(orient="records", indent=1))
+        return
+    console = Console()
+    console.print(rows_board(judgement.table()))
+    if len(set(judgement.rows["task"])) > 1:
+        over_tasks = judgement.over_tasks()[["a", "b", "verdict", "p_corrected"]]
+        console.print(counts_board(judgement.counts().merge(over_tasks, on=["a", "b"])))
+    console.print(METHODS.format(n=len(judgement.rows)), style="dim")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from jaxopt_lab.verify.finding import Finding as Finding
 from jaxopt_lab.verify.theory import (
     adam_limits,
     certified,
@@ -20,7 +21,6 @@ from jaxopt_lab.verify.theory import (
     tutorial,
     worst_case,
 )
-from jaxopt_lab.verify.theory.finding import Finding as Finding
 
 CHECKS: dict[str, Callable[[], list[Finding]]] = {
     "stability": stability.check,

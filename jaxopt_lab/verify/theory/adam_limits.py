@@ -11,7 +11,7 @@ import numpy as np
 from jaxopt_lab.optimizers.adam import adam
 from jaxopt_lab.optimizers.sign_sgd import sign_sgd
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 RATE, STEPS = 0.1, 25
 SOURCE = "Kingma & Ba 2015, https://arxiv.org/abs/1412.6980"

@@ -14,7 +14,7 @@ from jaxopt_lab.tasks.diabetes import diabetes
 from jaxopt_lab.tasks.digits import digits_softmax
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 # (name, task, minimum with the digits given, learning rate, momentum, steps)
 CASES: list[tuple[str, Callable[[], Task], float, float, float, int]] = [

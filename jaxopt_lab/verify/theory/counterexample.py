@@ -13,7 +13,7 @@ from jaxopt_lab.optimizers.amsgrad import amsgrad
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.reddi import projected, reddi
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 STEPS, LAST = 1_000_000, 20
 SOURCE = "Reddi et al. 2018, https://openreview.net/forum?id=ryQu7f-RZ"

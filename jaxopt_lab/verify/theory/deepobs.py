@@ -14,7 +14,7 @@ from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.quadratic_deep import quadratic_deep
 from jaxopt_lab.tasks.streams import stream
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 EPOCH, BATCH, SEEDS = 7, 128, 6
 SOURCE = "Schneider et al. 2019, https://arxiv.org/abs/1903.05499"

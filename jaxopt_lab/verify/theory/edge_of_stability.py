@@ -17,7 +17,7 @@ from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.digits import digits_mlp
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory, random_key
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 RATES, STEPS, EXAMPLES, WIDTHS = (0.3, 0.5, 0.7), 8000, 500, (64, 32, 32, 10)
 ITERATIONS = 200

@@ -13,7 +13,7 @@ from jaxopt_lab.optimizers.rmsprop import rmsprop
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.wilson import wilson
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 EMPTY = {"initial_accumulator_value": 0.0, "eps": 1e-10}  # the paper's AdaGrad starts without a sum
 SOURCE = "Wilson et al. 2017, https://arxiv.org/abs/1705.08292"

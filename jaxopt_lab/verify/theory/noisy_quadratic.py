@@ -13,7 +13,7 @@ from jaxopt_lab.optimizers.sgd import sgd
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.noisy_quadratic import noisy_quadratic
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 DIMENSIONS, TARGET, SEEDS = 1000, 0.05, 100
 SOURCE = "Zhang et al. 2019, https://arxiv.org/abs/1907.04164"

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxopt_lab.optimizers.lbfgs import lbfgs
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 DIMENSIONS = 8
 

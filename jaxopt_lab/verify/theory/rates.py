@@ -19,7 +19,7 @@ from jaxopt_lab.sweep.space import static
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.quadratic import quadratic
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 KAPPA = 100.0
 SPECTRUM = (1.0, 0.5, 0.1, 1 / KAPPA)

@@ -11,7 +11,7 @@ from jaxopt_lab.optimizers.momentum import momentum
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 H, ETA, BETA, SIGMA = 1.0, 0.1, 0.9, 1.0
 STEPS, BURN_IN, SEEDS, STRIDE = 2000, 400, 2000, 10

@@ -7,7 +7,7 @@ from jaxopt_lab.optimizers.gradient_descent import gradient_descent
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.linear_regression import linear_regression
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 
 def check(gd: OptimizerFactory = gradient_descent) -> list[Finding]:

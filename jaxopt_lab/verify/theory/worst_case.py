@@ -10,7 +10,7 @@ from jaxopt_lab.optimizers.gradient_descent import gradient_descent
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 CURVATURE, RADIUS = 2.0, 3.0
 

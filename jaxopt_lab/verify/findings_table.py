@@ -1,4 +1,4 @@
-"""The findings as a table for a terminal, in Markdown, and as plain data."""
+"""Findings as a table for a terminal, in Markdown, and as plain data."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from jaxopt_lab.verify.theory.finding import Finding
+from jaxopt_lab.verify.finding import Finding
 
 COLUMNS = ("check", "theory", "expected", "measured", "error", "bound", "source")
 HEAD = """\

@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One line of `jaxopt-lab verify theory`.
+    """One line of `jaxopt-lab verify theory` or `verify published`.
 
     Attributes:
         what: What is measured.

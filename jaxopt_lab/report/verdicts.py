@@ -1,0 +1,65 @@
+"""Verdicts as tables for a terminal."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from jaxopt_lab.formats import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = (
+    "Paired t-tests over shared seeds (Welch's where seeds differ, ranks where scores are infinite); p is corrected by "
+    "Holm's method over {n} comparisons. Seeds needed: to find a difference of this size with a chance of 80 %. This "
+    "counts the luck of seeds, not that of tuning."
+)
+
+
+def counts_board(counts: "pd.DataFrame") -> Table:
+    """Return counts of tasks by pair, with and without correction, and the verdict over tasks.
+
+    Args:
+        counts: `Judgement.counts()`, with the columns `verdict` and `p_corrected` of `Judgement.over_tasks()`.
+
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name in ("", "against", "better / undecided / worse", "uncorrected", "over tasks", "p, corrected"):
+        table.add_column(name, justify="left" if name in ("", "against", "over tasks") else "right")
+    for row in counts.to_dict("records"):
+        ways = ("better", "undecided", "worse")
+        table.add_row(
+            escape(str(row["a"])),
+            escape(str(row["b"])),
+            " / ".join(str(row[way]) for way in ways),
+            " / ".join(str(row[f"{way}_uncorrected"]) for way in ways),
+            escape(str(row["verdict"])),
+            f"{row['p_corrected']:.2g}",
+        )
+    return table
+
+
+def rows_board(rows: "pd.DataFrame") -> Table:
+    """Return the verdicts on pairs, task by task: see `Judgement.table`."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    columns = ("task", "a", "b", "verdict", "a - b", "95 %", "p, corrected", "seeds", "seeds needed")
+    for name in columns:
+        table.add_column(name, justify="left" if name in columns[:4] else "right")
+    for row in rows.to_dict("records"):
+        needed = row["seeds_needed"]
+        table.add_row(
+            *(escape(str(row[name])) for name in columns[:4]),
+            _figure(row["effect"]),
+            f"{_figure(row['low'])} to {_figure(row['high'])}",
+            f"{row['p_corrected']:.2g}",
+            str(row["seeds"]),
+            "" if needed != needed else "over 100,000" if needed == float("inf") else f"{needed:,.0f}",
+        )
+    return table
+
+
+def _figure(x: float) -> str:
+    return number(x) if math.isfinite(x) else f"{x:g}"

@@ -1,0 +1,195 @@
+"""Two methods' scores over seeds: how much better is one, and how sure is that?"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxopt_lab.errors import ArgumentValueError
+
+POWER = 0.8  # the chance that `seeds_needed` gives a real difference of this size
+MOST_SEEDS = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A comparison of scores `a` and `b`, greater being better.
+
+    Attributes:
+        effect: The mean of a - b (the median of a - b where some scores are infinite).
+        low, high: Its confidence interval.
+        p: The two-sided p-value of no difference.
+        spread: The standard deviation of a - b, that of two fresh seeds; NaN where some scores are infinite.
+        n: Differences, or scores of the smaller sample where seeds are not shared.
+        test: "paired t", "Welch t", "signed rank" or "rank sum".
+
+    """
+
+    effect: float
+    low: float
+    high: float
+    p: float
+    spread: float
+    n: int
+    test: str
+
+
+def paired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
+    """Compare scores of the same seeds by a paired t-test, or by the signed-rank test where some are infinite.
+
+    Args:
+        a: Scores of one, at least two; infinite ones are allowed, NaN is not.
+        b: Scores of the other, in the same order of seeds.
+        confidence: Of the interval.
+
+    Raises:
+        ValueError: There are fewer than two seeds, unequal numbers, or a NaN.
+
+    """
+    a, b = _scores(a, b)
+    if len(a) != len(b):
+        raise ArgumentValueError(f"Paired scores must be of the same seeds, got {len(a)} and {len(b)}.")
+    from scipy import stats
+
+    if np.isinf([a, b]).any():
+        return _signed_rank(a, b, confidence)
+    d, n = a - b, len(a)
+    mean, spread = float(d.mean()), float(d.std(ddof=1))
+    if spread <= 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300):  # equal but for rounding
+        return Pair(mean, mean, mean, 1.0 if abs(mean) <= spread or mean == 0 else 0.0, spread, n, "paired t")
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
+    p = float(2 * stats.t.sf(abs(mean) / (spread / math.sqrt(n)), n - 1))
+    return Pair(mean, mean - half, mean + half, p, spread, n, "paired t")
+
+
+def unpaired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
+    """Compare scores of different seeds by Welch's t-test, or by the rank-sum test where some are infinite.
+
+    Arguments and errors are those of `paired`, except that the numbers of scores may differ.
+    """
+    a, b = _scores(a, b)
+    from scipy import stats
+
+    n = min(len(a), len(b))
+    if np.isinf([*a, *b]).any():
+        return _rank_sum(a, b, confidence)
+    mean = float(a.mean() - b.mean())
+    spread = math.sqrt(a.var(ddof=1) + b.var(ddof=1))
+    if spread <= 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300):
+        return Pair(mean, mean, mean, 1.0 if mean == 0 else 0.0, spread, n, "Welch t")
+    found: Any = stats.ttest_ind(a, b, equal_var=False)
+    low, high = found.confidence_interval(confidence)
+    return Pair(mean, float(low), float(high), float(found.pvalue), spread, n, "Welch t")
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return p-values corrected for their number: Holm 1979, https://www.jstor.org/stable/4615733.
+
+    Rejecting where the corrected value is at most alpha, the chance of any false rejection is at most alpha.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected
+
+
+def seeds_needed(effect: float, spread: float, alpha: float = 0.05, power: float = POWER) -> float:
+    """Return how many seeds a two-sided paired t-test needs to find this difference, from the noncentral t.
+
+    Args:
+        effect: The mean difference, taken for the real one.
+        spread: The standard deviation of differences.
+        alpha: The level of the test.
+        power: The chance to find it.
+
+    Returns:
+        The number; infinity where there is no difference, or over 100,000 would be needed; NaN where the spread is.
+
+    """
+    if not math.isfinite(effect) or math.isnan(spread):
+        return math.nan
+    if spread == 0 and effect != 0:
+        return 2
+    from scipy import stats
+
+    def found(n: int) -> bool:
+        at, shift = stats.t.ppf(1 - alpha / 2, n - 1), abs(effect) / spread * math.sqrt(n)
+        return float(stats.nct.sf(at, n - 1, shift) + stats.nct.cdf(-at, n - 1, shift)) >= power
+
+    if effect == 0 or not found(MOST_SEEDS):
+        return math.inf
+    low, high = 1, 2
+    while not found(high):
+        low, high = high, min(2 * high, MOST_SEEDS)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
+
+
+def signed_rank(d: np.ndarray) -> float:
+    """Return the exact two-sided p-value of the signed-rank test of differences (Wilcoxon 1945), with ties.
+
+    Differences of 0 are left out; infinite ones are larger than all others. Given the ranks, each sign is as likely as
+    the other, so the distribution of the sum of positive ranks is a convolution.
+    """
+    from scipy import stats
+
+    d = np.asarray(d, float)
+    d = d[d != 0]
+    doubled = np.round(2 * stats.rankdata(np.abs(d))).astype(int)  # ties have halves
+    counts = np.ones(1)
+    for rank in doubled.tolist():
+        longer = np.zeros(len(counts) + rank)
+        longer[: len(counts)] += counts / 2
+        longer[rank:] += counts / 2
+        counts = longer
+    at = int(doubled[d > 0].sum())
+    return float(min(1.0, 2 * min(counts[: at + 1].sum(), counts[at:].sum())))
+
+
+def _scores(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if np.isnan(a).any() or np.isnan(b).any():
+        raise ArgumentValueError("A score is NaN. A run that failed scores -inf, or +inf where less is better.")
+    if a.ndim != 1 or b.ndim != 1 or min(len(a), len(b)) < 2:
+        raise ArgumentValueError(f"A comparison needs at least two seeds each, got {a.size} and {b.size}.")
+    return a, b
+
+
+def _minus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a - b, where two infinite scores of one sign are equal."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
+
+
+def _signed_rank(a: np.ndarray, b: np.ndarray, confidence: float) -> Pair:
+    d = _minus(a, b)
+    low, high = _interval_of_median(d, confidence)
+    return Pair(float(np.median(d)), low, high, signed_rank(d), math.nan, len(d), "signed rank")
+
+
+def _interval_of_median(d: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Return the interval of a median by order statistics, from the sign test; infinite where there are too few."""
+    from scipy import stats
+
+    d, n = np.sort(d), len(d)
+    k = int(stats.binom.ppf((1 - confidence) / 2, n, 0.5))
+    k = k if stats.binom.cdf(k - 1, n, 0.5) <= (1 - confidence) / 2 else k - 1  # d[k - 1] to d[n - k]
+    return (float(d[k - 1]), float(d[n - k])) if k >= 1 else (-math.inf, math.inf)
+
+
+def _rank_sum(a: np.ndarray, b: np.ndarray, confidence: float) -> Pair:
+    from scipy import stats
+
+    p = float(stats.mannwhitneyu(a, b, method="exact" if len({*a, *b}) == len(a) + len(b) else "asymptotic").pvalue)
+    differences = np.sort(_minus(a[:, None], b[None]).ravel())
+    # The interval of Hodges and Lehmann: differences by rank, as far from the ends as the rank sum's quantile.
+    m, n = len(a), len(b)
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    k = math.floor(m * n / 2 - z * math.sqrt(m * n * (m + n + 1) / 12))
+    low, high = (float(differences[k - 1]), float(differences[m * n - k])) if k >= 1 else (-math.inf, math.inf)
+    return Pair(float(np.median(differences)), low, high, p, math.nan, min(m, n), "rank sum")
