@@ -1,7 +1,13 @@
-"""Strict defaults: mismatched ranks raise, so that no test passes by broadcasting; float32 is exact on a GPU."""
+"""Strict defaults: mismatched ranks raise, so that no test passes by broadcasting; float32 is exact on a GPU.
+
+On a CPU, most of the suite's time is XLA's, which compiles thousands of small programs. So a session compiles with few
+optimisations, unless JAXOPT_LAB_TESTS=optimized, as in the workflow that checks each change.
+"""
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 os.environ.setdefault("JAXOPT_LAB_CACHE", "off")  # what a test measures is not what an earlier one has left on disk
@@ -16,7 +22,25 @@ SHARED = {  # the processes of a session compile each program once; a later sess
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
+QUICK = (  # the first that this version of XLA knows
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1",
+    # Without its older emitters, as in JAX 0.12, XLA at level 0 treats some float64 as float32.
+    "--xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1",
+)
+
+
+def known(flags: str) -> bool:
+    """Return whether XLA starts with these flags; it ends the process where it does not know one."""
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+
+
 OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if OURS and os.environ.get("JAXOPT_LAB_TESTS") != "optimized":  # the processes of a session inherit the flags
+    flags = [os.environ["XLA_FLAGS"]] if "XLA_FLAGS" in os.environ else []
+    os.environ["XLA_FLAGS"] = " ".join([*flags, next(filter(known, QUICK), "")])
 if OURS:
     SHARED["jax_compilation_cache_dir"] = tempfile.mkdtemp(prefix="jaxopt_lab-tests-")
     for setting, value in SHARED.items():

@@ -15,6 +15,7 @@ from jaxopt_lab.tasks.quadratic_deep import quadratic_deep
 from jaxopt_lab.tasks.streams import stream
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.verify.finding import Finding
+from jaxopt_lab.verify.theory.stability import limit
 
 EPOCH, BATCH, SEEDS = 7, 128, 6
 SOURCE = "Schneider et al. 2019, https://arxiv.org/abs/1903.05499"
@@ -45,6 +46,9 @@ def check(gd: OptimizerFactory = gradient_descent, heavy_ball: OptimizerFactory 
     losses = results.dataset["test_loss"]
     start = float(losses.values[0, 0, 0])
     found = [Finding("quadratic_deep: test loss at the start", "published", START, start, 1e-7, "its digits", SOURCE)]
+    steepest = limit(gd, {}, quadratic_deep(batch_size=None), 0.0251, 0.0398)  # of the published grid
+    what, why = "gradient descent on quadratic_deep: largest stable learning rate", "the grid's last spacing, 1e-8"
+    found.append(Finding(what, "2 / 53.1290, their lambda_max", 2 / 53.1290, steepest, 2e-6, why, SOURCE))
     for i, (name, figures) in enumerate(PUBLISHED.items()):
         for epoch, figure in figures.items():
             of_seeds = losses.sel(eval_step=epoch * EPOCH).values[i]

@@ -18,6 +18,7 @@ from jaxopt_lab.optimizers.momentum import momentum
 from jaxopt_lab.sweep.space import static
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.quadratic import quadratic
+from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.verify.finding import Finding
 
@@ -28,13 +29,13 @@ def check(gd: OptimizerFactory = gradient_descent, heavy_ball: OptimizerFactory 
     """Find each limit by bisection over grids of learning rates."""
     beta = BETA
     return [
-        _found("gradient descent", "2/L", 2.0, _limit(gd, {})),
-        _found("heavy ball", "2(1+beta)/L", 2 * (1 + beta), _limit(heavy_ball, {"momentum": beta})),
+        _found("gradient descent", "2/L", 2.0, limit(gd, {})),
+        _found("heavy ball", "2(1+beta)/L", 2 * (1 + beta), limit(heavy_ball, {"momentum": beta})),
         _found(
             "Nesterov",
             "2(1+beta)/((1+2 beta)L)",
             2 * (1 + beta) / (1 + 2 * beta),
-            _limit(heavy_ball, {"momentum": beta, "nesterov": static([True])}),
+            limit(heavy_ball, {"momentum": beta, "nesterov": static([True])}),
         ),
     ]
 
@@ -44,17 +45,30 @@ def _found(name: str, theory: str, expected: float, measured: float) -> Finding:
     return Finding(f"{name}: largest stable learning rate", theory, expected, measured, 1e-5, why, "Polyak 1964")
 
 
-def _limit(optimizer: OptimizerFactory, others: dict[str, Any]) -> float:
-    """Return where trials begin to grow between half of their steps and the last one."""
-    low, high = 0.1, 8.0
+def limit(
+    optimizer: OptimizerFactory, others: dict[str, Any], task: Task | None = None, low: float = 0.1, high: float = 8.0
+) -> float:
+    """Return the learning rate at which a quadratic's loss begins to grow between half of the steps and the last one.
+
+    Args:
+        optimizer: The optimizer.
+        others: Its other hyperparameters.
+        task: The quadratic, which has a `minimum`; by default one of curvature 1.
+        low: A stable learning rate.
+        high: An unstable one.
+
+    """
+    task = quadratic((1.0,)) if task is None else task
+    least = task.minimum or 0.0
     for _ in range(ROUNDS):
         rates = np.linspace(low, high, POINTS)
         space = {"learning_rate": rates.tolist(), **others}
         results = sweep(
-            optimizer, quadratic((1.0,)), space, steps=STEPS, record=STEPS // 2, diverged_above=None, strategy="scan"
+            optimizer, task, space, steps=STEPS, record=STEPS // 2, diverged_above=None, strategy="scan"
         )
-        loss = results.dataset["train_loss"].values[:, 0]
-        grows = ~(loss[:, 2] < loss[:, 1]) & (loss[:, 1] > 0)  # overflow is growth; a loss of exactly 0 is not
+        above = results.dataset["train_loss"].values[:, 0] - least
+        # Overflow is growth; a loss that has come to the minimum is not.
+        grows = ~(above[:, 2] < above[:, 1]) & ~(above[:, 1] <= 1e-12 * least)
         first = int(np.argmax(grows))
-        low, high = rates[first - 1], rates[first]
-    return float(low + high) / 2
+        low, high = float(rates[first - 1]), float(rates[first])
+    return (low + high) / 2
