@@ -22,6 +22,7 @@ from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
 from jaxopt_lab.verify.finding import Finding
 
+UNIT = quadratic((1.0,))
 BETA, STEPS, POINTS, ROUNDS = 0.9, 4000, 33, 4
 
 
@@ -46,7 +47,7 @@ def _found(name: str, theory: str, expected: float, measured: float) -> Finding:
 
 
 def limit(
-    optimizer: OptimizerFactory, others: dict[str, Any], task: Task | None = None, low: float = 0.1, high: float = 8.0
+    optimizer: OptimizerFactory, others: dict[str, Any], task: Task = UNIT, low: float = 0.1, high: float = 8.0
 ) -> float:
     """Return the learning rate at which a quadratic's loss begins to grow between half of the steps and the last one.
 
@@ -58,14 +59,11 @@ def limit(
         high: An unstable one.
 
     """
-    task = quadratic((1.0,)) if task is None else task
     least = task.minimum or 0.0
     for _ in range(ROUNDS):
         rates = np.linspace(low, high, POINTS)
         space = {"learning_rate": rates.tolist(), **others}
-        results = sweep(
-            optimizer, task, space, steps=STEPS, record=STEPS // 2, diverged_above=None, strategy="scan"
-        )
+        results = sweep(optimizer, task, space, steps=STEPS, record=STEPS // 2, diverged_above=None, strategy="scan")
         above = results.dataset["train_loss"].values[:, 0] - least
         # Overflow is growth; a loss that has come to the minimum is not.
         grows = ~(above[:, 2] < above[:, 1]) & ~(above[:, 1] <= 1e-12 * least)
