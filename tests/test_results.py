@@ -250,7 +250,7 @@ ERRORS = [
     (lambda r: r.leaderboard("loss"), "Unknown metric 'loss'"),
     (lambda r: r.params(config=99), "no configuration 99"),
     (lambda r: r.params(seed=99), "no seed 99"),
-    (lambda r: dataclasses.replace(r, final_params=[]).params(), "at most 256 MiB"),
+    (lambda r: dataclasses.replace(r, final_params=[]).params(), "more than 256 MiB, or with keep_top="),
 ]
 
 

@@ -224,7 +224,7 @@ def test_text_that_is_none(stage):
 def test_numbers_that_do_not_differ(stage, name):
     dataset = xr.open_zarr(stage.saved, consolidated=False).load()
     check_dataset(dataset)
-    with pytest.raises(ValueError, match=f"its {name} are not distinct integers"):
+    with pytest.raises(ValueError, match=f"its {name} are not distinct numbers"):
         check_dataset(dataset.isel({name: [0, 0]}))
 
 
