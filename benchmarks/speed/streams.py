@@ -11,9 +11,9 @@ The digits network, Adam, float32, many learning rates by a few seeds, with the 
 `ratio` is the time over that of arrays, turn by turn. The losses must agree to a thousandth, or the script fails. The
 memory: a sweep of a stream of wide batches in a process of its own, its peak over that of an empty one, and the plan's.
 
-Aim: a stream at most 1.10. Not reached while all cores train: reading a batch takes 70 to 110 us of a core, of which the
-iterator's own indexing is 27, and each chunk waits for its first segment. Tried: fewer operations a batch (1.15 before,
-no clear change), segments of 20 and of 256 steps in place of 64 (1.40 and 1.41 where 64 had 1.23).
+Aim: a stream at most 1.10. Not reached while all cores train: reading a batch takes 70 to 110 us of a core, of which
+the iterator's own indexing is 27, and each chunk waits for its first segment. Tried: fewer operations a batch (1.15
+before, no clear change), segments of 20 and of 256 steps in place of 64 (1.40 and 1.41 where 64 had 1.23).
 """
 
 import argparse
