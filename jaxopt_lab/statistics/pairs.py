@@ -36,7 +36,9 @@ class Pair:
 
 
 def paired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
-    """Compare scores of the same seeds by a paired t-test, or by the signed-rank test where some are infinite.
+    """Compare scores of the same seeds by a paired t-test.
+
+    The signed-rank test takes its place where some scores are infinite, or all differences are equal.
 
     Args:
         a: Scores of one, at least two; infinite ones are allowed, NaN is not.
@@ -57,14 +59,19 @@ def paired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
     d, n = a - b, len(a)
     mean, spread = float(d.mean()), float(d.std(ddof=1))
     if spread <= 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300):  # equal but for rounding
-        return Pair(mean, mean, mean, 1.0 if abs(mean) <= spread or mean == 0 else 0.0, spread, n, "paired t")
+        if abs(mean) <= spread:
+            return Pair(mean, mean, mean, 1.0, spread, n, "paired t")
+        # A t-test would be certain after two seeds, as of scores that are rounded; ranks are not.
+        return dataclasses.replace(_signed_rank(a, b, confidence), spread=spread)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
     p = float(2 * stats.t.sf(abs(mean) / (spread / math.sqrt(n)), n - 1))
     return Pair(mean, mean - half, mean + half, p, spread, n, "paired t")
 
 
 def unpaired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
-    """Compare scores of different seeds by Welch's t-test, or by the rank-sum test where some are infinite.
+    """Compare scores of different seeds by Welch's t-test.
+
+    The rank-sum test takes its place where some scores are infinite, or neither sample has any spread.
 
     Arguments and errors are those of `paired`, except that the numbers of scores may differ.
     """
@@ -77,7 +84,11 @@ def unpaired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
     mean = float(a.mean() - b.mean())
     spread = math.sqrt(a.var(ddof=1) + b.var(ddof=1))
     if spread <= 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300):
-        return Pair(mean, mean, mean, 1.0 if mean == 0 else 0.0, spread, n, "Welch t")
+        if mean == 0:
+            return Pair(mean, mean, mean, 1.0, spread, n, "Welch t")
+        # Likewise; of all divisions of the scores, two are as extreme.
+        p = 2 / math.comb(len(a) + len(b), len(a))
+        return dataclasses.replace(_rank_sum(a, b, confidence), p=p, spread=spread)
     found: Any = stats.ttest_ind(a, b, equal_var=False)
     low, high = found.confidence_interval(confidence)
     return Pair(mean, float(low), float(high), float(found.pvalue), spread, n, "Welch t")
@@ -111,8 +122,8 @@ def seeds_needed(effect: float, spread: float, alpha: float = 0.05, power: float
     """
     if not math.isfinite(effect) or math.isnan(spread):
         return math.nan
-    if spread == 0 and effect != 0:
-        return 2
+    if spread == 0 and effect != 0:  # by ranks, n equal differences have a p of 2 / 2^n
+        return math.ceil(math.log2(2 / alpha))
     from scipy import stats
 
     def found(n: int) -> bool:

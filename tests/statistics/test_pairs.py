@@ -45,7 +45,16 @@ def test_equal_scores_are_no_difference():
         assert compare(a, a).p == 1
         assert compare(a, a).effect == 0
         assert compare(np.full(3, np.inf), np.full(3, np.inf)).p == 1
-    assert paired(a + 0.1, a).p == 0  # a difference without any spread
+    assert unpaired(np.full(4, 2.0), np.ones(3)).p == pytest.approx(2 / 35)  # any division of seven scores
+
+
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_equal_differences_are_not_certain(n):
+    """Scores that are rounded may differ by as much for every seed; a t-test would be certain after two."""
+    found = paired(np.arange(n) + 0.25, np.arange(n))
+    assert (found.p, found.test) == (2 / 2**n, "signed rank")
+    assert found.effect == 0.25
+    assert (found.low > 0) == (n > 5)  # as sure as the sign test is
     assert unpaired(np.ones(3), np.ones(3)).p == 1
 
 
@@ -115,7 +124,7 @@ def test_the_seeds_that_are_said_to_be_needed_are(effect):
 def test_seeds_needed_at_the_ends():
     assert seeds_needed(0.0, 1.0) == np.inf
     assert seeds_needed(1e-6, 1.0) == np.inf
-    assert seeds_needed(1.0, 0.0) == 2
+    assert seeds_needed(1.0, 0.0) == 6  # 2 / 2^6 is the first below .05
     assert math.isnan(seeds_needed(np.inf, math.nan))
     assert seeds_needed(1.0, 1.0, alpha=0.001) > seeds_needed(1.0, 1.0)
 
