@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from jaxopt_lab import schedules as schedules
 from jaxopt_lab import tasks as tasks
+from jaxopt_lab.compare.compare import compare as compare
+from jaxopt_lab.compare.verdict import Verdict as Verdict
 from jaxopt_lab.engine.compile.options import compiler_options as compiler_options
 from jaxopt_lab.engine.recorder import Progress as Progress
 from jaxopt_lab.engine.rules import halving as halving
@@ -23,6 +25,7 @@ from jaxopt_lab.optimizers import flat as flat
 from jaxopt_lab.optimizers import fused as fused
 from jaxopt_lab.optimizers import master_weights as master_weights
 from jaxopt_lab.optimizers import scheduled as scheduled
+from jaxopt_lab.report.diagnosis import Diagnose as _Diagnose
 from jaxopt_lab.report.plots.plots import Plots as _Plots
 from jaxopt_lab.report.progress import shown as _shown
 from jaxopt_lab.results.accessors import register as _register
@@ -36,10 +39,12 @@ from jaxopt_lab.sweep.budget import epochs as epochs
 from jaxopt_lab.sweep.budget import examples as examples
 from jaxopt_lab.sweep.display import register as _register_display
 from jaxopt_lab.sweep.extend import extend as extend
+from jaxopt_lab.sweep.ranges import linear as linear
+from jaxopt_lab.sweep.ranges import log as log
+from jaxopt_lab.sweep.ranges import one_minus as one_minus
+from jaxopt_lab.sweep.ranges import prior as prior
 from jaxopt_lab.sweep.rerun import Rerun as Rerun
 from jaxopt_lab.sweep.rerun import rerun as rerun
-from jaxopt_lab.sweep.space import linear as linear
-from jaxopt_lab.sweep.space import log as log
 from jaxopt_lab.sweep.space import random as random
 from jaxopt_lab.sweep.space import sobol as sobol
 from jaxopt_lab.sweep.space import static as static
@@ -60,6 +65,7 @@ globals().update(OPTIMIZERS)  # each method under its name
 
 # What a person sees is above what it shows, so results and sweeps learn of it here.
 _register(Results, "plot", _Plots)
+_register(Results, "diagnose", _Diagnose)
 _register_display(_shown)
 
 if TYPE_CHECKING:

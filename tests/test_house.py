@@ -17,20 +17,22 @@ ROOMS = [
         "errors",
         "checking",
         "formats",
+        "cache_folder",
         "tracing",
         "labels",
         "schedules",
         "optimizers",
         "tasks",
+        "diagnostics",
         "updating",
         "trial",
         "engine",
     ),
-    *("store", "statistics", "results", "cluster", "sweep", "verify", "report", "cli"),
+    *("store", "statistics", "results", "cluster", "sweep", "compare", "verify", "report", "cli"),
 ]
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise
 HEAVY = (
-    *("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich"),
+    *("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich", "altair", "opda"),
     *("flax", "equinox"),
 )
 

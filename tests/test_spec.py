@@ -201,7 +201,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("momentum = 'a'"), 7, ["'a' is not a number", "{ static = ["]),
     (with_line("momentum = []"), 7, ["empty"]),
     (with_line("momentum = nan"), 7, ["not finite"]),
-    (with_line("momentum = {}"), 7, ["one of log, linear and static"]),
+    (with_line("momentum = {}"), 7, ["one of log, linear, one_minus and static"]),
     (with_line("momentum = { log = 1 }"), 7, ["log must be a list"]),
     (with_line("momentum = { log = [1] }"), 7, ["[low, high, count]"]),
     (with_line("momentum = { log = [0.1, 1] }"), 7, ["has no count", "`sample`"]),

@@ -11,21 +11,22 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 import jaxopt_lab
 from jaxopt_lab.checking import printable
+from jaxopt_lab.cli.failing import fail
 from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken
 from jaxopt_lab.cli.spec import OPTIONS, Spec, parse
 from jaxopt_lab.cli.sweeps import NOTE, extended, sweeps, swept, timed
+from jaxopt_lab.cli.verdicts import compare, judge
 from jaxopt_lab.cli.verify import app as verify_app
 from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
 from jaxopt_lab.report import listing
 from jaxopt_lab.report.board import board
-from jaxopt_lab.report.verdicts import METHODS, counts_board, rows_board
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.sweep.durable import terminable
@@ -37,9 +38,11 @@ OnCluster = Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto,
 # No clock tells when the process began; importing this module took about the CPU time that it has used so far.
 BEGAN = time.perf_counter() - time.process_time()
 
-# A user's mistake is reported in one line (`_fail`); any other error keeps its plain traceback.
+# A user's mistake is reported in one line (`fail`); any other error keeps its plain traceback.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(verify_app, name="verify")
+app.command()(compare)
+app.command()(judge)
 
 
 def main() -> None:
@@ -115,7 +118,7 @@ def extend(
     given = {"steps": steps, "examples": examples, "epochs": epochs, "seeds": seeds}
     more = {name: value for name, value in given.items() if value is not None}
     if not more or len(more.keys() - {"seeds"}) > 1:
-        _fail("Give --seeds, or one of --steps, --examples and --epochs, or both.")
+        fail("Give --seeds, or one of --steps, --examples and --epochs, or both.")
     _run(lambda: _read_stored(out), out, {"cache": True}, False, quiet, more)
 
 
@@ -144,9 +147,9 @@ def _run(
                 one = functools.partial(extended, more) if more else functools.partial(swept, options)
                 interrupted, compiling = sweeps(spec, one, folder, quiet, seconds)
         except ArgumentError as error:  # what was read is checked already, but not what it is to be extended by
-            _fail(error.message("toml"))
+            fail(error.message("toml"))
         except (MemoryError, RunError, ClusterError, ImportError) as error:  # memory, folder or cluster unavailable
-            _fail(str(error))
+            fail(str(error))
         except KeyboardInterrupt:
             interrupted = True
         if interrupted or folder is None:
@@ -173,38 +176,9 @@ def list_(
 ) -> None:
     """List optimizers with their hyperparameters, or tasks with their arguments."""
     if priors and what != "optimizers":
-        _fail("--priors is for optimizers: a task has no ranges to search.")
+        fail("--priors is for optimizers: a task has no ranges to search.")
     for line in listing.priors() if priors else listing.optimizers() if what == "optimizers" else listing.tasks():
         typer.echo(line)
-
-
-@app.command()
-def judge(
-    runs: Annotated[str, typer.Argument(metavar="FILE", help="CSV with columns optimizer, task, seed, score.")],
-    higher: Annotated[
-        bool | None, typer.Option("--higher-is-better/--lower-is-better", help="Which scores are better.")
-    ] = None,
-    reference: Annotated[str | None, typer.Option(help="Compare with this optimizer; by default all pairs.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
-) -> None:
-    """Say which of several optimizers is better, from a table of runs made anywhere, and how sure that is."""
-    import pandas as pd
-
-    if higher is None:
-        _fail("Say which scores are better: --higher-is-better or --lower-is-better.")
-    try:
-        judgement = jaxopt_lab.judge(pd.read_csv(runs), higher_is_better=higher, reference=reference)
-    except (OSError, ValueError, TypeError) as error:
-        _fail(f"{runs}: {error}")
-    if as_json:
-        typer.echo(judgement.table().to_json(orient="records", indent=1))
-        return
-    console = Console()
-    console.print(rows_board(judgement.table()))
-    if len(set(judgement.rows["task"])) > 1:
-        over_tasks = judgement.over_tasks()[["a", "b", "verdict", "p_corrected"]]
-        console.print(counts_board(judgement.counts().merge(over_tasks, on=["a", "b"])))
-    console.print(METHODS.format(n=len(judgement.rows)), style="dim")
 
 
 @app.command()
@@ -214,7 +188,7 @@ def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, 
         folder = folder_of(path)
         found = [jaxopt_lab.load(folder.url(task)) for task in _tasks(folder) or [""]]
     except (OSError, ValueError, RunError) as error:
-        _fail(str(error))
+        fail(str(error))
     console = Console()
     for results in sorted(found, key=lambda r: r.dataset.attrs["created"]):
         console.print(board(results, console.width), "")
@@ -224,11 +198,6 @@ def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, 
 def _tasks(folder: Folder) -> list[str]:
     """Return the tasks of a run that have results."""
     return [name for name in folder.names() if RESULTS in folder.names(name)]
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {printable(message)}", err=True)
-    raise typer.Exit(2)
 
 
 def _heavy_imports() -> None:
@@ -250,9 +219,9 @@ def _refuse_strange(out: str) -> None:
         folder = folder_of(out)
         link = folder.local is not None and folder.local.is_symlink()
         if link or (folder.exists() and stored(folder) is None):
-            _fail(f"{out} already exists and is not a run folder. Nothing is overwritten: choose another --out.")
+            fail(f"{out} already exists and is not a run folder. Nothing is overwritten: choose another --out.")
     except RunError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
@@ -266,11 +235,11 @@ def _read(path: Path | None, overrides: dict[str, int | float | None]) -> Spec:
             given["memory"] = int(given["memory"])  # the command line's reader makes a float of every number
         return parse(source.read_text("utf-8"), source.name if path is None else str(path), given)
     except UnicodeDecodeError:
-        _fail(f"{path} is not a TOML file: it is not text in UTF-8.")
+        fail(f"{path} is not a TOML file: it is not text in UTF-8.")
     except FileNotFoundError:
-        _fail(f"There is no {path}.")
+        fail(f"There is no {path}.")
     except (OSError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _check(name: str, value: Any) -> None:
@@ -278,15 +247,15 @@ def _check(name: str, value: Any) -> None:
     try:
         OPTIONS[name].check(value)
     except ArgumentError as error:
-        _fail(f"--{error.message()}")
+        fail(f"--{error.message()}")
 
 
 def _read_stored(out: str) -> Spec:
     """Read the spec of a run folder, which may not import anything."""
     found = stored(folder_of(out))
     if found is None:
-        _fail(f"{out} is not the folder of a run that `jaxopt-lab run` started: it has no {RUN}.")
+        fail(f"{out} is not the folder of a run that `jaxopt-lab run` started: it has no {RUN}.")
     try:
         return parse(found.text, found.source, found.given, imports=False)
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))

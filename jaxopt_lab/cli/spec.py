@@ -19,7 +19,7 @@
     nesterov = { static = [true, false] }
     [optimizers."optax:adabelief"] # one of Optax's, or "package.module:function", which returns an (init, update) pair
 
-A hyperparameter is a number, a list, `{ log = [low, high, count] }`, `{ linear = [low, high, count] }`, or
+A hyperparameter is a number, a list, `{ log = [low, high, count] }`, `{ linear = ... }`, `{ one_minus = ... }`, or
 `{ static = [...] }` for structural values; "task.NAME" is an argument of the task. TOML has no null: in static values
 and in arguments of tasks, the string "none" stands for None.
 Configurations are the product of all values. At the top level, `combine = "zipped"` combines the i-th values instead;

@@ -9,9 +9,10 @@ from jaxopt_lab.checking import check_known
 from jaxopt_lab.engine.rules import RULES
 from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
-from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
 from jaxopt_lab.sweep.budget import epochs, examples
+from jaxopt_lab.sweep.ranges import linear, log, one_minus
+from jaxopt_lab.sweep.space import static
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.names import TASK_PREFIX
 
@@ -19,6 +20,7 @@ from jaxopt_lab.tasks.names import TASK_PREFIX
 KINDS = {bool: "true or false", int: "an integer", float: "a number", type(None): '"none"'}
 
 BUDGETS = {"examples": examples, "epochs": epochs}
+RANGES = {"log": log, "linear": linear, "one_minus": one_minus}
 
 
 def stop_rule(raw: Any) -> StopRule:
@@ -66,18 +68,18 @@ def hyperparameter(column: str, raw: Any) -> Any:
             f'Write an argument of the task in quotes: "{TASK_PREFIX}{next(iter(raw), "NAME")}" = ...'
         )
     if len(raw) != 1:
-        raise ArgumentValueError(f"{column} must be one of log, linear and static, got {raw!r}.")
+        raise ArgumentValueError(f"{column} must be one of log, linear, one_minus and static, got {raw!r}.")
     ((kind, given),) = raw.items()
-    check_known(f"kind of values for {column}:", kind, ("log", "linear", "static"))
+    check_known(f"kind of values for {column}:", kind, (*RANGES, "static"))
     if not isinstance(given, list):
         raise ArgumentTypeError(f"{column}: {kind} must be a list, got {given!r}.")
     if kind == "static":
-        return space.static([plain(value) for value in given])
+        return static([plain(value) for value in given])
     if len(given) not in (2, 3):
         raise ArgumentValueError(
             f"{column}: {kind} must be [low, high, count], or [low, high] to draw from, got {given!r}."
         )
-    return (space.log if kind == "log" else space.linear)(*given)
+    return RANGES[kind](*given)
 
 
 def checked_argument(task: str, name: str, value: Any) -> Any:

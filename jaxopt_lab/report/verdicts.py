@@ -61,5 +61,23 @@ def rows_board(rows: "pd.DataFrame") -> Table:
     return table
 
 
+def compared_board(rows: "pd.DataFrame") -> Table:
+    """Return the verdicts of a comparison, task by task: see `Verdict.table`."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    columns = ("task", "a", "b", "verdict", "by seeds alone", "a - b", "95 %", "P(a wins)", "p, corrected")
+    for name in columns:
+        table.add_column(name, justify="left" if name in columns[:5] else "right")
+    for row in rows.to_dict("records"):
+        names = ("task", "a", "b", "verdict", "verdict_of_these_configurations")
+        table.add_row(
+            *(escape(str(row[name])) for name in names),
+            _figure(row["effect"]),
+            f"{_figure(row['low'])} to {_figure(row['high'])}",
+            f"{row['chance']:.2f} ({row['chance_low']:.2f} to {row['chance_high']:.2f})",
+            f"{row['p_corrected']:.2g}",
+        )
+    return table
+
+
 def _figure(x: float) -> str:
     return number(x) if math.isfinite(x) else f"{x:g}"

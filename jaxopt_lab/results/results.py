@@ -18,6 +18,7 @@ from jaxopt_lab.results.grid import grid
 from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.rebuilding import model
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
+from jaxopt_lab.results.tuning import tuning_curves
 from jaxopt_lab.store.axes import AXES, COUNTED, budget, unequal_examples, unequal_gradients
 from jaxopt_lab.store.zarr import save
 from jaxopt_lab.tasks.names import QUARTILES
@@ -57,7 +58,9 @@ class Results:
 
     dataset: "xr.Dataset"
     task: Task | None
-    plot: ClassVar[Any]  # registered by the package from `jaxopt_lab.report`
+    plot: ClassVar[Any]  # these are registered by the package from `jaxopt_lab.report`
+    diagnose: ClassVar[Any]
+    report: ClassVar[Any]
     final_params: "list[tuple[np.ndarray, Any]]" = dataclasses.field(repr=False)  # (configs, params) of each group
 
     def best(self, metric: str | None = None, optimizer: str | None = None, at: str = "last") -> Best:
@@ -109,6 +112,10 @@ class Results:
     def leaderboard(self, metric: str | None = None) -> "pd.DataFrame":
         """Return one row per optimizer, best first: see `jaxopt_lab.results.leaderboard`."""
         return leaderboard(self.dataset, metric)
+
+    def tuning_curves(self, metric: str | None = None, optimizer: str | None = None, **options: Any) -> dict[str, Any]:
+        """Return how well the best of k random draws scores, by optimizer: see `jaxopt_lab.results.tuning`."""
+        return tuning_curves(self.dataset, metric, optimizer, **options)
 
     def table(self) -> "pd.DataFrame":
         """Return one row per trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""

@@ -9,13 +9,13 @@ import numpy as np
 
 from jaxopt_lab.checking import check_flag, check_known, check_number
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
-from jaxopt_lab.statistics.pairs import Pair, holm, paired, seeds_needed, signed_rank, unpaired
+from jaxopt_lab.statistics import tally
+from jaxopt_lab.statistics.pairs import Pair, holm, paired, seeds_needed, unpaired
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("optimizer", "task", "seed", "score")
-UNDECIDED = "undecided"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Judgement:
     """Verdicts on pairs of optimizers, task by task.
 
     Attributes:
-        rows: See `table`.
+        rows: As `table`, with a column `way`: 1 where a is better, -1 where b is.
         alpha: The chance of any false verdict "better" in the whole table is at most this.
         higher_is_better: Whether greater scores are better.
 
@@ -42,62 +42,18 @@ class Judgement:
         many seeds would find a difference of this size with a chance of 80 %, at a level divided by the rows of the
         table; `seeds`; and `test`.
         """
-        return self.rows.copy()
+        return self.rows.drop(columns="way")
 
     def counts(self) -> "pd.DataFrame":
         """Return for each pair the tasks on which a is better, undecided or worse, also without correction."""
-        import pandas as pd
-
-        rows = []
-        for a, b, own in self._pairs():
-            ways = self._ways(own)
-            row = {"a": a, "b": b}
-            for suffix, p in (("", own["p_corrected"]), ("_uncorrected", own["p"])):
-                sure = p.to_numpy(float) <= self.alpha
-                row |= {
-                    f"better{suffix}": int((sure & (ways > 0)).sum()),
-                    f"undecided{suffix}": int((~sure | (ways == 0)).sum()),
-                    f"worse{suffix}": int((sure & (ways < 0)).sum()),
-                }
-            rows.append(row)
-        return pd.DataFrame(rows)
+        return tally.counts(self.rows, self.alpha)
 
     def over_tasks(self) -> "pd.DataFrame":
-        """Return a verdict for each pair with tasks as the unit: would it hold on another task of this kind?
-
-        The differences of a task are divided by their standard deviation, so that tasks compare, and the signed-rank
-        test asks whether their sign is one over tasks. Columns: `a`, `b`, `verdict`, `tasks`, `a_better` and `b_better`
-        (by the sign of the effect), `p`, and `p_corrected` by Holm's method over pairs. With five tasks or fewer no
-        pair can be decided at .05.
-        """
-        import pandas as pd
-
-        rows = []
-        for a, b, own in self._pairs():
-            ways, spread = self._ways(own), own["spread"].to_numpy(float)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                sizes = np.where(spread > 0, np.abs(own["effect"].to_numpy(float)) / spread, np.inf)
-            signed = np.where(ways == 0, 0.0, ways * sizes)
-            better, worse = int((ways > 0).sum()), int((ways < 0).sum())
-            way = float(np.median(np.clip(signed, -1e300, 1e300)))
-            rows.append([a, b, way, len(own), better, worse, signed_rank(signed)])
-        table = pd.DataFrame(rows, columns=["a", "b", "verdict", "tasks", "a_better", "b_better", "p"])
-        table["p_corrected"] = holm(table["p"].to_numpy())
-        names = np.where(table["verdict"] > 0, table["a"], np.where(table["verdict"] < 0, table["b"], UNDECIDED))
-        table["verdict"] = np.where(table["p_corrected"] <= self.alpha, names, UNDECIDED)
-        return table
-
-    def _pairs(self) -> "list[tuple[str, str, Any]]":
-        """Return each pair with its rows."""
-        pairs: Any = self.rows.groupby(["a", "b"], sort=False)
-        return [(a, b, own) for (a, b), own in pairs]
-
-    def _ways(self, own: "pd.DataFrame") -> np.ndarray:
-        """Return the sign of each effect: 1 where a is better."""
-        return np.sign(own["effect"].to_numpy(float)) * (1 if self.higher_is_better else -1)
+        """Return a verdict for each pair with tasks as the unit: see `jaxopt_lab.statistics.tally.over_tasks`."""
+        return tally.over_tasks(self.rows, self.alpha)
 
     def __repr__(self) -> str:
-        return self.rows.to_string(index=False, float_format="{:.4g}".format)
+        return self.table().to_string(index=False, float_format="{:.4g}".format)
 
 
 def judge(table: Any, *, higher_is_better: bool, reference: str | None = None, alpha: float = 0.05) -> Judgement:
@@ -153,14 +109,14 @@ def judge(table: Any, *, higher_is_better: bool, reference: str | None = None, a
     sign = 1 if higher_is_better else -1
     rows = []
     for (task, a, b, pair), p in zip(found, corrected.tolist(), strict=True):
-        way = sign * pair.effect
-        verdict = UNDECIDED if p > alpha or not way else a if way > 0 else b
+        way = float(np.sign(sign * pair.effect))
+        verdict = str(tally.named(np.asarray(way), np.asarray(p), a, b, alpha))
         needed = seeds_needed(pair.effect, pair.spread, alpha / len(found))
         rows.append(
             {
                 "task": task, "a": a, "b": b, "verdict": verdict, "effect": pair.effect, "low": pair.low,
                 "high": pair.high, "p": pair.p, "p_corrected": p, "seeds_needed": needed, "seeds": pair.n,
-                "spread": pair.spread, "test": pair.test,
+                "spread": pair.spread, "test": pair.test, "way": way,
             }
         )  # fmt: skip
     return Judgement(pd.DataFrame(rows), alpha, higher_is_better)

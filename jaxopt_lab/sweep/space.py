@@ -19,44 +19,9 @@ from jaxopt_lab.checking import MOST, check_count, quoted
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code, concerning
 from jaxopt_lab.labels import label, python_value, same
-from jaxopt_lab.sweep.values import DRAWN, as_float, as_range, check_mapping, instead, is_key, is_number, structural
+from jaxopt_lab.sweep.ranges import Range
+from jaxopt_lab.sweep.values import as_float, check_mapping, instead, is_key, is_number, structural
 from jaxopt_lab.types import Key, random_key
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """An interval of numbers, spaced evenly or geometrically; `count` points of it make a grid."""
-
-    low: float
-    high: float
-    count: int | None
-    spacing: str  # "log" or "linear"
-
-    def points(self) -> list[float]:
-        """Return the grid, both ends included."""
-        if self.count is None:
-            raise ArgumentValueError(
-                self.code,
-                " has no count, so it is not a grid.",
-                advice=("Give ", self.spacing, " a third argument, or draw from it with ", DRAWN, "."),
-            )
-        space = np.geomspace if self.spacing == "log" else np.linspace
-        return space(self.low, self.high, self.count).tolist()
-
-    def at(self, unit: np.ndarray) -> list[float]:
-        """Return the values at fractions `unit` in [0, 1) of the interval."""
-        if self.spacing == "log":
-            return np.exp(np.log(self.low) + unit * (np.log(self.high) - np.log(self.low))).tolist()
-        return (self.low + unit * (self.high - self.low)).tolist()
-
-    def __str__(self):
-        return self.code.python
-
-    @property
-    def code(self) -> Code:
-        """The code that makes it."""
-        count = "" if self.count is None else f", {self.count}"
-        return as_range(self.spacing, f"{self.low:g}, {self.high:g}{count}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,28 +35,6 @@ class Static:
 
 
 Space = Mapping[str, Any] | Configurations
-
-
-def log(low: float, high: float, count: int | None = None) -> Range:
-    """Make `count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
-
-    Raises:
-        TypeError: An end is not a number, or count is not an integer.
-        ValueError: Not 0 < low <= high < inf, or count < 1.
-
-    """
-    return _range("log", low, high, count)
-
-
-def linear(low: float, high: float, count: int | None = None) -> Range:
-    """Make `count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
-
-    Raises:
-        TypeError: An end is not a number, or count is not an integer.
-        ValueError: Not -inf < low <= high < inf, or count < 1.
-
-    """
-    return _range("linear", low, high, count)
 
 
 def static(values: Iterable[Any]) -> Static:
@@ -231,29 +174,6 @@ def _drawn(space: Mapping[str, Any], unit: np.ndarray, kind: str) -> Configurati
     if not columns:
         raise ArgumentValueError(Code(f"jl.{kind}", kind), " has nothing to draw from: the space is empty.")
     return _table(space, columns, kind)
-
-
-def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
-    ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
-    what = as_range(spacing, f"{ends}{'' if count is None else f', {quoted(count, 60)}'}")
-    if count is not None:
-        count = check_count("The count of ", count, most=MOST, of=what)
-    for end in (low, high):
-        if not is_number(end):
-            raise ArgumentTypeError(what, f": both ends must be numbers, got {quoted(end)}.")
-    low, high = as_float(low), as_float(high)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ArgumentValueError(what, ": both ends must be finite.")
-    if spacing == "log" and low <= 0:
-        linear = Code("jl.linear", "linear")
-        raise ArgumentValueError(
-            what, ": a log range must start above 0.", advice=("Use ", linear, ", or a list, to include 0 or less.")
-        )
-    if not math.isfinite(high - low):
-        raise ArgumentValueError(what, ": the range is wider than any number.")
-    if low > high:
-        raise ArgumentValueError(what, ": the range is empty, its low end is above its high end.", advice="Swap them.")
-    return Range(low, high, count, spacing)
 
 
 def _values(name: str, value: Any) -> list[Any]:

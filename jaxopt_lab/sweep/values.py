@@ -25,7 +25,7 @@ def as_static(name: str, inside: str = "...") -> Code:
 
 
 def as_range(spacing: str, inside: str) -> Code:
-    """Return the code for a range of numbers; `spacing` is "log" or "linear"."""
+    """Return the code for a range of numbers; `spacing` is "log", "linear" or "one_minus"."""
     return Code(f"jl.{spacing}({inside})", f"{{ {spacing} = [{inside}] }}")
 
 

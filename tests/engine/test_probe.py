@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
+from jaxopt_lab import cache_folder
 from jaxopt_lab.engine.compile import cache
 from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.strategy import STRATEGIES, Strategy
@@ -26,7 +27,7 @@ NOTHING = types.SimpleNamespace(arrays=None)  # in place of data, where nothing 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path))
     return tmp_path
 
 
@@ -283,7 +284,7 @@ def test_a_users_own_cache_is_left_alone(folder, no_programs, tmp_path_factory):
 
 @pytest.mark.parametrize("value", ["off", "OFF", "0", "/proc/nowhere"])
 def test_a_cache_that_is_off_or_cannot_be_written_is_none(value, monkeypatch, no_programs):
-    monkeypatch.setenv(cache.VARIABLE, value)
+    monkeypatch.setenv(cache_folder.VARIABLE, value)
     with cache.persistent(True):
         assert jax.config.jax_compilation_cache_dir is None
     cache.remember("key", {"a": 1})

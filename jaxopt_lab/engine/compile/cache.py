@@ -14,21 +14,10 @@ from typing import Any
 
 import jax
 
-VARIABLE = "JAXOPT_LAB_CACHE"  # a folder, or "off"
+from jaxopt_lab.cache_folder import cache_folder
+
 MOST_BYTES = 2**30  # of compiled programs; JAX evicts the least recently used
 STRATEGIES = "strategies.json"
-
-
-def cache_folder() -> Path | None:
-    """Return the cache folder: `$JAXOPT_LAB_CACHE`, or jaxopt_lab in the user's cache folder; None where it is off."""
-    named = os.environ.get(VARIABLE, "")
-    if named.lower() in ("off", "0", "false", "no"):
-        return None
-    if named:
-        return Path(named).expanduser()
-    from platformdirs import user_cache_path  # which only those need who have not named a folder
-
-    return user_cache_path("jaxopt_lab", appauthor=False)
 
 
 _inside = threading.Lock()

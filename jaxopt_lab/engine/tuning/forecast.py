@@ -5,7 +5,8 @@ import dataclasses
 import math
 
 from jaxopt_lab import formats
-from jaxopt_lab.engine.compile.cache import cache_folder, persistent
+from jaxopt_lab.cache_folder import cache_folder
+from jaxopt_lab.engine.compile.cache import persistent
 from jaxopt_lab.engine.compile.data import TaskData
 from jaxopt_lab.engine.devices import device_name, devices, thread_count
 from jaxopt_lab.engine.plan import Plan

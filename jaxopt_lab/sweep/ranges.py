@@ -1,0 +1,163 @@
+"""Ranges of numbers: grids, and intervals to draw from, among them an optimizer's own prior."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxopt_lab.checking import MOST, check_count, quoted
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code
+from jaxopt_lab.optimizers import OPTIMIZERS, PRIORS
+from jaxopt_lab.sweep.values import DRAWN, as_float, as_range, is_number
+from jaxopt_lab.types import OptimizerFactory, Prior
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """An interval of numbers, spaced evenly or geometrically; `count` points of it make a grid."""
+
+    low: float
+    high: float
+    count: int | None
+    spacing: str  # "log", "linear" or "one_minus"
+
+    def points(self) -> list[float]:
+        """Return the grid, both ends included."""
+        if self.count is None:
+            raise ArgumentValueError(
+                self.code,
+                " has no count, so it is not a grid.",
+                advice=("Give ", self.spacing, " a third argument, or draw from it with ", DRAWN, "."),
+            )
+        if self.spacing == "one_minus":
+            return [self.low, *(1 - np.geomspace(1 - self.low, 1 - self.high, self.count))[1:-1].tolist(), self.high]
+        space = np.geomspace if self.spacing == "log" else np.linspace
+        return space(self.low, self.high, self.count).tolist()
+
+    def at(self, unit: np.ndarray) -> list[float]:
+        """Return the values at fractions `unit` in [0, 1) of the interval."""
+        if self.spacing == "log":
+            return np.exp(np.log(self.low) + unit * (np.log(self.high) - np.log(self.low))).tolist()
+        if self.spacing == "one_minus":
+            return (1 - (1 - self.low) * ((1 - self.high) / (1 - self.low)) ** unit).tolist()
+        return (self.low + unit * (self.high - self.low)).tolist()
+
+    def fractions(self, values: np.ndarray) -> np.ndarray:
+        """Return at which fractions of the interval values are: the inverse of `at`."""
+        low, high, values = self.low, self.high, np.asarray(values, float)
+        if self.spacing != "linear":
+            low, high, values = (np.log(1 - x if self.spacing == "one_minus" else x) for x in (low, high, values))
+        return (values - low) / (high - low)
+
+    def __str__(self):
+        return self.code.python
+
+    @property
+    def code(self) -> Code:
+        """The code that makes it."""
+        count = "" if self.count is None else f", {self.count}"
+        return as_range(self.spacing, f"{self.low:g}, {self.high:g}{count}")
+
+
+def log(low: float, high: float, count: int | None = None) -> Range:
+    """Make `count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not 0 < low <= high < inf, or count < 1.
+
+    """
+    return _range("log", low, high, count)
+
+
+def linear(low: float, high: float, count: int | None = None) -> Range:
+    """Make `count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not -inf < low <= high < inf, or count < 1.
+
+    """
+    return _range("linear", low, high, count)
+
+
+def one_minus(low: float, high: float, count: int | None = None) -> Range:
+    """Make `count` numbers from `low` to `high` whose distances from 1 have equal ratios; without a count, an interval.
+
+    It suits momenta and decay rates near 1: .9, .99 and .999 are a memory of ten, a hundred and a thousand steps.
+
+    Raises:
+        TypeError: An end is not a number, or count is not an integer.
+        ValueError: Not 0 <= low <= high < 1, or count < 1.
+
+    """
+    return _range("one_minus", low, high, count)
+
+
+def prior(optimizer: OptimizerFactory | str) -> dict[str, Range]:
+    """Return the ranges in which an optimizer's hyperparameters are worth searching, as a space to draw from.
+
+        jl.sweep(jl.adam, task, jl.random(jl.prior(jl.adam), 64, key=0), steps=1000)
+
+    Args:
+        optimizer: One of this package's, or its name; or an optimizer of another one that has the same name, which then
+            has the ranges of those hyperparameters that it takes. `jl.PRIORS` has their sources.
+
+    Raises:
+        ValueError: This package has no optimizer of that name.
+
+    """
+    found = prior_of(optimizer)
+    if not found:
+        name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", quoted(optimizer))
+        raise ArgumentValueError(
+            f"There is no prior of {name}: this package has no optimizer of that name.",
+            advice="Give a dict of ranges, such as {'learning_rate': jl.log(1e-4, 1)}.",
+        )
+    return {name: range_of(known) for name, known in found.items()}
+
+
+def prior_of(optimizer: Any) -> Mapping[str, Prior]:
+    """Return the optimizer's prior, or that of its namesake here as far as it fits; empty where there is none."""
+    if isinstance(optimizer, str):
+        optimizer = OPTIMIZERS.get(optimizer, optimizer)
+    if optimizer in PRIORS:
+        return PRIORS[optimizer]
+    namesake = OPTIMIZERS.get(getattr(optimizer, "__name__", ""))
+    if namesake is None:
+        return {}
+    taken = inspect.signature(optimizer).parameters
+    return {name: known for name, known in PRIORS[namesake].items() if name in taken}
+
+
+def range_of(known: Prior) -> Range:
+    """Return a prior as a range."""
+    return Range(float(known.low), float(known.high), None, known.spacing)
+
+
+def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
+    ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
+    what = as_range(spacing, f"{ends}{'' if count is None else f', {quoted(count, 60)}'}")
+    if count is not None:
+        count = check_count("The count of ", count, most=MOST, of=what)
+    for end in (low, high):
+        if not is_number(end):
+            raise ArgumentTypeError(what, f": both ends must be numbers, got {quoted(end)}.")
+    low, high = as_float(low), as_float(high)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ArgumentValueError(what, ": both ends must be finite.")
+    if spacing == "log" and low <= 0:
+        linear = Code("jl.linear", "linear")
+        raise ArgumentValueError(
+            what, ": a log range must start above 0.", advice=("Use ", linear, ", or a list, to include 0 or less.")
+        )
+    if spacing == "one_minus" and not (low >= 0 and high < 1):
+        raise ArgumentValueError(what, ": both ends must be at least 0 and below 1, as momenta are.")
+    if not math.isfinite(high - low):
+        raise ArgumentValueError(what, ": the range is wider than any number.")
+    if low > high:
+        raise ArgumentValueError(what, ": the range is empty, its low end is above its high end.", advice="Swap them.")
+    return Range(low, high, count, spacing)
