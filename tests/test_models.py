@@ -56,21 +56,18 @@ def task(**changes):
     return jl.Task("mine", **{"init": init, "loss": loss} | fields | changes)
 
 
-def batch_of(made, key, t):
-    return made.batch(made.data[0], jax.random.fold_in(key, 1), t)
+@functools.cache
+def step_by_hand(augment):
+    """Return a step as one would write it, compiled once for all seeds and numbers.
 
-
-@remembered(maxsize=64)
-def by_hand(seed, rate=0.05, scale=1.0, augment=None, steps=STEPS, **numbers):
-    """Train as one would in a loop of one's own; the losses at every step, the end, and held-out loss and accuracy."""
-    made, key = task(), jax.random.key(seed)
-    params, state = init(jax.random.fold_in(key, 0), scale=scale)
-    optimizer = optax.sgd(rate, momentum=0.9)
-    moments, rows = optimizer.init(params), []
+    Data are an argument, since JAX 0.10 keeps the buffer of a captured array, and uses it in the other precision too.
+    """
 
     @jax.jit
-    def step(params, state, moments, t):
-        batch, loss_key = batch_of(made, key, t), jax.random.fold_in(jax.random.fold_in(key, 3), t)
+    def step(train, params, state, moments, seed, t, rate, numbers):
+        key = jax.random.key(seed)
+        batch, loss_key = task().batch(train, jax.random.fold_in(key, 1), t), jax.random.fold_in(key, 3)
+        loss_key = jax.random.fold_in(loss_key, t)
         if augment is not None:
             batch = augment(jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, 1), 2**32 - 1), t), batch)
 
@@ -79,15 +76,28 @@ def by_hand(seed, rate=0.05, scale=1.0, augment=None, steps=STEPS, **numbers):
             return value, (kept, aux)
 
         (value, (kept, aux)), g = jax.value_and_grad(objective, has_aux=True)(params)
-        updates, moments = optimizer.update(g, moments, params)
+        updates, moments = optax.sgd(rate, momentum=0.9).update(g, moments, params)
         return optax.apply_updates(params, updates), kept, moments, (value, aux["norm"])
 
+    return step
+
+
+@jax.jit
+def held_out_by_hand(held_out, params, state):
+    return loss(params, held_out, state=state)[0], accuracy(params, held_out, state=state)
+
+
+@remembered(maxsize=64)
+def by_hand(seed, rate=0.05, scale=1.0, augment=None, steps=STEPS, **numbers):
+    """Train as one would in a loop of one's own; the losses at every step, the end, and held-out loss and accuracy."""
+    params, state = init(jax.random.fold_in(jax.random.key(seed), 0), scale=scale)
+    moments, rows = optax.sgd(rate, momentum=0.9).init(params), []
     for t in range(steps + 1):
-        after = step(params, state, moments, t)
+        after = step_by_hand(augment)((X, Y), params, state, moments, seed, t, rate, numbers)
         rows.append(after[3])
         if t < steps:
             params, state, moments, _ = after
-    held_out = loss(params, (XV, YV), state=state)[0], accuracy(params, (XV, YV), state=state)
+    held_out = held_out_by_hand((XV, YV), params, state)
     return np.array(rows, float).T, params, state, [float(x) for x in held_out]
 
 

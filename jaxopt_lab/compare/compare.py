@@ -139,8 +139,8 @@ def compare(
         for name in made
     }
     verdict = concluded(studies, tuple(factories), sources, reference, alpha)
-    for warning in words.warnings_of(verdict):
-        warnings.warn(warning, UserWarning, stacklevel=2)
+    if warned := words.warnings_of(verdict):
+        warnings.warn("\n".join(warned), UserWarning, stacklevel=2)
     if folder is not None:
         for name, text in {
             "verdict.csv": verdict.table().to_csv(index=False),
@@ -187,7 +187,7 @@ def _tasks(given: TaskLike | Iterable[TaskLike] | Mapping[str, TaskLike]) -> dic
             raise ArgumentTypeError(f"Tasks are named by non-empty strings, got the name {quoted(wrong[0])}.")
     else:
         alone = isinstance(tasks, Task | str | bytes) or callable(tasks) or not isinstance(tasks, Iterable)
-        several: Iterable[Any] = [tasks] if alone else tasks
+        several: Any = [tasks] if alone else tasks
         listed = [made_task(task) for task in several]
         named = {task.name: task for task in listed}
         if len(named) < len(listed):

@@ -75,6 +75,7 @@ def decide(
             {
                 "task": task, "a": a, "b": b, "verdict": verdicts[i],
                 "effect": difference.effect, "low": difference.low, "high": difference.high,
+                "median": difference.median, "median_low": difference.median_low, "median_high": difference.median_high,
                 "p": p[i], "p_corrected": corrected[i],
                 "seeds_needed": seeds_needed(difference.effect, difference.spread, level),
                 "verdict_of_these_configurations": of_these_configurations[i],

@@ -40,7 +40,8 @@ class Judgement:
         seeds in the score's units (the median where some scores are infinite), with its 95 % interval `low`, `high`;
         `p`; `p_corrected` by Holm's method over the whole table, by which the verdict is given; `seeds_needed`, how
         many seeds would find a difference of this size with a chance of 80 %, at a level divided by the rows of the
-        table; `seeds`; and `test`.
+        table; `seeds`; `test`; and `median`, `median_low`,
+        `median_high`: the median of a - b with an interval that also holds for skewed differences (from six seeds on).
         """
         return self.rows.drop(columns="way")
 
@@ -116,7 +117,8 @@ def judge(table: Any, *, higher_is_better: bool, reference: str | None = None, a
             {
                 "task": task, "a": a, "b": b, "verdict": verdict, "effect": pair.effect, "low": pair.low,
                 "high": pair.high, "p": pair.p, "p_corrected": p, "seeds_needed": needed, "seeds": pair.n,
-                "spread": pair.spread, "test": pair.test, "way": way,
+                "spread": pair.spread, "test": pair.test, "median": pair.median, "median_low": pair.median_low,
+                "median_high": pair.median_high, "way": way,
             }
         )  # fmt: skip
     return Judgement(pd.DataFrame(rows), alpha, higher_is_better)
