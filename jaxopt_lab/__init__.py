@@ -25,8 +25,11 @@ from jaxopt_lab.optimizers import flat as flat
 from jaxopt_lab.optimizers import fused as fused
 from jaxopt_lab.optimizers import master_weights as master_weights
 from jaxopt_lab.optimizers import scheduled as scheduled
+from jaxopt_lab.report import plots as plots
 from jaxopt_lab.report.diagnosis import Diagnose as _Diagnose
 from jaxopt_lab.report.plots.plots import Plots as _Plots
+from jaxopt_lab.report.plots.style import style as style
+from jaxopt_lab.report.plots.verdicts import VerdictPlots as _VerdictPlots
 from jaxopt_lab.report.progress import shown as _shown
 from jaxopt_lab.results.accessors import register as _register
 from jaxopt_lab.results.best import Best as Best
@@ -66,6 +69,7 @@ globals().update(OPTIMIZERS)  # each method under its name
 # What a person sees is above what it shows, so results and sweeps learn of it here.
 _register(Results, "plot", _Plots)
 _register(Results, "diagnose", _Diagnose)
+_register(Verdict, "plot", _VerdictPlots)
 _register_display(_shown)
 
 if TYPE_CHECKING:

@@ -117,7 +117,7 @@ def test_what_trials_of_unequal_examples_are_told_by(float64):
     assert "examples a step" not in repr(equal)
     assert "12 trials (6 configurations x 2 seeds) of 400 examples on line" in repr(equal)
     assert "examples" not in equal.leaderboard()
-    ax = equal.plot.curves("train_loss").axes[0]
+    ax = equal.plot.curves("train_loss")
     assert ax.get_xlabel() == "training examples seen"
     assert "400 examples" in ax.get_title("left")
 

@@ -108,9 +108,9 @@ def test_at_equal_seconds(float64, tmp_path):
     sgd = found.dataset["validation_loss"].values[0]  # at 0.01 seconds, ten steps: the last evaluation was after eight
     np.testing.assert_array_equal(sgd, results.dataset["validation_loss"].sel(config=0, eval_step=[0, 8, 20, 28, 40]))
     np.testing.assert_allclose(found.dataset["seconds_taken"].values[[0, 3]], 0.04)
-    figure = found.plot.curves("validation_loss")
-    assert figure.axes[0].get_xlabel() == "seconds of one core or accelerator"
-    assert "0.04 seconds" in figure.axes[0].get_title(loc="left")
+    ax = found.plot.curves("validation_loss")
+    assert ax.get_xlabel() == "time on one core or accelerator (s)"
+    assert "0.04 seconds" in ax.get_title(loc="left")
     found.save(tmp_path / "saved")
     xr.testing.assert_identical(jl.load(tmp_path / "saved", line()).dataset, found.dataset)
 

@@ -87,8 +87,8 @@ def test_columns(values, called, dtype, in_files, tmp_path):
     assert pd.read_parquet(file)["a"].tolist() == (called if in_files is None else in_files) * 2
     loaded.plot.sensitivity(hyperparameter="a")
     loaded.plot.heatmap("a", "learning_rate")
-    legend = loaded.plot.curves(configs=range(len(called))).axes[0].get_legend().get_texts()
-    assert len({text.get_text() for text in legend}) == len(called)
+    names = loaded.plot.curves(configs=range(len(called))).get_legend_handles_labels()[1]
+    assert len({*names}) == len(called)
 
 
 @pytest.mark.parametrize("values", [[4, 16], [True, False], ["", "x"], [None, 4], [None, ""], [0.5, 0.25]], ids=str)
@@ -111,7 +111,7 @@ def test_integers_are_sorted_as_numbers():
     space = {"learning_rate": [0.1, 0.2], "a": jl.static(np.array([64, 4, 16]))}
     results = jl.sweep(optimizer, jl.tasks.quadratic(), space, steps=2)
     assert results.grid()["a"].values.tolist() == [4, 16, 64]
-    ticks = results.plot.heatmap("a", "learning_rate").axes[0].get_xticklabels()
+    ticks = results.plot.heatmap("a", "learning_rate").get_xticklabels()
     assert [t.get_text() for t in ticks] == ["4", "16", "64"]
 
 

@@ -95,9 +95,14 @@ def print_peak(point: Point) -> None:
     print(json.dumps(found | ({"device_peak": round(device["peak_bytes_in_use"] / MIB, 1)} if device else {})))
 
 
+SMALL = 8  # font size of legends and notes
+
+
 def plot(series: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
     """Seconds against size, one panel a series, with the line of a cost in proportion."""
-    from jaxopt_lab.report.plots.style import COLOURS, SMALL, Figure
+    from matplotlib.figure import Figure
+
+    from jaxopt_lab.report.plots.looks import COLOURS
 
     figure = Figure(figsize=(12.5, 4.4), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(series), squeeze=False)[0]

@@ -136,9 +136,9 @@ def write_about(results: Results, folder: Folder, task: str) -> None:
     }
     with contextlib.suppress(ValueError):  # not a regression, or its parameters were not kept: nothing to draw
         figures["fit"] = results.plot.fit()
-    for name, figure in figures.items():
+    for name, ax in figures.items():
         drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=150, format="png")
+        ax.figure.savefig(drawn, dpi=150, format="png")
         folder.write(f"{task}/{name}.png", drawn.getvalue())
 
 

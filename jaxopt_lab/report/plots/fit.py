@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from jaxopt_lab.checking import check_known
-from jaxopt_lab.report.plots import style
+from jaxopt_lab.report.plots import canvas, legend, words
+from jaxopt_lab.report.plots.looks import COLOURS, look, looks
 from jaxopt_lab.results.best import best
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.tasks.calls import predict
@@ -16,13 +17,12 @@ from jaxopt_lab.tracing.calling import calling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 POINTS = 200  # of a prediction's line
 
 
-def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure":
+def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Axes":
     """Draw data and predictions: lines over the input where there is only one, else predicted against actual targets.
 
     Args:
@@ -40,46 +40,41 @@ def fit(results: Results, params: Any, split: str, ax: "Axes | None") -> "Figure
 
     """
     task, inputs, targets = _regression(results.task, split)
-    ax = style.axes(ax)
+    ax = canvas.axes(ax)
     leaves, shape = jax.tree.flatten(inputs)  # inputs may be any tree of arrays
     x = np.asarray(leaves[0])
     one_input = len(leaves) == 1 and x.size == targets.size == len(x)
     predictors = _predictors(results, params, best_only=not one_input)
-    widths = np.linspace(1.4 + 0.4 * len(predictors), 1.4, len(predictors))  # so that coinciding lines all show
-    for width, (name, label, tree) in zip(widths, predictors, strict=True):
-        look = {"color": style.COLOURS[0]} if name is None else style.line_style(results.dataset, name)
+    given: dict[str, Any] = look("adam") | {"color": COLOURS[0]}
+    styles = [given] if params is not None else looks([str(name) for name, *_ in predictors])
+    wider = np.linspace(1 + 0.3 * len(predictors), 1, len(predictors))  # so that coinciding lines all show
+    lines, named = [], f"{'training' if split == 'train' else split} data"
+    for factor, own, (_, label, tree) in zip(wider, styles, predictors, strict=True):
         if one_input:
             at = np.linspace(x.min(), x.max(), POINTS)
             line = _predicted(task, tree, jax.tree.unflatten(shape, [at.reshape(-1, *x.shape[1:])]), POINTS)
-            ax.plot(at, line, **look | {"marker": "", "linewidth": width}, label=label, gid="prediction")
+            more: dict[str, Any] = {"marker": "", "linewidth": factor * own["linewidth"], "gid": "prediction"}
+            lines += [(drawn, label) for drawn in ax.plot(at, line, **own | more)]
         else:
+            dots: dict[str, Any] = {"color": own["color"], "alpha": 0.7, "mew": 0, "markersize": 2 * own["markersize"]}
             predicted = _predicted(task, tree, inputs, targets.size)
-            ax.plot(
-                targets.ravel(),
-                predicted,
-                ".",
-                color=look["color"],
-                alpha=0.7,
-                mew=0,
-                markersize=8,
-                label=label,
-                gid="prediction",
-            )
-    words = f"{'training' if split == 'train' else split} data"
+            ax.plot(targets.ravel(), predicted, ".", **dots, label=label, gid="prediction")
     if one_input:
-        ax.plot(x.ravel(), targets.ravel(), ".", color="0.6", mew=0, zorder=1, label=words, gid="data")
+        dots = {"color": canvas.FAINT, "mew": 0, "zorder": 1, "gid": "data"}
+        ax.plot(x.ravel(), targets.ravel(), ".", **dots, label=named)
         margin = 0.08 * np.ptp(targets) or 1.0  # the range is that of the data: a diverged line may leave it
         ax.set_ylim(targets.min() - margin, targets.max() + margin)
-        ax.set_xlabel("input")
-        ax.set_ylabel("target")
+        ax.set_xlim(*canvas.widened(x.min(), x.max()))
     else:
         ends = [targets.min(), targets.max()]
-        ax.plot(ends, ends, color="0.3", linewidth=1, linestyle=(0, (5, 3)), label="predicted = actual", gid="diagonal")
-        ax.set_xlabel("actual target")
-        ax.set_ylabel("predicted target")
-    style.title(ax, results.dataset, words)
-    style.legend(ax, ax.get_legend_handles_labels()[0])
-    return style.figure_of(ax)
+        dashed: dict[str, Any] = {"color": canvas.GREY, "linewidth": 0.8, "linestyle": (0, (5, 3)), "gid": "diagonal"}
+        ax.plot(ends, ends, **dashed, label="predicted = actual")
+    symbols = [line for line in ax.lines if line.get_label() and not str(line.get_label()).startswith("_")]
+    canvas.title(ax, words.titled(results.dataset, named))
+    canvas.xlabel(ax, "input" if one_input else "actual target")
+    canvas.ylabel(ax, "target" if one_input else "predicted target")
+    legend.place(ax, lines, symbols)
+    return ax
 
 
 def _regression(task: Task | None, split: str) -> tuple[Task, Any, np.ndarray]:
@@ -111,11 +106,11 @@ def _predictors(results: Results, params: Any, best_only: bool) -> list[tuple[st
     if params is not None:
         return [(None, "prediction", params)]
     dataset = results.dataset
-    bests = [best(dataset, optimizer=name) for name in ([None] if best_only else style.optimizers(dataset))]
+    bests = [best(dataset, optimizer=name) for name in ([None] if best_only else words.optimizers(dataset))]
     predictors = []
     for found in bests:
         good, status = np.isfinite(found.value), dataset["status"].sel(config=found.config).values[0]
-        label = style.plain(found.optimizer) + ("" if good else f"\n({status})")
+        label = words.plain(found.optimizer) + ("" if good else f"\n({status})")
         tree = results.kept(found.config, None if good else int(dataset["seed"].values[0]))
         predictors.append((found.optimizer, label, tree))
     return predictors

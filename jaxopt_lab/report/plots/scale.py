@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxopt_lab.report.plots.canvas import GREY, grid, log_ticks
 from jaxopt_lab.results.score import direction
 from jaxopt_lab.tasks.direction import MAX
 from jaxopt_lab.tasks.names import IN_FORCE
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 STRIP = 0.16  # height of the strip, relative to the range
 NAMED = 0.05  # the part of it that the strip's label takes
+SMALLER = "small"  # than the text around it
 LOG_FROM = 30.0  # ratio of worst to best from which on the axis is logarithmic
 
 
@@ -45,12 +47,12 @@ class Scale(NamedTuple):
         return np.where(values < self.best, self.best, values) if self.log else values
 
 
-def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray) -> Scale:
+def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray, log_from: float = LOG_FROM) -> Scale:
     """Choose a scale for `values` of `metric`, from the best to at most two improvements beyond the start of training.
 
     An improvement is the distance from the start to the best, so for a loss that nearly vanishes the range ends at
     three times its start: one trial at 1e30 does not flatten all others. It is logarithmic where losses >= 0 span a
-    factor of LOG_FROM. A metric without a direction is shown whole.
+    factor of `log_from`. A metric without a direction is shown whole.
     """
     way = direction(dataset, metric)
     greater = way == MAX
@@ -65,7 +67,7 @@ def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray) -> Scale:
         worst = min(worst, start + 2 * (start - best))
     positive = finite[finite > 0]
     in_force = metric.endswith(IN_FORCE)  # a schedule may come from 0 or end there
-    if not greater and not in_force and best >= 0 and positive.size and worst > LOG_FROM * positive.min():
+    if not greater and not in_force and best >= 0 and positive.size and worst > log_from * positive.min():
         best = float(positive.min())
         return Scale(True, best, worst * (worst / best) ** 0.03)
     room = 0.03 * (worst - best) or 0.1 * abs(best) or 1.0
@@ -81,13 +83,16 @@ def finish(ax: "Axes", scale: Scale, beyond: Iterable[str]) -> None:
         beyond: What the strip contains, for example diverged.
 
     """
+    from matplotlib import rcParams
+
     ax.set_yscale("log" if scale.log else "linear")
     beyond = list(beyond)
     end = scale.at(STRIP if beyond else 0.0)
     ends = sorted([scale.at(-1.04), end])
     ax.set_ylim(*ends)
-    ax.grid(True, axis="y", color="0.92", linewidth=0.8)
-    ax.set_axisbelow(True)
+    if scale.log:
+        log_ticks(ax.yaxis, *ends)
+    grid(ax)
     if not beyond:
         return
     for minor in (False, True):  # the strip is not part of the scale, so it has no ticks
@@ -95,7 +100,7 @@ def finish(ax: "Axes", scale: Scale, beyond: Iterable[str]) -> None:
         inside = (ticks >= ends[0]) & (ticks <= ends[1]) & ~scale.beyond(ticks)
         ax.set_yticks(ticks[inside], minor=minor)
     ax.axhspan(*sorted([scale.worst, end]), color="0.93", linewidth=0, zorder=0, gid="strip")
-    ax.axhline(scale.worst, color="0.6", linewidth=0.8, zorder=1, gid="ceiling")
+    ax.axhline(scale.worst, color="0.6", linewidth=rcParams["axes.linewidth"], zorder=1, gid="ceiling")
     ax.annotate(
         " or ".join(beyond),
         xy=(0, end),
@@ -103,7 +108,7 @@ def finish(ax: "Axes", scale: Scale, beyond: Iterable[str]) -> None:
         xytext=(4, 0),
         textcoords="offset points",
         va="bottom" if scale.worst < scale.best else "top",
-        fontsize=7,
-        color="0.35",
+        fontsize=SMALLER,
+        color=GREY,
         gid="strip name",
     )
