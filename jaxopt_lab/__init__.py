@@ -27,6 +27,8 @@ from jaxopt_lab.optimizers import master_weights as master_weights
 from jaxopt_lab.optimizers import scheduled as scheduled
 from jaxopt_lab.report import plots as plots
 from jaxopt_lab.report.diagnosis import Diagnose as _Diagnose
+from jaxopt_lab.report.page.page import Report as _Report
+from jaxopt_lab.report.page.verdict import VerdictReport as _VerdictReport
 from jaxopt_lab.report.plots.plots import Plots as _Plots
 from jaxopt_lab.report.plots.style import style as style
 from jaxopt_lab.report.plots.verdicts import VerdictPlots as _VerdictPlots
@@ -69,7 +71,9 @@ globals().update(OPTIMIZERS)  # each method under its name
 # What a person sees is above what it shows, so results and sweeps learn of it here.
 _register(Results, "plot", _Plots)
 _register(Results, "diagnose", _Diagnose)
+_register(Results, "report", _Report)
 _register(Verdict, "plot", _VerdictPlots)
+_register(Verdict, "report", _VerdictReport)
 _register_display(_shown)
 
 if TYPE_CHECKING:

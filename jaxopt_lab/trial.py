@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxopt_lab import diagnostics as measuring
 from jaxopt_lab.tasks import calls
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS, LOSS_CURVE, SPLITS
 from jaxopt_lab.tasks.seeding import Keys, batch_key, loss_key
@@ -54,7 +55,7 @@ class Skips(NamedTuple):
 
 
 Info = dict[str, Array]
-"""Named scalars of a step: its training loss, the loss's further scalars, hyperparameters in force."""
+"""Named scalars of a step: its training loss, the loss's further scalars, diagnostics, hyperparameters in force."""
 
 
 class TrialState(NamedTuple):
@@ -68,6 +69,7 @@ class TrialState(NamedTuple):
     skips: Skips | None  # None where the trial may not skip steps
     values: Mapping[str, Float[Array, ""]]  # its numeric hyperparameters by name, which a stop rule may change
     best: Any = None  # what is kept of its best step: see `engine.keeping`; None where its last parameters are kept
+    watched: Any = None  # what diagnostics keep from step to step; None where they keep nothing
 
     @property
     def loss(self) -> Float[Array, ""]:
@@ -124,6 +126,7 @@ class Trial:
         stop: When the trial ends before its budget.
         in_force: Hyperparameters that change during the trial, by name: functions from the optimizer's step count to
             the value.
+        diagnostics: What is measured in its steps, beside the loss.
 
     """
 
@@ -131,12 +134,14 @@ class Trial:
     task: Task
     stop: Stop = NEVER
     in_force: Mapping[str, Callable[[Array], Any]] = dataclasses.field(default_factory=dict)
+    diagnostics: tuple[measuring.Diagnostic, ...] = ()
 
     def start(self, params: Params, model: Any = None, values: Mapping[str, Any] | None = None) -> TrialState:
         """Make the state before the first step, with the loss's state; `values` are numeric hyperparameters by name."""
         zero, infinity = jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, float)
         skips = None if self.stop.skips is None else Skips(zero, zero)
-        unknown = {name: jnp.full([], jnp.nan, float) for name in calls.aux(self.task)}
+        further = *calls.aux(self.task), *measuring.curves(self.diagnostics, params)
+        unknown = {name: jnp.full([], jnp.nan, float) for name in further}
         return TrialState(
             params=params,
             model=model,
@@ -147,6 +152,7 @@ class Trial:
             bound=infinity,
             skips=skips,
             values=dict(values or {}),
+            watched=measuring.start(self.diagnostics),
         )
 
     def step(self, state: TrialState, t: Int[Array, ""], batch: Batch, keys: Keys) -> tuple[TrialState, Info]:
@@ -170,7 +176,8 @@ class Trial:
         first = jnp.isinf(state.loss) & jnp.isfinite(loss)
         bound = jnp.where(first, self.stop.bound(loss.astype(state.bound.dtype)), state.bound)
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(loss) & _all_finite(grads))
-        status, info = self._judge(state, loss, aux, skips)
+        measured, watched = self._measured(state, t, keys, grads, updates, optimizer_state, batch)
+        status, info = self._judge(state, loss, {**aux, **measured}, skips)
         moves = running = status == Status.RUNNING
         seen = info
         if skips is not None and state.skips is not None:
@@ -191,6 +198,7 @@ class Trial:
             info=info | self._in_force(steps if skips is None else steps - skips.total),
             bound=bound,
             skips=skips,
+            watched=watched,
         )
         return state, seen
 
@@ -232,7 +240,8 @@ class Trial:
         batch = self.task.batch(data[0], batch_key(key), t)
         loss, _, aux = calls.evaluate(self.task, state.params, batch, state.model, loss_key(self.task, key, t))
         skips = None if state.skips is None else state.skips.counted(jnp.isfinite(jnp.asarray(loss)))
-        status, info = self._judge(state, jnp.asarray(loss), aux, skips)
+        held = {n: x for n, x in state.info.items() if n not in (LOSS_CURVE, *aux) and not n.endswith(IN_FORCE)}
+        status, info = self._judge(state, jnp.asarray(loss), {**aux, **held}, skips)
         return Seen(status, info, self.evaluate_held_out(state, status, data[1:]))
 
     def evaluate_held_out(self, state: TrialState, status: Int[Array, ""], held_out: Any) -> dict[str, Any]:
@@ -265,6 +274,13 @@ class Trial:
             kept = jnp.where(running, jnp.where(diverged, jnp.nan, value), state.info[name])
             info[name] = kept.astype(state.info[name].dtype)
         return jnp.where(running, status, state.status).astype(jnp.int32), info
+
+    def _measured(self, state: TrialState, t: Array, keys: Keys, *seen: Any) -> tuple[Info, Any]:
+        """Return the diagnostics' values in step `t`, and what they keep; `seen` comes after params in their `Step`."""
+        loss = lambda params, batch: calls.evaluate(self.task, params, batch, state.model, keys.loss).loss
+        gradient = lambda params, batch: jax.tree.map(_ascent, jax.grad(loss)(params, batch))
+        step = measuring.Step(state.params, *seen, gradient=gradient)
+        return measuring.measured(self.diagnostics, step, t, state.info, state.watched)
 
     def _in_force(self, taken: Int[Array, ""]) -> Info:
         """Return the values of changing hyperparameters after the optimizer has taken `taken` steps."""

@@ -1,7 +1,10 @@
 """Spaces and their tables."""
 
+import inspect
+
 import jax
 import numpy as np
+import optax
 import pytest
 
 import jaxopt_lab as jl
@@ -20,6 +23,8 @@ def test_ranges_include_both_ends_exactly():
     assert configurations({"a": jl.log(1e-5, 10.0, 32)}).columns["a"][0] == 1e-5
     assert configurations({"a": jl.log(1e-5, 10.0, 32)}).columns["a"][-1] == 10.0
     assert configurations({"a": jl.linear(-1, 1, 3)}).columns["a"] == [-1.0, 0.0, 1.0]
+    assert configurations({"a": jl.one_minus(0.9, 0.999, 3)}).columns["a"] == pytest.approx([0.9, 0.99, 0.999])
+    assert configurations({"a": jl.one_minus(0.0, 0.9, 5)}).columns["a"][::4] == [0.0, 0.9]
 
 
 def test_lists_may_be_arrays_of_any_number_type():
@@ -35,9 +40,12 @@ def test_zipped_pairs_values():
 
 def test_random_draws_by_the_ranges_law():
     space = {"a": jl.log(1e-4, 1.0), "b": jl.linear(-1, 1), "c": [1, 2, 4], "flag": jl.static(["x", "y"])}
+    space["d"] = jl.one_minus(0.9, 0.999)
     table = jl.random(space, 4000, jax.random.key(0))
     assert len(table) == 4000
-    for values, low, high in ((np.log10(table.columns["a"]), -4, 0), (np.array(table.columns["b"]), -1, 1)):
+    remainder = np.log10(1 - np.array(table.columns["d"]))
+    drawn = ((np.log10(table.columns["a"]), -4, 0), (np.array(table.columns["b"]), -1, 1), (remainder, -3, -1))
+    for values, low, high in drawn:
         assert low <= values.min()
         assert values.max() <= high
         counts = np.histogram(values, 10, (low, high))[0]
@@ -46,6 +54,28 @@ def test_random_draws_by_the_ranges_law():
     assert set(table.columns["flag"]) == {"x", "y"}
     assert jl.random(space, 5, 0).columns == jl.random(space, 5, jax.random.key(0)).columns
     assert jl.random(space, 5, 1).columns != jl.random(space, 5, 0).columns
+
+
+def test_a_prior_is_a_space_to_draw_from():
+    space = jl.prior(jl.adam)
+    assert space == jl.prior("adam")
+    assert set(space) == set(jl.PRIORS[jl.adam])
+    assert (space["b1"].low, space["b1"].high, space["b1"].spacing) == (0.5, 0.999, "one_minus")
+    assert len(jl.random(space, 3, 0)) == 3
+    assert set(jl.prior(optax.lion)) <= set(inspect.signature(optax.lion).parameters)  # of its namesake here
+    with pytest.raises(ValueError, match="no prior of custom"):
+        jl.prior(custom)
+
+
+def custom(learning_rate):
+    return optax.sgd(learning_rate)
+
+
+@pytest.mark.parametrize("spacing", ["log", "linear", "one_minus"])
+def test_fractions_are_the_inverse_of_draws(spacing):
+    values = getattr(jl, spacing)(0.1, 0.9)
+    unit = np.linspace(0, 1, 7)
+    np.testing.assert_allclose(values.fractions(np.array(values.at(unit))), unit, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 16, 21])
@@ -96,6 +126,8 @@ BAD = [
     (lambda: jl.log(1e-3, 1, 0), ValueError, "at least 1, got 0"),
     (lambda: jl.log(1e-3, 1, -4), ValueError, "at least 1, got -4"),
     (lambda: jl.log(1e-3, 1, 2.5), TypeError, "integer, got 2.5"),
+    (lambda: jl.one_minus(0.5, 1.0), ValueError, "at least 0 and below 1"),
+    (lambda: jl.one_minus(-0.5, 0.9), ValueError, "at least 0 and below 1"),
     (lambda: jl.linear("a", 1, 3), TypeError, "must be numbers, got 'a'"),
     (lambda: jl.static([]), ValueError, "at least one value"),
     (lambda: jl.static("relu"), TypeError, r"jl.static\(\['relu'\]\)"),

@@ -67,6 +67,7 @@ def test_the_first_look():
         ("momentum = 0.5", "momentum", [0.5, 0.5]),
         ("learning_rate = 3", "learning_rate", [3.0]),
         ("learning_rate = { log = [0.01, 1, 3] }", "learning_rate", [0.01, 0.1, 1.0]),
+        ("learning_rate = { one_minus = [0.0, 0.75, 3] }", "learning_rate", [0.0, 0.5, 0.75]),
         ("learning_rate = { linear = [0, 1, 3] }", "learning_rate", [0.0, 0.5, 1.0]),
         ("nesterov = { static = [true, false] }", "nesterov", [True, False, True, False]),
         ('momentum = { static = ["none"] }', "momentum", [None, None]),

@@ -155,7 +155,7 @@ def _run(
         if interrupted or folder is None:
             _say_interrupted(folder)
             raise typer.Exit(128 + signal.SIGTERM if terminated else 130)
-    for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".png", ".toml", ".parquet"))):
+    for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".html", ".png", ".toml", ".parquet"))):
         typer.echo(printable(folder.url(name)))
     seconds["total"] = time.perf_counter() - BEGAN
     parts = ", ".join(f"{part} {took:.1f} s" for part, took in seconds.items())
@@ -193,6 +193,24 @@ def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, 
     for results in sorted(found, key=lambda r: r.dataset.attrs["created"]):
         console.print(board(results, console.width), "")
     console.print(NOTE, style="dim")
+
+
+@app.command()
+def report(
+    path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a results.zarr.")],
+    out: Annotated[Path, typer.Option(help="The page to write; one for each task where there are several.")] = Path(
+        "page.html"
+    ),
+) -> None:
+    """Write the page of a run: one HTML file with linked charts, which needs no network."""
+    try:
+        folder = folder_of(path)
+        tasks = _tasks(folder) or [""]
+        for task in tasks:
+            place = out.with_stem(f"{out.stem}-{task}") if len(tasks) > 1 else out
+            typer.echo(printable(str(jaxopt_lab.load(folder.url(task)).report(place))))
+    except (OSError, ValueError, RunError) as error:
+        fail(str(error))
 
 
 def _tasks(folder: Folder) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from jaxopt_lab.cli.spec import Spec
 from jaxopt_lab.cli.toml import loaded
 from jaxopt_lab.errors import ArgumentError, RunError
+from jaxopt_lab.report.page.page import text_of
 from jaxopt_lab.results.results import Results, written_table
 from jaxopt_lab.results.score import default_metric
 from jaxopt_lab.store.folder import Folder
@@ -128,8 +129,9 @@ def taken(folder: Folder, spec: Spec, more: Mapping[str, float]) -> Iterator[Map
 
 
 def write_about(results: Results, folder: Folder, task: str) -> None:
-    """Write a task's tables and pictures, which can be made again from its results at any time."""
+    """Write a task's table, page and pictures, which can be made again from its results at any time."""
     folder.write(f"{task}/table.csv", written_table(results).to_csv(index=False).encode())
+    folder.write(f"{task}/page.html", text_of(results).encode("utf-8", "replace"))
     figures = {
         "sensitivity": results.plot.sensitivity(),
         "curves": results.plot.curves(default_metric(results.dataset)),

@@ -12,8 +12,10 @@ import jaxopt_lab
 from jaxopt_lab.checking import printable
 from jaxopt_lab.cli.failing import fail
 from jaxopt_lab.errors import ClusterError, RunError
+from jaxopt_lab.report.page.verdict import text_of
 from jaxopt_lab.report.progress import shown
 from jaxopt_lab.report.verdicts import METHODS, compared_board, counts_board, rows_board
+from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.sweep.durable import terminable
 
 
@@ -74,7 +76,9 @@ def compare(
     console.print(compared_board(verdict.table()))
     typer.echo(printable(str(verdict)))
     if out is not None:
-        typer.echo(printable(out))
+        folder = Folder(out)
+        folder.write("verdict.html", text_of(verdict).encode("utf-8", "replace"))
+        typer.echo(printable(folder.url("verdict.html")))
 
 
 def judge(

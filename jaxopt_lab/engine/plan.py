@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import MOST, check_count
+from jaxopt_lab.diagnostics import LEARNING_RATE, Diagnostic
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.keeping import with_best
 from jaxopt_lab.engine.stopping import StopRule, brackets_of
@@ -110,6 +111,7 @@ class Plan:
         begun: Steps, in units, that all trials have made before: those of a run that is extended.
         actors: The number of workers of a cluster, of one core or accelerator each, that run chunks; None: this process
             runs them.
+        diagnostics: What is measured in the steps of trials beside their loss, each at its stride, in units.
 
     """
 
@@ -137,6 +139,7 @@ class Plan:
     keep_states: bool = False
     begun: int = 0
     actors: int | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
     def units(self) -> str:
@@ -211,6 +214,20 @@ class Plan:
         return () if self.stop is None else tuple(self.stop.changes)
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """The numeric hyperparameters that have a curve: those that may change, and the learning rate if asked for."""
+        asked = any(one.name == LEARNING_RATE for one in self.diagnostics)
+        return (*self.changes, *([LEARNING_RATE] if asked and LEARNING_RATE not in self.changes else []))
+
+    def diagnostics_of(self, group: Group) -> tuple[Diagnostic, ...]:
+        """Return the diagnostics with what a step of the group takes of their strides."""
+        return tuple(dataclasses.replace(one, per_step=group.per_step) for one in self.diagnostics)
+
+    def curves(self, group: Group) -> tuple[str, ...]:
+        """Return the names of the curves of a group's trials."""
+        return group.structure.curves(self.shown, self.diagnostics_of(group))
+
+    @property
     def uneven(self) -> bool:
         """Whether some segments are shorter than others."""
         return any(segment.last - segment.first != self.segment_length for segment in self.segments)
@@ -250,7 +267,7 @@ def state_shapes(plan: Plan, group: Group) -> TrialState:
     values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
 
     def start(values):
-        trial = structure.trial(values, plan.ending, plan.changes)
+        trial = structure.trial(values, plan.ending, plan.shown, plan.diagnostics_of(group))
         state = trial.start(*initial(structure.task, random_key(0)), values)
         return with_best(state) if plan.keep == "best" else state
 

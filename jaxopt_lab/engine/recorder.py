@@ -54,8 +54,8 @@ class Outcome:
         steps: Steps made, including skipped ones; for a diverged trial, the number of its first bad step.
         skipped: How many of these were skipped.
         rung: The number of the rung at which the stop rule ended the trial; -1 where it did not.
-        curves: By name, along recorded steps: the training loss, the loss's further scalars, hyperparameters in force;
-            NaN for trials whose task has no such curve.
+        curves: By name, along recorded steps: training loss, the loss's further scalars, diagnostics, hyperparameters
+            in force; NaN for trials whose task has no such curve.
         last: The curves' values at the trial's last evaluation, by name.
         evaluations: Losses and metrics on held-out splits by name, by evaluated step.
         params: The parameters that are kept, of configurations of one structure at a time: their numbers, and a tree
@@ -255,7 +255,7 @@ def _points(plan: Plan, first: int, step: int) -> tuple[slice, slice]:
 
 def curve_names(plan: Plan) -> list[str]:
     """Return the names of the curves of all groups in the plan, the training loss first."""
-    return list(dict.fromkeys(name for group in plan.groups for name in group.structure.curves(plan.changes)))
+    return list(dict.fromkeys(name for group in plan.groups for name in plan.curves(group)))
 
 
 def evaluation_names(plan: Plan) -> list[str]:

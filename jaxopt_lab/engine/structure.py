@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxopt_lab.diagnostics import Diagnostic, Step, curves
 from jaxopt_lab.tasks.calls import at, aux, shapes
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE, TASK_PREFIX
 from jaxopt_lab.tasks.seeding import Keys
@@ -68,16 +69,23 @@ class Structure:
             **{name: lambda values, make=make: make(**self.hyperparameters(values)) for name, make in made.items()},
         }
 
-    def trial(self, values: Mapping[str, Any], stop: Stop = NEVER, changes: Collection[str] = ()) -> Trial:
-        """Make one trial with these numbers; those named in `changes` may change while it runs."""
+    def trial(
+        self,
+        values: Mapping[str, Any],
+        stop: Stop = NEVER,
+        changes: Collection[str] = (),
+        diagnostics: tuple[Diagnostic, ...] = (),
+    ) -> Trial:
+        """Make one trial with these numbers; those named in `changes` have a curve, since they may change."""
         changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
         scheduled = {name: schedule(values) for name, schedule in self.in_force.items()}
-        return Trial(self.optimizer(values), at(self.task, values), stop, changing | scheduled)
+        return Trial(self.optimizer(values), at(self.task, values), stop, changing | scheduled, diagnostics)
 
-    def curves(self, changes: Collection[str] = ()) -> tuple[str, ...]:
+    def curves(self, changes: Collection[str] = (), diagnostics: tuple[Diagnostic, ...] = ()) -> tuple[str, ...]:
         """Return the names of a trial's curves."""
         in_force = dict.fromkeys([*self.in_force, *(name for name in self.names if name in changes)])
-        return LOSS_CURVE, *aux(self.task), *(f"{name}{IN_FORCE}" for name in in_force)
+        measured = curves(diagnostics, shapes(self.task).params) if diagnostics else ()
+        return LOSS_CURVE, *aux(self.task), *measured, *(f"{name}{IN_FORCE}" for name in in_force)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +129,14 @@ def traced_step(structure: Structure, name: str) -> Traced:
     refuse_leaks(f"Optimizer {name!r}", traced.consts)
     key = len(traced.jaxpr.invars) - len(jax.tree.leaves(keys))
     return Traced(fingerprint(traced), params_bytes(task), _largest_bytes(traced.jaxpr), uses(traced, key))
+
+
+def step_shapes(structure: Structure) -> Step:
+    """Return the shapes and types of what a diagnostic sees of a step; its gradient is None."""
+    params, batch, _ = shapes(structure.task)
+    values = dict.fromkeys(structure.names, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+    state = jax.eval_shape(lambda values, params: structure.optimizer(values).init(params), values, params)
+    return Step(params, params, params, state, batch, lambda *_: None)
 
 
 def _largest_bytes(jaxpr: Any) -> int:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxopt_lab.checking import check_known
+from jaxopt_lab.checking import check_known, printable
+from jaxopt_lab.formats import number, short
 from jaxopt_lab.labels import present
 from jaxopt_lab.results.score import (
     BEST,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SAID = {"completed": "completed without a finite value", "stopped": "stopped early by the rule"}  # by status
+LISTED = 10  # values that are shown of as many seeds
+DIGITS = 6  # of hyperparameters
 REMEDIES = {  # by the most frequent cause
     "diverged": "Try smaller learning rates, or clip gradients; first_bad_step says when each trial diverged.",
     "unfinished": "Let it run longer: the same call resumes the run where it was given a run folder, out=.",
@@ -62,6 +65,40 @@ class Best:
     step: int
     steps: tuple[int, ...]
     on_edge: tuple[str, ...]
+
+    def __str__(self) -> str:
+        (_, optimizer), *given, measured, values, reached = self._rows()
+        lines = [f"{optimizer}: {', '.join('='.join(row) for row in given)}" if given else optimizer]
+        over = f", the median over {len(self.values)} seeds: {values[1]}" if len(self.values) > 1 else ""
+        lines.append(f"{'='.join(measured)}{over} ({'='.join(reached)})")
+        if self.on_edge:
+            lines.append(f"At an end of the range that was tried: {', '.join(self.on_edge)}.")
+        return printable("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = self._rows()
+        edge = " (at an end of the range that was tried)"
+        cells = [
+            (name, text + (edge if 0 < i <= len(self.hyperparameters) and name in self.on_edge else ""))
+            for i, (name, text) in enumerate(rows)
+        ]
+        made = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in cells)
+        return f"<table>{made}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return names and texts: the optimizer, the hyperparameters, the metric, its values, and the step or steps."""
+        shown, steps = self.values[:LISTED], self.steps[:LISTED]
+        more = ", ..." if len(self.values) > LISTED else ""
+        same = set(self.steps) == {self.step}
+        return [
+            ("optimizer", f"{self.optimizer} (configuration {self.config})"),
+            *((name, short(value, DIGITS)) for name, value in self.hyperparameters.items()),
+            (self.metric, number(self.value)),
+            ("values", ", ".join(map(number, shown)) + more),
+            ("step", f"{self.step:,}") if same else ("steps", ", ".join(f"{step:,}" for step in steps) + more),
+        ]
 
 
 def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None = None, at: str = LAST) -> Best:

@@ -13,7 +13,7 @@ from jaxopt_lab.store.manifest import differences
 from jaxopt_lab.tasks.names import SPLITS, TASK_PREFIX
 from jaxopt_lab.tracing.fingerprint import ADDRESS
 
-OPTIONS = ("target", "tolerance", "diverged_above", "nonfinite", "keep")  # arguments of a sweep
+OPTIONS = ("target", "tolerance", "diverged_above", "nonfinite", "keep", "diagnostics")  # arguments of a sweep
 TASKS = {  # attributes that follow from the task, and what to do where they differ
     "task": "Merge only sweeps of one task.",
     "main_metric": "Sweep a task with the same main_metric and validation data again.",

@@ -43,8 +43,9 @@ class Compared(NamedTuple):
 
 
 def metrics(dataset: "xr.Dataset") -> list[str]:
-    """Return the names of all losses and metrics of a dataset: of all curves except hyperparameters in force."""
-    return [name for name in curves(dataset) if not name.endswith(IN_FORCE)]
+    """Return the names of all losses and metrics: of all curves but diagnostics and hyperparameters in force."""
+    diagnosed = json.loads(dataset.attrs.get("diagnostics", "{}"))
+    return [name for name in curves(dataset) if not name.endswith(IN_FORCE) and name.partition(".")[0] not in diagnosed]
 
 
 def curves(dataset: "xr.Dataset") -> list[str]:

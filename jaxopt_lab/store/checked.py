@@ -23,7 +23,7 @@ MOST_CHUNKS = 2**16  # of all arrays together
 MOST_CHUNK_BYTES = 2**31 - 1  # the compressor's limit
 METADATA = (".zarray", ".zattrs", ".zgroup")
 TEXTS = ("task", "task_function", "task_arguments", "space", "structural", "dtype", "created", "strategies")
-OPTIONAL_TEXTS = ("notes", "problem", "rungs", "stop", "main_metric", "directions")
+OPTIONAL_TEXTS = ("notes", "problem", "rungs", "stop", "main_metric", "directions", "diagnostics")
 NUMBERS = ("steps", "interrupted", "compile_seconds", "run_seconds")
 COSTS = tuple(unit for unit in COUNTED if unit != "step")
 OPTIONAL_NUMBERS = ("minimum", "target", "tolerance", "nonfinite", *COSTS, "stateful", "kept_configs")
@@ -118,12 +118,16 @@ def check_dataset(dataset: "xr.Dataset") -> None:
         for name in names:
             if not (optional and name not in dataset.attrs) and not isinstance(dataset.attrs.get(name), kinds):
                 raise ValueError(f"its attribute {name} is {dataset.attrs.get(name)!r:.80}")
-    tables = {name: json.loads(dataset.attrs.get(name, "{}")) for name in ("space", "structural", "directions")}
+    tables = {
+        name: json.loads(dataset.attrs.get(name, "{}")) for name in ("space", "structural", "directions", "diagnostics")
+    }
     for name, table in tables.items():
         if not isinstance(table, dict) or is_nested(table):
             raise ValueError(f"its attribute {name} is not a table")
     if not set(tables["directions"]) <= set(dataset.data_vars) or not set(tables["directions"].values()) <= {MAX, MIN}:
         raise ValueError("its attribute directions does not match its metrics")
+    if not all(type(stride) is int and stride > 0 for stride in tables["diagnostics"].values()):
+        raise ValueError("its attribute diagnostics is not a table of strides")
     main = dataset.attrs.get("main_metric", "train_loss")
     if main not in dataset.data_vars or len(dataset[main].dims) != 3:
         raise ValueError(f"its attribute main_metric is {main!r:.80}")

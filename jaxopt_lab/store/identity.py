@@ -18,7 +18,7 @@ from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.rules import RULE_CLASSES
 from jaxopt_lab.engine.stopping import StopRule
-from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.structure import step_shapes, traced_step
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.labels import label
 from jaxopt_lab.store.folder import Folder
@@ -48,6 +48,7 @@ TEXTUAL = (
     "augment(key, batch)",
     "loss",
     "metrics",
+    "diagnostics of one's own",
 )  # digests of JAX's program text
 
 
@@ -76,9 +77,21 @@ def identity(plan: Plan) -> dict[str, Any]:
         "compared": None if plan.stop is None else list(plan.compared),
         "configurations whose parameters are kept": plan.kept_configs,
         "parameters kept": plan.keep,
+        **_diagnostics(plan),
         "precision": whole["precision"],
         "settings": whole["settings"],
     }
+
+
+def _diagnostics(plan: Plan) -> dict[str, Any]:
+    """Describe the diagnostics by their strides; a user's own by their mathematics too."""
+    if not plan.diagnostics:
+        return {}
+    own = {one.name: one.own for one in plan.diagnostics if one.own is not None}
+    traced = lambda function: [_traced(function, *step_shapes(group.structure)[:5]) for group in plan.groups]
+    digests = {name: _whole(traced(function)) for name, function in own.items()}
+    strides = {one.name: one.stride for one in plan.diagnostics}
+    return {"diagnostics": strides} | ({"diagnostics of one's own": digests} if own else {})
 
 
 def problem(plan: Plan) -> dict[str, Any]:

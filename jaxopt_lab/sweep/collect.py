@@ -126,10 +126,17 @@ def _attributes(
         "strategies": json.dumps(_strategies(plan, outcome, columns)),
         **({} if plan.stop is None else {"stop": ADDRESS.sub("", repr(plan.stop)), "rungs": json.dumps(rungs)}),
         **({"notes": json.dumps(outcome.notes)} if outcome.notes else {}),
+        **_diagnostics(plan),
         **({"keep": plan.keep} if plan.keep != "last" else {}),
         **({} if plan.kept_configs is None else {"kept_configs": plan.kept_configs}),
         "interrupted": int(outcome.interrupted),
     }
+
+
+def _diagnostics(plan: Plan) -> dict[str, str]:
+    """Return the strides of the diagnostics in the plan's units, as far as there are any."""
+    strides = {one.name: one.stride for one in plan.diagnostics}
+    return {"diagnostics": json.dumps(strides)} if strides else {}
 
 
 def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configurations]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """More of a sweep later: more seeds, more configurations, more steps, without repeating what is done."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxopt_lab.checking import check_seeds
+from jaxopt_lab.diagnostics import Own
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import Progress, evaluation_names
@@ -46,6 +48,7 @@ def extend(
     space: Space | Mapping[str, Space] | None = None,
     optimizers: Optimizers | None = None,
     task: Task | Callable[..., Task] | None = None,
+    diagnostics: Mapping[str, Own] | None = None,
     progress: bool | Callable[[Progress], None] = False,
 ) -> Results:
     """Add seeds, configurations or steps to a sweep that has ended. Only what is new is run.
@@ -62,6 +65,7 @@ def extend(
         space: Further configurations, as for `jl.sweep`; those that the sweep already has are not run again.
         optimizers: The optimizers of the sweep, or of `space`, that are not this package's: as for `jl.sweep`.
         task: The sweep's task, where it is not one of `jl.TASKS`.
+        diagnostics: The sweep's diagnostics that are functions of your own, by name.
         progress: As for `jl.sweep`.
 
     Raises:
@@ -74,7 +78,7 @@ def extend(
         raise ArgumentValueError("jl.extend needs something to add: give seeds=, steps= or space=.")
     folder = None if isinstance(run, Results) else Folder(run)
     parts = [run] if isinstance(run, Results) else _parts(run, task)
-    made = Made.of(parts[0], optimizers, task)
+    made = Made.of(parts[0], optimizers, task, diagnostics)
     with jax.enable_x64(parts[0].dataset.attrs["dtype"] == "float64"), reporting(progress) as report:
         for part in parts:
             made.check(part.dataset)
@@ -127,7 +131,7 @@ def _more(
     plan = planned(request)
     unit = plan.unit
     points = whole.dataset[unit].values, whole.dataset[f"eval_{unit}"].values
-    plan = _recorded_at(plan, *points)
+    plan = _recorded_at(plan, *points, whole)
     if out is not None:
         return run_durably(plan, request, report, lambda _: InProcess())
     return collect(plan, execute(plan, report))
@@ -164,7 +168,7 @@ def _longer(place: str, part: Results, made: Made, steps: Budget, report: Callab
         return part
     measured = bool(evaluation_names(plan))
     points = _further(record, plan.steps), _further(evaluate, plan.steps) if measured else np.array([0, plan.steps])
-    plan = _recorded_at(plan, *points)
+    plan = _recorded_at(plan, *points, part)
     manifest = manifests.read(Folder(place))
     if manifest is None or not manifest.before:  # else an extension was interrupted in this folder
         before, now = (
@@ -188,7 +192,10 @@ def _further(points: np.ndarray, total: int) -> np.ndarray:
     return np.append(np.arange(0, total, points[1] - points[0]), total)
 
 
-def _recorded_at(plan: Plan, record: np.ndarray, evaluate: np.ndarray) -> Plan:
-    """Return the plan with these recorded and evaluated points."""
+def _recorded_at(plan: Plan, record: np.ndarray, evaluate: np.ndarray, like: Results) -> Plan:
+    """Return the plan with these recorded and evaluated points, and the strides of a sweep's diagnostics."""
     plan = dataclasses.replace(plan, record_steps=record.astype(np.int32), eval_steps=evaluate.astype(np.int32))
+    strides = json.loads(like.dataset.attrs.get("diagnostics", "{}"))
+    own = tuple(dataclasses.replace(one, stride=strides[one.name]) for one in plan.diagnostics)
+    plan = dataclasses.replace(plan, diagnostics=own)
     return dataclasses.replace(plan, segment_length=segment_length(plan))

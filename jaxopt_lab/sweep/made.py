@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxopt_lab.checking import check_known
+from jaxopt_lab.diagnostics import NAMES, Own
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.labels import same, tuples
@@ -34,9 +35,12 @@ class Made:
 
     task: Task
     factories: Mapping[str, OptimizerFactory]
+    own: Mapping[str, Own]  # diagnostics of the user's own
 
     @classmethod
-    def of(cls, results: Results, optimizers: Optimizers | None, task: Any) -> "Made":
+    def of(
+        cls, results: Results, optimizers: Optimizers | None, task: Any, own: Mapping[str, Own] | None = None
+    ) -> "Made":
         """Return what the results were made of. Raises ValueError where that is not known."""
         base = results.task if task is None else made_task(task)
         if base is None:
@@ -50,7 +54,7 @@ class Made:
                     f"{name!r} is not one of this package's optimizers: pass its factory, as "
                     f"optimizers={{{name!r}: ...}}."
                 )
-        return cls(base, factories)
+        return cls(base, factories, own or {})
 
     def check(self, dataset: "xr.Dataset") -> None:
         """Raise ValueError where a sweep cannot be extended, or was made of something else."""
@@ -134,8 +138,19 @@ class Made:
             keep=attrs.get("keep", "last"),
             keep_top=attrs.get("kept_configs"),
             strategy=_strategy(dataset),
+            diagnostics=self.diagnostics(dataset),
             out=out,
         )
+
+    def diagnostics(self, dataset: "xr.Dataset") -> dict[str, Own | None] | None:
+        """Return the diagnostics of a sweep, without their strides."""
+        names = list(json.loads(dataset.attrs.get("diagnostics", "{}")))
+        if unknown := [name for name in names if name not in (*NAMES, *self.own)]:
+            raise ArgumentValueError(
+                f"Diagnostic {unknown[0]!r} is a function of your own: pass it, as "
+                f"diagnostics={{{unknown[0]!r}: function}}."
+            )
+        return {name: None if name in NAMES else self.own[name] for name in names} or None
 
 
 def _strategy(dataset: "xr.Dataset") -> str | None:

@@ -26,6 +26,7 @@ from jaxopt_lab.sweep.checks import (
     memory_budget,
     takes_budget,
 )
+from jaxopt_lab.sweep.checks_diagnostics import check_measured, placed
 from jaxopt_lab.sweep.checks_random import check_random
 from jaxopt_lab.sweep.checks_task import check_task_hyperparameters
 from jaxopt_lab.sweep.options import asked
@@ -90,6 +91,8 @@ def planned(request: Request) -> Plan:
         memory=memory,
         cache=request.cache,
     )
+    plan = dataclasses.replace(plan, diagnostics=placed(request.diagnostics, budget, plan.record_steps))
+    check_measured(plan)
     _check_keep(plan, groups)
     with concerning("stop"):
         eval_steps = budget.joined(plan.eval_steps, _rungs(plan))

@@ -17,6 +17,7 @@ from jaxopt_lab.errors import ArgumentValueError, concerning
 from jaxopt_lab.sweep.arguments import Optimizers, known_task, named_factories, spaces_by_optimizer
 from jaxopt_lab.sweep.budget import Budget, check_budget_of
 from jaxopt_lab.sweep.checks import check_cluster, check_diverged_above, check_memory, check_out
+from jaxopt_lab.sweep.checks_diagnostics import check_diagnostics
 from jaxopt_lab.sweep.options import option, options
 from jaxopt_lab.sweep.space import Space, configurations
 from jaxopt_lab.tasks.task import Task
@@ -35,14 +36,8 @@ def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def _strategy(name: str, value: Any) -> str:
-    check_known(name, value, STRATEGIES)
-    return value
-
-
-def _keep(name: str, value: Any) -> str:
-    check_known(name, value, ("last", "best"))
-    return value
+def _one_of(*known: str) -> Callable[[str, Any], str]:
+    return lambda name, value: check_known(name, value, known) or value
 
 
 def _progress(name: str, value: Any) -> Any:
@@ -140,6 +135,18 @@ class Request:
             True,
         ),
     )
+    diagnostics: Iterable[str] | Mapping[str, Any] | None = dataclasses.field(
+        default=None,
+        metadata=option(
+            check_diagnostics,
+            """Further curves of each trial: a list of "update_ratio", "gradient_norm", "update_norm", "cosine",
+            "sharpness", "noise_scale", "learning_rate", or a dict from name to the stride in steps. A dict may also
+            name functions of your own, or pairs (function, stride): `(params, grads, updates, state, batch) -> scalar`.
+            By default they are measured at the steps that `record` has, sharpness and noise_scale at about 20 of
+            them; between two measurements a curve keeps its value. See `jl.diagnostics`.""",
+            True,
+        ),
+    )
     evaluate: int | None = dataclasses.field(
         default=None,
         metadata=option(
@@ -160,7 +167,7 @@ class Request:
     keep: str = dataclasses.field(
         default="last",
         metadata=option(
-            _keep,
+            _one_of("last", "best"),
             """Which parameters of each trial are kept: of its "last" step, or of its "best" evaluated step, by the main
             metric on validation data; see `Results.best(at="best")`.""",
             True,
@@ -178,7 +185,7 @@ class Request:
     strategy: str | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_strategy),
+            _or_none(_one_of(*STRATEGIES)),
             """How trials run: "scan" (many at once, a compiled loop over steps), "steps" (many at once, a compiled step
             called repeatedly), "scan_each" or "steps_each" (one trial at a time). By default the first, or whichever is
             measured to be fastest where measuring costs at most a tenth of the predicted run.""",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import check_count, quoted
+from jaxopt_lab.diagnostics import LEARNING_RATE, NAMES, Own
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.structure import BUDGET
 from jaxopt_lab.labels import present, same, tuples
@@ -69,6 +70,7 @@ def rerun(
     task: Task | Callable[..., Task] | None = None,
     optimizer: OptimizerFactory | None = None,
     values: Mapping[str, Any] | None = None,
+    diagnostics: Mapping[str, Own] | None = None,
 ) -> Rerun:
     """Repeat one trial of a sweep by itself, up to the step that it reached there.
 
@@ -79,6 +81,8 @@ def rerun(
         task: The sweep's task, where it is not one of `jl.TASKS`.
         optimizer: The factory of the trial's optimizer, where its name in the sweep is not one of this package's.
         values: Structural hyperparameters that cannot be read back (functions, for example), by name.
+        diagnostics: The sweep's diagnostics that are functions of your own, by name; without them, their curves are
+            left out.
 
     Raises:
         ValueError: There is no such trial, an argument is missing, or an argument differs from the sweep's: another
@@ -124,6 +128,7 @@ def rerun(
             "nonfinite": dataset.attrs.get("nonfinite", 0),
             "record": 1,
             "strategy": "scan_each",
+            "diagnostics": _diagnostics(dataset, per_step or 1, diagnostics or {}),
         },
     )
     with jax.enable_x64(number == "float64"):
@@ -150,6 +155,17 @@ def _per_step(dataset: "xr.Dataset", *what: Any) -> int | None:
     (optimizers, task, space) = what
     given = {BUDGET: static([1])} if takes_budget(next(iter(optimizers.values()))) else {}
     return examples_per_step(plan_sweep(optimizers, task, given | space, steps=1).groups[0].structure.task)
+
+
+def _diagnostics(dataset: "xr.Dataset", per_step: int, own: Mapping[str, Own]) -> dict[str, Any]:
+    """Return the diagnostics of the sweep with their strides in the trial's steps, as far as these are whole."""
+    found = {}
+    for name, stride in json.loads(dataset.attrs.get("diagnostics", "{}")).items():
+        if name == LEARNING_RATE:
+            found[name] = None
+        elif stride % per_step == 0 and name in (*NAMES, *own):
+            found[name] = stride // per_step if name in NAMES else (own[name], stride // per_step)
+    return found
 
 
 def _bound(stored: Any) -> Any:

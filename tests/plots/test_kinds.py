@@ -37,8 +37,8 @@ def seen(look):
 
 
 def test_every_method_has_a_look_of_its_own():
-    assert {*FIXED} == {*jl.OPTIMIZERS}
-    assert len({seen(look) for look in looks(FIXED)}) == len(FIXED)
+    assert {*FIXED} <= {*jl.OPTIMIZERS}
+    assert len({seen(look) for look in looks(list(jl.OPTIMIZERS))}) == len(jl.OPTIMIZERS)
 
 
 def test_a_look_follows_from_the_name_alone():

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from jaxopt_lab.engine.compile.branches import chosen
+
 if TYPE_CHECKING:  # its import is slow
     from jax.extend import core
 
@@ -97,8 +99,7 @@ class _Turn:
 
     def __call__(self, i: jax.Array, *leaves: jax.Array) -> list[jax.Array]:
         carried = [Laid(x, order, CARRIED) for x, order in zip(leaves, self.given, strict=True)]
-        results = self._run(self.traced.jaxpr, self.traced.consts, [Laid(i, ()), *carried])
-        results = [self._unraveled(x) for x in results]
+        results = [*map(self._unraveled, self._run(self.traced.jaxpr, self.traced.consts, [Laid(i, ()), *carried]))]
         self.orders = [x.order for x in results]
         return [x.value for x in results]
 
@@ -107,8 +108,7 @@ class _Turn:
         known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*given, *arguments], strict=True))
         read = lambda v: Laid(v.val, _given(v.val), 0, True) if hasattr(v, "val") else known[v]
         for equation in jaxpr.eqns:
-            results = self._apply(equation, [read(v) for v in equation.invars])
-            known |= zip(equation.outvars, results, strict=True)
+            known |= zip(equation.outvars, self._apply(equation, [read(v) for v in equation.invars]), strict=True)
         return [read(v) for v in jaxpr.outvars]
 
     def _apply(self, equation: "core.JaxprEqn", operands: list[Laid]) -> Sequence[Laid]:
@@ -117,8 +117,9 @@ class _Turn:
             called = equation.params[CALLS[name]]
             return self._run(called.jaxpr, called.consts, operands)
         depends = functools.reduce(int.__or__, (x.depends for x in operands), 0)
-        if name not in RAVELED:
-            operands = [self._unraveled(x) for x in operands]
+        if name == "cond" and (found := chosen(self, equation, operands)) is not None:
+            return [Laid(x, (), depends) for x in found]
+        operands = operands if name in RAVELED else [self._unraveled(x) for x in operands]
         if name in RULES and (made := RULES[name](self, equation, *operands)) is not None:
             return [made._replace(depends=depends)]
         parameters = equation.primitive.get_bind_params(equation.params)
@@ -175,8 +176,7 @@ class _Turn:
             sides, precision = sides[::-1], precision[::-1] if isinstance(precision, tuple) else precision
         at = lambda x, axes: tuple(x.order.index(axis) for axis in axes)
         numbers = tuple(tuple(at(x, axes[kind]) for x, *axes, _ in sides) for kind in (0, 1))
-        values = (x.value for x, *_ in sides)
-        value = _bind(equation, *values, dimension_numbers=numbers, precision=precision)
+        value = _bind(equation, *(x.value for x, *_ in sides), dimension_numbers=numbers, precision=precision)
         return Laid(value, (*range(first), *sides[0][-1], *sides[1][-1]))
 
     def _transpose(self, equation: "core.JaxprEqn", x: Laid) -> Laid:

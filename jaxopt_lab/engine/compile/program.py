@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_lab.diagnostics import Diagnostic
 from jaxopt_lab.engine.compile import layout
 from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes, tree_bytes
 from jaxopt_lab.engine.compile.evaluation import evaluation_at_once, evaluation_in_parts
@@ -80,8 +81,8 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     length, used = plan.segment_length, devices()
     uneven = plan.of(group).uneven and not on_cores(used)
     step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
-    stop, changes = Shapes(plan.ending), plan.changes
-    what = group.structure, way, length, uneven, stop, changes, plan.keep == "best", Shapes(data), used
+    stop, recorded = Shapes(plan.ending), (plan.shown, plan.diagnostics_of(group))
+    what = group.structure, way, length, uneven, stop, *recorded, plan.keep == "best", Shapes(data), used
     training = _compiled(*what, step.largest_bytes)
     over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
     seen, feed = Shapes(_seen(state)), group.structure.task.feed
@@ -106,6 +107,7 @@ def _compiled(
     uneven: bool,
     stop: Shapes,
     changes: tuple[str, ...],
+    diagnostics: tuple[Diagnostic, ...],
     keep_best: bool,
     data: Shapes,
     used: tuple[Any, ...],
@@ -116,7 +118,7 @@ def _compiled(
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     values = {name: jax.ShapeDtypeStruct((strategy.configs,), number.dtype) for name in structure.names}
 
-    trial = functools.partial(structure.trial, changes=changes)
+    trial = functools.partial(structure.trial, changes=changes, diagnostics=diagnostics)
     late = starts_at(structure.task, structure.names)
     initial_of = _compiled_seeds(over) if late else _compiled_initial(structure.task, over)
 
@@ -163,7 +165,7 @@ def _seen(state: TrialState) -> TrialState:
     So optimizers share the program. Of the values, it reads the task's.
     """
     state = state._replace(
-        best=None, values={name: x for name, x in state.values.items() if name.startswith(TASK_PREFIX)}
+        best=None, watched=None, values={name: x for name, x in state.values.items() if name.startswith(TASK_PREFIX)}
     )
     return state if answers_elsewhere(state.optimizer) else state._replace(optimizer=None)
 

@@ -225,6 +225,7 @@ def _key(plan: Plan, group: Group) -> str:
         device_name(used),
         thread_count(used),
         jax.__version__,
+        *((x.name, x.stride, x.per_step) for x in plan.diagnostics_of(group)),
     )
     return hashlib.sha256(repr(described).encode()).hexdigest()
 

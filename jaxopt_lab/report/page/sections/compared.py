@@ -1,0 +1,166 @@
+"""Sections of a comparison: the verdict in words, its table, pictures, and what was drawn from."""
+
+import base64
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jaxopt_lab.compare import words
+from jaxopt_lab.compare.verdict import Verdict
+from jaxopt_lab.formats import number, short
+from jaxopt_lab.report.page.document import Section
+from jaxopt_lab.report.page.markup import Html, el, joined
+from jaxopt_lab.report.plots.verdicts import VerdictPlots
+from jaxopt_lab.statistics.tally import UNDECIDED
+
+TO = "\N{EN DASH}"
+MOST_PAIRS = 40  # a forest plot of more is not read
+TEXTS = ("task", "a", "b", "better", "by seeds alone")
+NUMBERS = ("a - b", "95 %", "chance that a wins", "p, corrected", "seeds needed", "configurations needed")
+
+
+def conclusion(verdict: Verdict) -> Section:
+    """Say what is decided, and what is not, in sentences."""
+    rows: Any = verdict.rows
+    decided = int((rows["verdict"] != UNDECIDED).sum())
+    lead = f"{decided} of {len(rows)} comparisons are decided." if len(rows) > 1 else ""
+    sentences = [el("li", line) for line in words.sentences(verdict)]
+    warned = words.warnings_of(verdict)
+    body = [el("p", lead, class_="lead") if lead else None, el("ul", sentences)]
+    if warned:
+        body.append(el("ul", [el("li", line) for line in warned], class_="warnings"))
+    return Section("verdict", "Verdict", joined(body))
+
+
+def comparisons(verdict: Verdict) -> Section:
+    """List every task and pair in a table that can be sorted."""
+    rows = verdict.table().to_dict("records")
+    head = [_head(name, name in NUMBERS) for name in (*TEXTS, *NUMBERS)]
+    caption = (
+        "Better: counting the luck of seeds and of tuning. By seeds alone: of these two configurations, which says "
+        "nothing of the optimizers. The chance is that of winning when both are tuned anew."
+    )
+    table = el(
+        "table",
+        el("caption", el("span", caption)),
+        el("thead", el("tr", head)),
+        el("tbody", [el("tr", _cells(row)) for row in rows]),
+        class_="sortable",
+        id="comparisons-table",
+    )
+    files = {"verdict": verdict.table().to_csv(index=False), "scores": verdict.scores().to_csv(index=False)}
+    buttons = [
+        el("button", "This table (CSV)", type="button", data_file="verdict"),
+        el("button", "Scores by seed (CSV)", type="button", data_file="scores"),
+    ]
+    body = [_wide(table, "Comparisons"), el("p", buttons, class_="buttons script")]
+    return Section("comparisons", "Comparisons", joined(body), files)
+
+
+def pictures(verdict: Verdict) -> Section:
+    """Show effects, ranks, chances and tuning curves."""
+    plot, figures = VerdictPlots(verdict), []
+    several = len(verdict.studies) > 1
+
+    def add(what: str, draw: Callable[[], Any]) -> None:
+        figures.append(el("figure", el("figcaption", what), _image(draw().figure, what)))
+
+    if several:
+        add("Mean rank over tasks, with its interval over tasks.", plot.ranks)
+        add("Performance profiles: the share of tasks whose target is reached, by cost.", plot.performance)
+    for task in verdict.studies:
+        rows: Any = verdict.rows
+        if (rows["task"] == task).sum() <= MOST_PAIRS:
+            add(f"{task}: mean difference of each pair on fresh seeds.", lambda task=task: plot.effects(task))
+        add(f"{task}: chance to win when both are tuned anew.", lambda task=task: plot.chances(task))
+        add(f"{task}: the best of k random configurations.", lambda task=task: plot.tuning(task))
+    return Section("pictures", "Pictures", el("div", figures, class_="pictures"))
+
+
+def drawn_from(verdict: Verdict) -> Section:
+    """List what hyperparameters were drawn from, with sources, and what was selected: a verdict depends on it."""
+    names = ("task", "optimizer", "hyperparameter", "drawn from", "source", "selected", "edge")
+    rows = [
+        el(
+            "tr",
+            el("td", row["task"], data_sort=row["task"]),
+            el("th", row["optimizer"], scope="row", data_sort=row["optimizer"]),
+            el("td", row["hyperparameter"], data_sort=row["hyperparameter"]),
+            el("td", row["drawn_from"].removeprefix(f"{row['hyperparameter']} "), data_sort=row["drawn_from"]),
+            el("td", row["source"], class_="described", data_sort=row["source"]),
+            el("td", short(row["selected"]), data_sort=str(row["selected"])),
+            el("td", edge := _edge(row), data_sort=edge),
+        )
+        for row in verdict.priors().to_dict("records")
+    ]
+    head = el("thead", el("tr", [_head(name, False) for name in names]))
+    table = el("table", head, el("tbody", rows), class_="sortable", id="priors-table")
+    return Section("priors", "What was drawn from", _wide(table, "What was drawn from"))
+
+
+def paragraph(verdict: Verdict) -> Section:
+    """Give the methods paragraph."""
+    return Section("methods", "Methods", el("p", verdict.methods().removeprefix("Methods: ")))
+
+
+SECTIONS = (conclusion, comparisons, pictures, drawn_from, paragraph)
+
+
+def _cells(row: dict[Any, Any]) -> list[Html]:
+    better, alone = row["verdict"], row["verdict_of_these_configurations"]
+    texts = [
+        el("td", row["task"], data_sort=row["task"]),
+        *(el("td", row[side], data_sort=row[side]) for side in ("a", "b")),
+        el("th", better, scope="row", data_sort=better),
+        el("td", alone, data_sort=alone),
+    ]
+    interval = f"{_figure(row['low'])}{TO}{_figure(row['high'])}"
+    chance = joined(
+        [
+            f"{row['chance']:.2f}",
+            el("span", f"{row['chance_low']:.2f}{TO}{row['chance_high']:.2f}", class_="quartiles"),
+        ]
+    )
+    return [
+        *texts,
+        _number(row["effect"], _figure(row["effect"])),
+        _number(row["low"], interval),
+        _number(row["chance"], chance),
+        _number(row["p_corrected"], f"{row['p_corrected']:.2g}"),
+        *(_number(row[name], _needed(row[name])) for name in ("seeds_needed", "configurations_needed")),
+    ]
+
+
+def _number(value: float, text: Any) -> Html:
+    return el("td", text, class_="number", data_sort=repr(float(value)) if math.isfinite(value) else "")
+
+
+def _figure(x: float) -> str:
+    return number(x) if math.isfinite(x) else f"{x:g}"
+
+
+def _needed(n: float) -> str:
+    return "" if math.isnan(n) else "over 100,000" if n > 1e5 else f"{n:,.0f}"
+
+
+def _edge(row: dict[Any, Any]) -> str:
+    parts = [f"widened at the {row['wider']} end"] if row["wider"] else []
+    return "; ".join([*parts, *([f"best at the {row['edge']} end"] if row["edge"] else [])])
+
+
+def _head(name: str, is_number: bool) -> Html:
+    button = el("button", name, type="button", class_="sort")
+    return el("th", button, scope="col", class_="number" if is_number else None)
+
+
+def _wide(table: Html, label: str) -> Html:
+    return el("div", table, class_="wide", tabindex="0", role="group", aria_label=label)
+
+
+def _image(figure: Any, alt: str) -> Html:
+    """Draw a figure into the page."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", facecolor="white", bbox_inches="tight", metadata={"Date": None})
+    source = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return el("img", alt=alt, src=source)

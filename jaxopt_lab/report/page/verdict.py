@@ -1,0 +1,43 @@
+"""`verdict.report`: write the page of a comparison."""
+
+import dataclasses
+from pathlib import Path
+
+from jaxopt_lab.checking import quoted
+from jaxopt_lab.compare.verdict import Verdict
+from jaxopt_lab.errors import ArgumentTypeError
+from jaxopt_lab.report.page.document import document
+from jaxopt_lab.report.page.page import checked_path, write
+from jaxopt_lab.report.page.sections.compared import SECTIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class VerdictReport:
+    """`verdict.report(path)` writes the page: see `__call__`."""
+
+    verdict: Verdict
+
+    def __call__(self, path: str | Path, title: str | None = None) -> Path:
+        """Write the comparison as one HTML file, which needs no network and nothing beside it, and return its path.
+
+        It has the verdict in words, a sortable table of all comparisons, pictures, the ranges that were drawn from, and
+        a methods paragraph.
+
+        Args:
+            path: The file, for example "verdict.html". Its folder must exist. Such a page is replaced.
+            title: The page's title; by default the optimizers' names.
+
+        Raises:
+            TypeError: The path or the title is not a text.
+            ValueError: The path is a folder or a file that is not such a page, or its folder does not exist.
+
+        """
+        if title is not None and not isinstance(title, str):
+            raise ArgumentTypeError(f"title must be a text or left out, got {quoted(title)}.")
+        return write(checked_path(path), text_of(self.verdict, title))
+
+
+def text_of(verdict: Verdict, title: str | None = None) -> str:
+    """Return the page of a comparison: see `VerdictReport.__call__`."""
+    named = f"Which is better: {', '.join(verdict.optimizers)}?" if title is None else title
+    return document(named, [make(verdict) for make in SECTIONS])
