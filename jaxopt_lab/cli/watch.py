@@ -16,7 +16,7 @@ from jaxopt_lab.checking import printable
 from jaxopt_lab.cli.failing import fail
 from jaxopt_lab.cli.runs import folder_of, stored
 from jaxopt_lab.cli.toml import loaded
-from jaxopt_lab.errors import RunError
+from jaxopt_lab.errors import ArgumentError, RunError
 from jaxopt_lab.report.watch import Watched, display, plain_line
 from jaxopt_lab.results.concat import concat
 from jaxopt_lab.results.files import PART, PARTS, parts_of
@@ -155,7 +155,7 @@ class Reader:
             return Watched(name, "waiting")
         dataset, note = None if before is None else before.dataset, ""
         try:
-            dataset = _dataset(folder)
+            dataset = _dataset(folder, growing=added is not None or bool(manifest and manifest.before))
         except RunError:  # none yet, or they are being written
             if manifest is None or manifest.complete:
                 raise
@@ -184,10 +184,15 @@ class Reader:
         return time.time()
 
 
-def _dataset(folder: Folder) -> "xr.Dataset":
+def _dataset(folder: Folder, growing: bool) -> "xr.Dataset":
     """Read the results of a run folder, with those of trials that were added; unlike `load`, it makes no task."""
     parts = [Results(read_results(path)[0], None, []) for path in (folder.url(), *parts_of(folder.url()))]
-    return (parts[0] if len(parts) == 1 else concat(parts)).dataset
+    try:
+        return (parts[0] if len(parts) == 1 else concat(parts)).dataset
+    except ArgumentError:
+        if not growing:
+            raise
+        return parts[0].dataset  # some trials have more steps already
 
 
 def _added(folder: Folder) -> Folder | None:

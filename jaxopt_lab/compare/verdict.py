@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from jaxopt_lab.checking import check_known
 from jaxopt_lab.compare import words
 from jaxopt_lab.compare.ranges import described
 from jaxopt_lab.compare.study import Study
@@ -14,7 +15,7 @@ from jaxopt_lab.labels import label, present
 from jaxopt_lab.results.score import hyperparameters
 from jaxopt_lab.statistics import tally
 from jaxopt_lab.statistics.aggregates import mean_ranks
-from jaxopt_lab.statistics.profiles import performance_profile, profile_score, steps_to_target
+from jaxopt_lab.statistics.profiles import performance_profile, profile_score, speed_up, steps_to_target
 from jaxopt_lab.sweep.ranges import Range
 
 if TYPE_CHECKING:
@@ -178,6 +179,35 @@ class Verdict:
             steps = np.median(steps_to_target(curve[curve.dims[-1]].values, losses, target), axis=1)
             found[task] = {name: float(steps[names.index(name)]) for name in self.optimizers}
         return pd.DataFrame(found, index=list(self.optimizers), columns=list(self.studies))
+
+    def speed_up(self, reference: str) -> "pd.DataFrame":
+        """Return how many times fewer steps each optimizer needs than the reference, by task.
+
+        See `jaxopt_lab.statistics.profiles.speed_up`: per fresh seed, by the metric that selects. Columns: `task`,
+        `optimizer`, `speed_up`, and its 95 % interval `low`, `high`, which takes six seeds.
+
+        Raises:
+            ValueError: The reference is not one of the optimizers.
+
+        """
+        import pandas as pd
+
+        check_known("reference", reference, self.optimizers)
+        rows = []
+        for task, study in self.studies.items():
+            curve = study.fresh.dataset[study.metric].transpose("config", "seed", ...)
+            losses, names = (
+                curve.values * (-1 if study.greater_is_better else 1),
+                study.fresh.dataset["optimizer"].values,
+            )
+            steps, of = curve[curve.dims[-1]].values, lambda name, x=losses, y=names: x[y == name][0]
+            for name in self.optimizers:
+                if name != reference:
+                    found = speed_up(steps, of(reference), of(name))
+                    rows.append(
+                        {"task": task, "optimizer": name, "speed_up": found[0], "low": found[1], "high": found[2]}
+                    )
+        return pd.DataFrame(rows)
 
     def profile(self, ratios: Any = None) -> "pd.DataFrame":
         """Return performance profiles: the share of tasks whose target each optimizer reaches, by cost.

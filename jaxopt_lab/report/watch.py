@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # importing Rich takes a while
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 DIVERGED, UNKNOWN, EMPTY = "x", "·", " "
-CELLS = 24  # of a sparkline, at most: more learning rates share cells
+CELLS = 16  # of a sparkline, at most: more learning rates share cells
 RATE = "learning_rate"
 KEY = (
     f"Sparklines: best score so far against the learning rate, on one scale; {DIVERGED}: all trials diverged, "
@@ -116,6 +116,15 @@ def sparkline(
     return "".join(blocks)
 
 
+class Curve(NamedTuple):
+    """An optimizer's sensitivity: its least and greatest rate, and the best score and the mark of each cell."""
+
+    least: Any
+    greatest: Any
+    best: np.ndarray
+    marks: list[str]
+
+
 def sensitivities(dataset: "xr.Dataset", metric: str) -> dict[str, str]:
     """Return a sparkline for each optimizer that varies its learning rate: the best median score at each rate.
 
@@ -125,13 +134,24 @@ def sensitivities(dataset: "xr.Dataset", metric: str) -> dict[str, str]:
     """
     if RATE not in dataset.coords:
         return {}
-    medians, lines = median_score(dataset, metric), {}
-    axis = scale(dataset, metric, medians)
+    found = _curves(dataset, metric)
+    axis = scale(dataset, metric, np.concatenate([np.empty(0), *(curve.best for curve in found.values())]))
     ends = sorted([axis.best, axis.worst])
     height = (lambda x: np.log(np.maximum(x, ends[0]))) if axis.log else np.asarray
     low, high = map(float, map(height, ends))
+    lines = {}
+    for name, curve in found.items():
+        blocks = sparkline(height(curve.best), curve.marks, low, high)
+        after = f" {short(curve.greatest)}" if len(curve.best) > 1 else ""
+        lines[name] = f"{short(curve.least)} {blocks}{after}"
+    return lines
+
+
+def _curves(dataset: "xr.Dataset", metric: str) -> dict[str, Curve]:
+    """Return the sensitivity of each optimizer that varies its learning rate."""
+    medians, column, found = median_score(dataset, metric), dataset[RATE].values, {}
     lost = (dataset["status"].transpose("config", "seed").values == "diverged").all(axis=1)
-    greater, column = greater_is_better(dataset, metric), dataset[RATE].values
+    choose = np.max if greater_is_better(dataset, metric) else np.min
     for name in dict.fromkeys(dataset["optimizer"].values.tolist()):
         rows = np.flatnonzero((dataset["optimizer"].values == name) & present(column))
         if not rows.size:
@@ -140,16 +160,12 @@ def sensitivities(dataset: "xr.Dataset", metric: str) -> dict[str, str]:
         best, marks = np.full(count, np.nan), [EMPTY] * count
         for cell in np.unique(at).tolist():
             own = rows[at == cell]
-            finite = medians[own][np.isfinite(medians[own])]
-            if finite.size:
-                best[cell] = finite.max() if greater else finite.min()
+            if (finite := medians[own][np.isfinite(medians[own])]).size:
+                best[cell] = choose(finite)
             else:
                 marks[cell] = DIVERGED if lost[own].all() else UNKNOWN
-        blocks = sparkline(height(best), marks, low, high)
-        lines[name] = (
-            f"{short(tried[0])} {blocks} {short(tried[-1])}" if len(tried) > 1 else f"{short(tried[0])} {blocks}"
-        )
-    return lines
+        found[name] = Curve(tried[0], tried[-1], best, marks)
+    return found
 
 
 def _cells(rates: np.ndarray) -> tuple[list, np.ndarray, int]:
@@ -217,11 +233,11 @@ def _table(dataset: "xr.Dataset", metric: str) -> "Table":
     board, lines = leaderboard(dataset, metric), sensitivities(dataset, metric)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("optimizer", overflow="fold")
-    table.add_column(escape(printable(f"best {metric}".replace("_", " "))), justify="right")
-    table.add_column("diverged", justify="right")
+    table.add_column(escape(printable(f"best\n{metric.replace('_', ' ')}")), justify="right")
+    table.add_column("\ndiverged", justify="right")
     if lines:
-        table.add_column("best rate", justify="right")
-        table.add_column("by learning rate", overflow="fold")
+        table.add_column("best\nrate", justify="right")
+        table.add_column("\nby learning rate", overflow="fold")
     for row in board.to_dict("records"):
         name = row["optimizer"]
         cells = [name, number(row[metric]), f"{row['diverged']:.0%}"]

@@ -190,11 +190,11 @@ def _minus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _signed_rank(a: np.ndarray, b: np.ndarray, confidence: float) -> Pair:
     d = _minus(a, b)
-    median = float(np.median(d)), *_interval_of_median(d, confidence)
+    median = float(np.median(d)), *interval_of_median(d, confidence)
     return Pair(*median, signed_rank(d), math.nan, len(d), "signed rank", *median)
 
 
-def _interval_of_median(d: np.ndarray, confidence: float) -> tuple[float, float]:
+def interval_of_median(d: np.ndarray, confidence: float) -> tuple[float, float]:
     """Return the interval of a median by order statistics, from the sign test; infinite where there are too few."""
     from scipy import stats
 
@@ -212,9 +212,7 @@ def _rank_sum(a: np.ndarray, b: np.ndarray, confidence: float) -> Pair:
     return Pair(*shift, p, math.nan, min(len(a), len(b)), "rank sum", *shift)
 
 
-def _by_means(
-    a: np.ndarray, b: np.ndarray, means: tuple[float, float, float, float, float], confidence: float
-) -> Pair:
+def _by_means(a: np.ndarray, b: np.ndarray, means: tuple[float, float, float, float, float], confidence: float) -> Pair:
     return Pair(*means, min(len(a), len(b)), "Welch t", *_shift(a, b, confidence))
 
 

@@ -113,6 +113,9 @@ def test_tables(verdict):
     assert np.isinf(steps.loc["hobbled"]).all()
     assert verdict.profile([1.0, 2.0]).to_numpy().tolist() == [[1, 0], [1, 0]]
     assert verdict.profile_scores() == {"sgd": 1, "hobbled": 0}
+    faster = verdict.speed_up("hobbled")
+    assert faster["optimizer"].tolist() == ["sgd", "sgd"]
+    assert (faster["low"] > 1).all()
     judged = jl.judge(verdict.scores(), higher_is_better=False).table()
     assert judged["effect"].tolist() == pytest.approx(verdict.table()["effect"].tolist())
     for words in ("16 independent random configurations", "8 fresh seeds", "Holm", "selected by validation_loss"):

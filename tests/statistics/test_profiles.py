@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxopt_lab.statistics.profiles import performance_profile, profile_score, steps_to_target
+from jaxopt_lab.statistics.profiles import performance_profile, profile_score, speed_up, steps_to_target
 
 
 def test_steps_to_target():
@@ -29,3 +29,20 @@ def test_the_score_is_the_integral():
 def test_costs_are_checked(bad):
     with pytest.raises(ValueError, match="positive numbers"):
         profile_score(np.array(bad))
+
+
+def test_speed_up_is_in_equivalent_steps():
+    steps = np.array([0, 10, 20, 40])
+    reference = np.array([[4.0, 3.0, 2.0, 1.0]] * 6)
+    twice = np.array([[4.0, 2.0, 1.0, 0.5]] * 6)
+    assert speed_up(steps, reference, twice) == pytest.approx((2, 2, 2))
+    assert speed_up(steps, twice, reference) == pytest.approx((0.5, 0.5, 0.5))
+    between = np.array([[4.0, 2.5, 1.5, 1.0]] * 6)
+    assert speed_up(steps, reference, between)[0] == 1
+    assert speed_up(steps, reference, np.array([[4.0, 3.0, 0.0, np.nan]] * 6))[0] == pytest.approx(40 / (10 + 20 / 3))
+    never = np.full((6, 4), np.inf)
+    assert speed_up(steps, never, reference)[0] == np.inf
+    assert speed_up(steps, reference[:5], twice[:5])[1:] == (-np.inf, np.inf)  # too few seeds for an interval
+    for wrong in (reference[:, :2], reference[:3]):
+        with pytest.raises(ValueError, match="shape"):
+            speed_up(steps, reference, wrong)
