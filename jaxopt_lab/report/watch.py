@@ -26,7 +26,7 @@ DIVERGED, UNKNOWN, EMPTY = "x", "·", " "
 CELLS = 16  # of a sparkline, at most: more learning rates share cells
 RATE = "learning_rate"
 KEY = (
-    f"Sparklines: best score so far against the learning rate, on one scale; {DIVERGED}: all trials diverged, "
+    f"Sparklines: best score so far against the learning rate, on one scale for all; {DIVERGED}: all trials diverged, "
     f"{UNKNOWN}: no score yet, or stopped early."
 )
 
@@ -125,15 +125,24 @@ class Curve(NamedTuple):
     marks: list[str]
 
 
-def sensitivities(dataset: "xr.Dataset", metric: str) -> dict[str, str]:
+class Sensitivities(NamedTuple):
+    """Sparklines by optimizer, and their scale: the values of the lowest and of the highest block."""
+
+    lines: dict[str, str]
+    low: float
+    high: float
+
+
+def sensitivities(dataset: "xr.Dataset", metric: str) -> Sensitivities | None:
     """Return a sparkline for each optimizer that varies its learning rate: the best median score at each rate.
 
     All share one scale, logarithmic where losses span a large range, which ends where the plots' does: at two
     improvements beyond the start. Losses are low where they are good, as in a plot. Before and after the blocks are the
     least and the greatest learning rate. Many rates share cells, which are evenly spaced in the logarithm.
+    None where no optimizer varies its learning rate.
     """
     if RATE not in dataset.coords:
-        return {}
+        return None
     found = _curves(dataset, metric)
     axis = scale(dataset, metric, np.concatenate([np.empty(0), *(curve.best for curve in found.values())]))
     ends = sorted([axis.best, axis.worst])
@@ -144,7 +153,7 @@ def sensitivities(dataset: "xr.Dataset", metric: str) -> dict[str, str]:
         blocks = sparkline(height(curve.best), curve.marks, low, high)
         after = f" {short(curve.greatest)}" if len(curve.best) > 1 else ""
         lines[name] = f"{short(curve.least)} {blocks}{after}"
-    return lines
+    return Sensitivities(lines, *ends)
 
 
 def _curves(dataset: "xr.Dataset", metric: str) -> dict[str, Curve]:
@@ -230,17 +239,19 @@ def _table(dataset: "xr.Dataset", metric: str) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    board, lines = leaderboard(dataset, metric), sensitivities(dataset, metric)
+    board, found = leaderboard(dataset, metric), sensitivities(dataset, metric)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("optimizer", overflow="fold")
     table.add_column(escape(printable(f"best\n{metric.replace('_', ' ')}")), justify="right")
     table.add_column("\ndiverged", justify="right")
-    if lines:
+    if found is not None:
+        ends = f"{BLOCKS[0]} {number(found.low)}, {BLOCKS[-1]} {number(found.high)}"
         table.add_column("best\nrate", justify="right")
-        table.add_column("\nby learning rate", overflow="fold")
+        table.add_column(f"by learning rate\n{ends}", overflow="fold")
     for row in board.to_dict("records"):
         name = row["optimizer"]
         cells = [name, number(row[metric]), f"{row['diverged']:.0%}"]
-        cells += [number(row.get(RATE, math.nan)), lines.get(name, "")] if lines else []
+        if found is not None:
+            cells += [number(row.get(RATE, math.nan)), found.lines.get(name, "")]
         table.add_row(*(escape(printable(cell)) for cell in cells))
     return table

@@ -24,10 +24,10 @@ def steps_to_target(steps: np.ndarray, losses: np.ndarray, target: float) -> np.
 def speed_up(steps: np.ndarray, reference: np.ndarray, losses: np.ndarray, confidence: float = 0.95) -> Estimate:
     """Return how many times fewer steps a method needs than the reference, as equivalent steps.
 
-    For each seed, the curve of the slower one is inverted: 2 means that the method reaches the reference's final loss in
-    half of its steps, .5 that the reference reaches the method's in half. Curves count with their least loss so far, and
-    lines join their points. The median over seeds is given, with its interval by order statistics, which holds for any
-    distribution from six seeds on.
+    For each seed, the curve of the faster one is inverted: 2 means that the method reaches the reference's final loss
+    in half of its steps, .5 that the reference reaches the method's in half. Curves count with their least loss so far,
+    and lines join their points. The median over seeds is given, with its interval by order statistics, which holds for
+    any distribution from six seeds on.
 
     Args:
         steps: Of shape (points,), increasing, from 0 on.

@@ -229,7 +229,7 @@ def test_a_sparkline():
 
 
 def test_sensitivities_have_the_best_at_each_rate(dataset):
-    lines = sensitivities(dataset, "train_loss")
+    lines, low, high = sensitivities(dataset, "train_loss")
     medians = np.median(dataset["train_loss"].values[..., -1], axis=1)
     blocks = lines["gradient_descent"].split(" ")[1]
     assert blocks[3] == "x"
@@ -237,6 +237,7 @@ def test_sensitivities_have_the_best_at_each_rate(dataset):
     order = np.argsort(medians[:3])
     assert "".join(blocks[i] for i in order) == "".join(sorted(blocks[:3]))
     assert len(set(blocks[:3])) > 1
+    assert low <= min(medians) < high
     both = blocks[:3] + lines["sign_sgd"].split(" ")[1]
     assert both[int(np.argmin([*medians[:3], *medians[4:]]))] == BLOCKS[0]  # the best of all: they share a scale
 
@@ -246,7 +247,7 @@ def test_rates_that_are_stopped_or_not_begun_have_not_diverged(dataset):
     changed["status"] = changed["status"].astype(object)
     changed["status"].values[0] = "stopped"
     changed["status"].values[1] = ["diverged", "stopped"]
-    assert sensitivities(changed, "train_loss")["gradient_descent"].split(" ")[1][:2] == "··"
+    assert sensitivities(changed, "train_loss").lines["gradient_descent"].split(" ")[1][:2] == "··"
 
 
 def many(dataset, rates, scores):
@@ -260,7 +261,7 @@ def many(dataset, rates, scores):
 def test_many_rates_share_cells_with_the_best_of_each(dataset):
     rates, scores = np.geomspace(1e-4, 1.0, 5 * CELLS), np.tile([9.0, 9.0, 1.0, 9.0, 9.0], CELLS)
     scores[-5:] = 2.0
-    low, blocks, high = sensitivities(many(dataset, rates, scores), "train_loss")["gradient_descent"].split(" ")
+    low, blocks, high = sensitivities(many(dataset, rates, scores), "train_loss").lines["gradient_descent"].split(" ")
     assert (low, high) == ("0.0001", "1")
     assert len(blocks) == CELLS
     assert blocks[:-1] == blocks[0] * (CELLS - 1)
@@ -269,12 +270,12 @@ def test_many_rates_share_cells_with_the_best_of_each(dataset):
 
 def test_rates_in_one_cell_leave_others_empty(dataset):
     rates = [1e-6, *np.linspace(0.9, 1.0, CELLS)]
-    line = sensitivities(many(dataset, rates, [1.0] * len(rates)), "train_loss")["gradient_descent"]
+    line = sensitivities(many(dataset, rates, [1.0] * len(rates)), "train_loss").lines["gradient_descent"]
     assert re.fullmatch(rf"1e-06 [{BLOCKS}] {{{CELLS - 2}}}[{BLOCKS}] 1", line)
 
 
 def test_schedules_as_rates_keep_their_order(dataset):
-    line = sensitivities(many(dataset, ["warm", "cold"], [1.0, 2.0]), "train_loss")["gradient_descent"]
+    line = sensitivities(many(dataset, ["warm", "cold"], [1.0, 2.0]), "train_loss").lines["gradient_descent"]
     assert re.fullmatch(rf"cold [{BLOCKS}]{{2}} warm", line)
 
 
