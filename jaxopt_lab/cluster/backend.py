@@ -18,10 +18,10 @@ from typing import Any
 
 import jax
 
+from jaxopt_lab.cache_folder import VARIABLE
 from jaxopt_lab.cluster.pool import Pool
 from jaxopt_lab.cluster.worker import TOKEN, Reply, Settings, Work
 from jaxopt_lab.engine.chunk import OutOfMemoryError
-from jaxopt_lab.cache_folder import VARIABLE
 from jaxopt_lab.engine.ledger import ACTORS, Ledger, Unit, leaves, restored
 from jaxopt_lab.engine.plan import Plan, state_shapes
 from jaxopt_lab.engine.run.backend import Done, Host, Job, Priority

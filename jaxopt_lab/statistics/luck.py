@@ -108,24 +108,38 @@ class _Counting:
 
     def __init__(self, pooled: np.ndarray, of_a: int, budget: int):
         selected_by, scores = pooled
-        self.starts = np.flatnonzero(np.r_[True, selected_by[1:] != selected_by[:-1]])
-        self.sizes = np.diff(np.r_[self.starts, len(selected_by)])
-        self.wins = (scores[:, None] > scores[None]) + 0.5 * (scores[:, None] == scores[None])
+        self.equals = _Equals(selected_by)
+        self.order = np.argsort(scores, kind="stable")
+        self.scores = _Equals(scores[self.order])
         self.chosen = [_chosen(n, budget) for n in (of_a, len(selected_by) - of_a)]
 
     def __call__(self, of_a: np.ndarray) -> np.ndarray:
         """Return the share of won pairs for each division, of shape (divisions, configurations)."""
         first, second = (self._shares(own, chosen) for own, chosen in zip((of_a, ~of_a), self.chosen, strict=True))
-        return np.einsum("di,di->d", first @ self.wins, second)
+        first, second = (self.scores.summed(shares[:, self.order]) for shares in (first, second))
+        below = np.cumsum(second, axis=1) - second  # the share of b's studies with a lower score
+        return np.einsum("di,di->d", first, below + 0.5 * second)
 
     def _shares(self, own: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Return in which share of a method's studies each configuration is the selected one."""
         shares = np.where(own, chosen[np.cumsum(own, axis=1)], 0.0)
-        if len(self.starts) < own.shape[1]:  # of equals, each is selected equally often
-            among = np.add.reduceat(own, self.starts, axis=1, dtype=float)
-            each = np.add.reduceat(shares, self.starts, axis=1) / np.maximum(among, 1)
-            shares = np.where(own, np.repeat(each, self.sizes, axis=1), 0.0)
-        return shares
+        if not self.equals.any:
+            return shares
+        each = self.equals.summed(shares) / np.maximum(self.equals.summed(own.astype(float)), 1)
+        return np.where(own, np.repeat(each, self.equals.sizes, axis=1), 0.0)  # each is selected equally often
+
+
+class _Equals:
+    """Runs of equal numbers in a sorted array."""
+
+    def __init__(self, ordered: np.ndarray):
+        self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        self.sizes = np.diff(np.r_[self.starts, len(ordered)])
+        self.any = len(self.starts) < len(ordered)
+
+    def summed(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums over each run, along the last axis."""
+        return np.add.reduceat(values, self.starts, axis=1) if self.any else values
 
 
 def _chosen(n: int, budget: int) -> np.ndarray:

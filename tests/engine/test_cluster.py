@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import jaxopt_lab as jl
+from jaxopt_lab.cache_folder import VARIABLE
 from jaxopt_lab.cluster.backend import Cluster, RayBackend, connected
 from jaxopt_lab.cluster.worker import TOKEN, Settings, Work, Worker
 from jaxopt_lab.engine.chunk import OutOfMemoryError
-from jaxopt_lab.cache_folder import VARIABLE
 from jaxopt_lab.engine.ledger import Ledger
 from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.tuning.cutting import first_strategy
