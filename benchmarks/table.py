@@ -189,7 +189,7 @@ def honesty() -> list[Row]:
     rows.append(Row("one configuration, on other seeds: by seeds alone", None, found["fixed"], "", most=True))
     for name, row in found["power"].items():
         rows.append(Row(f"a planted seed's deviation is found, {row['seeds']} seeds, {name}", 0.8, row["found"], ""))
-    for what, row in found["coverage"].items():
+    for what, row in (found["coverage"] | found["tuning"]).items():
         aim = None if what.startswith("mean difference") and "lognormal" in what else 0.93
         rows.append(Row(f"coverage: {what}", aim, row, ""))
     for seeds, row in found["curse"].items():

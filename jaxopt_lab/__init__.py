@@ -27,13 +27,18 @@ from jaxopt_lab.optimizers import master_weights as master_weights
 from jaxopt_lab.optimizers import scheduled as scheduled
 from jaxopt_lab.report import plots as plots
 from jaxopt_lab.report.diagnosis import Diagnose as _Diagnose
+from jaxopt_lab.report.exports import to_csv as _to_csv
+from jaxopt_lab.report.exports import to_latex as _to_latex
+from jaxopt_lab.report.exports import to_parquet as _to_parquet
 from jaxopt_lab.report.page.page import Report as _Report
 from jaxopt_lab.report.page.verdict import VerdictReport as _VerdictReport
 from jaxopt_lab.report.plots.plots import Plots as _Plots
 from jaxopt_lab.report.plots.style import style as style
 from jaxopt_lab.report.plots.verdicts import VerdictPlots as _VerdictPlots
 from jaxopt_lab.report.progress import shown as _shown
+from jaxopt_lab.report.tensorboard import to_tensorboard as _to_tensorboard
 from jaxopt_lab.results.accessors import register as _register
+from jaxopt_lab.results.accessors import register_method as _register_method
 from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
@@ -72,6 +77,8 @@ globals().update(OPTIMIZERS)  # each method under its name
 _register(Results, "plot", _Plots)
 _register(Results, "diagnose", _Diagnose)
 _register(Results, "report", _Report)
+for _export in (_to_csv, _to_parquet, _to_latex, _to_tensorboard):
+    _register_method(Results, _export)
 _register(Verdict, "plot", _VerdictPlots)
 _register(Verdict, "report", _VerdictReport)
 _register_display(_shown)

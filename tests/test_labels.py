@@ -11,7 +11,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.labels import distinct, labels, same
-from jaxopt_lab.results.results import written_table
+from jaxopt_lab.results.written import written_table
 
 
 def schedule_of(factor):

@@ -24,6 +24,7 @@ from jaxopt_lab.cli.spec import OPTIONS, Spec, parse
 from jaxopt_lab.cli.sweeps import NOTE, extended, sweeps, swept, timed
 from jaxopt_lab.cli.verdicts import compare, judge
 from jaxopt_lab.cli.verify import app as verify_app
+from jaxopt_lab.cli.watch import watch
 from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
 from jaxopt_lab.report import listing
 from jaxopt_lab.report.board import board
@@ -43,6 +44,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(verify_app, name="verify")
 app.command()(compare)
 app.command()(judge)
+app.command()(watch)
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ from jaxopt_lab.cli.spec import Spec
 from jaxopt_lab.cli.toml import loaded
 from jaxopt_lab.errors import ArgumentError, RunError
 from jaxopt_lab.report.page.page import text_of
-from jaxopt_lab.results.results import Results, written_table
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric
+from jaxopt_lab.results.written import written_table
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import differences

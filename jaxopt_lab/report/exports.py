@@ -20,8 +20,9 @@ from jaxopt_lab.formats import number
 from jaxopt_lab.labels import present
 from jaxopt_lab.results.best import where_compared
 from jaxopt_lab.results.leaderboard import leaderboard
-from jaxopt_lab.results.results import Results, written_table
+from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, direction, hyperparameters, metrics
+from jaxopt_lab.results.written import written_table
 from jaxopt_lab.tasks.direction import MAX
 from jaxopt_lab.tasks.names import QUARTILES
 

@@ -4,6 +4,7 @@ The records are written by tensorboardX, which is small and needs neither Tensor
 """
 
 import datetime
+import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -124,7 +125,7 @@ def _typed(column: np.ndarray) -> list[Any]:
 
 def _experiment(dataset: "xr.Dataset", columns: Mapping[str, list[Any]]) -> list[Any]:
     """Describe the hyperparameters and the metrics, the main one first."""
-    from tensorboardX.proto import api_pb2 as api  # pyright: ignore[reportMissingImports]
+    api: Any = importlib.import_module("tensorboardX.proto.api_pb2")
 
     types = {float: api.DATA_TYPE_FLOAT64, bool: api.DATA_TYPE_BOOL, str: api.DATA_TYPE_STRING}
     infos = []
@@ -141,8 +142,8 @@ def _records(
     trial: "xr.Dataset", names: list[str], group: str, values: Mapping[str, Any]
 ) -> Iterator[tuple[int, dict, list[Any]]]:
     """Yield the events of a trial: (step, scalars, data of the plugin)."""
-    from tensorboardX.proto import api_pb2 as api  # pyright: ignore[reportMissingImports]
-    from tensorboardX.proto import plugin_hparams_pb2 as plugin  # pyright: ignore[reportMissingImports]
+    api: Any = importlib.import_module("tensorboardX.proto.api_pb2")
+    plugin: Any = importlib.import_module("tensorboardX.proto.plugin_hparams_pb2")
 
     start, status = plugin.SessionStartInfo(group_name=group), str(trial["status"].values)
     for name, value in values.items():
@@ -166,8 +167,8 @@ def _records(
 
 def _plugin(tag: str, **data: Any) -> Any:
     """Make a summary value that holds data of the HParams plugin."""
-    from tensorboardX.proto import plugin_hparams_pb2 as plugin  # pyright: ignore[reportMissingImports]
-    from tensorboardX.proto import summary_pb2 as summary  # pyright: ignore[reportMissingImports]
+    plugin: Any = importlib.import_module("tensorboardX.proto.plugin_hparams_pb2")
+    summary: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
 
     content = plugin.HParamsPluginData(version=0, **data).SerializeToString()
     about = summary.SummaryMetadata.PluginData(plugin_name=HPARAMS, content=content)
@@ -177,8 +178,9 @@ def _plugin(tag: str, **data: Any) -> Any:
 def _write(folder: Path, began: float, records: Any) -> None:
     """Write an event file: its version, then an event of each record. `began` is the time of them all."""
     from tensorboardX import RecordWriter  # pyright: ignore[reportMissingImports]
-    from tensorboardX.proto import event_pb2 as event  # pyright: ignore[reportMissingImports]
-    from tensorboardX.proto import summary_pb2 as summary  # pyright: ignore[reportMissingImports]
+
+    event: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+    summary: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
 
     folder.mkdir(parents=True, exist_ok=True)
     writer = RecordWriter(str(folder / f"events.out.tfevents.{began:.0f}.jaxopt_lab"))

@@ -24,3 +24,16 @@ def register(owner: type, name: str, make: Callable[[Any], Any]) -> None:
     if hasattr(owner, name):
         raise ValueError(f"{owner.__name__} already has {name!r}. Register the accessor under another name.")
     setattr(owner, name, Accessor(make))
+
+
+def register_method(owner: type, function: Callable[..., Any]) -> None:
+    """Give the class `owner` a method: a function whose first argument is the instance.
+
+    Raises:
+        ValueError: The class already has an attribute of that name.
+
+    """
+    name = function.__name__
+    if hasattr(owner, name):
+        raise ValueError(f"{owner.__name__} already has {name!r}. Register the method under another name.")
+    setattr(owner, name, function)

@@ -91,13 +91,13 @@ class Best:
         """Return names and texts: the optimizer, the hyperparameters, the metric, its values, and the step or steps."""
         shown, steps = self.values[:LISTED], self.steps[:LISTED]
         more = ", ..." if len(self.values) > LISTED else ""
-        same = set(self.steps) == {self.step}
+        reached = ", ".join(f"{step:,}" if step >= 0 else "-" for step in steps) + more
         return [
             ("optimizer", f"{self.optimizer} (configuration {self.config})"),
             *((name, short(value, DIGITS)) for name, value in self.hyperparameters.items()),
             (self.metric, number(self.value)),
             ("values", ", ".join(map(number, shown)) + more),
-            ("step", f"{self.step:,}") if same else ("steps", ", ".join(f"{step:,}" for step in steps) + more),
+            ("step", f"{self.step:,}") if set(self.steps) == {self.step} else ("steps", reached),
         ]
 
 

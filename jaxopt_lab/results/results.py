@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from jaxopt_lab.checking import check_count
-from jaxopt_lab.labels import coordinate, distinct, present, texts
 from jaxopt_lab.results.best import Best, rows_of, where_compared, why_none
 from jaxopt_lab.results.best import best as best_configuration
 from jaxopt_lab.results.by_cost import by_cost
@@ -61,6 +60,10 @@ class Results:
     plot: ClassVar[Any]  # these are registered by the package from `jaxopt_lab.report`
     diagnose: ClassVar[Any]
     report: ClassVar[Any]
+    to_csv: ClassVar[Any]
+    to_parquet: ClassVar[Any]
+    to_latex: ClassVar[Any]
+    to_tensorboard: ClassVar[Any]
     final_params: "list[tuple[np.ndarray, Any]]" = dataclasses.field(repr=False)  # (configs, params) of each group
 
     def best(self, metric: str | None = None, optimizer: str | None = None, at: str = "last") -> Best:
@@ -284,15 +287,3 @@ class Results:
             f"{budget(self.dataset)} on {attrs['task']}: {ended}.{'' if where is None else f' {where}'}"
             f"{'' if unequal is None else f' They see {unequal}.'}{'' if taken is None else f' They take {taken}.'}"
         )
-
-
-def written_table(results: Results) -> "pd.DataFrame":
-    """Return `results.table()` for files, where a column has one type: hyperparameters of several types as texts."""
-    columns = {}
-    for name, values in hyperparameters(results.dataset).items():
-        if values.dtype == object:
-            has, written = present(values), np.full(len(values), None, object)
-            found, at = distinct(values[has])
-            written[has] = np.asarray(texts(found), object)[at]
-            columns[name] = coordinate("config", written)
-    return dataclasses.replace(results, dataset=results.dataset.assign_coords(columns)).table()

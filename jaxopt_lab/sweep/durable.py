@@ -18,7 +18,8 @@ from jaxopt_lab.engine.run.backend import Backend
 from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.tuning.sizing import states_bytes
 from jaxopt_lab.results.files import load_alone
-from jaxopt_lab.results.results import Results, written_table
+from jaxopt_lab.results.results import Results
+from jaxopt_lab.results.written import written_table
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.identity import environment, identity
 from jaxopt_lab.store.run import Run

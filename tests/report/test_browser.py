@@ -13,7 +13,7 @@ import pytest
 import jaxopt_lab as jl
 from jaxopt_lab import formats
 from jaxopt_lab.report.page.page import Report
-from jaxopt_lab.results.results import written_table
+from jaxopt_lab.results.written import written_table
 
 PATH = browser.found()
 pytestmark = pytest.mark.skipif(PATH is None, reason="no browser is installed")

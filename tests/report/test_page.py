@@ -19,7 +19,7 @@ from jaxopt_lab.report.page.data import appearances
 from jaxopt_lab.report.page.document import embedded
 from jaxopt_lab.report.page.sections import explore
 from jaxopt_lab.report.plots.looks import looks
-from jaxopt_lab.results.results import written_table
+from jaxopt_lab.results.written import written_table
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!--\u2028"
 RATES = [0.05, 0.5, 1e12]

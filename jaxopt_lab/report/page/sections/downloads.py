@@ -2,7 +2,8 @@
 
 from jaxopt_lab.report.page.document import Section
 from jaxopt_lab.report.page.markup import el, joined
-from jaxopt_lab.results.results import Results, written_table
+from jaxopt_lab.results.results import Results
+from jaxopt_lab.results.written import written_table
 
 
 def downloads(results: Results) -> Section:
