@@ -110,7 +110,7 @@ All rows: [ten-verdicts.csv](../benchmarks/results/ten-verdicts.csv); what was d
 {table(["optimizer", "mean rank", "95 %", "profile", *TASKS], ranked)}
 ## Scores
 
-The mean over {int(rows["seeds"].min())} fresh seeds of the selected configuration; less is better. "-": a seed diverged.
+The mean over {int(rows["seeds"].min())} fresh seeds of the selected configuration; less is better. "-": some diverged.
 
 {table(["optimizer", *reported], scored)}
 ## Limits

@@ -90,6 +90,7 @@ def compare(
         TypeError, ValueError: An argument is invalid: there are fewer than two optimizers, one has no prior, a task of
             your own has no budget; or as `jl.sweep`.
         RunError: The folder is in use, damaged, of another comparison, or cannot be written.
+        KeyboardInterrupt: Ctrl-C; with `out`, the same call goes on with the comparison.
 
     """
     check_untraced("jl.compare")
@@ -110,7 +111,7 @@ def compare(
     with concerning("priors"):
         spaces, sources = spaces_of(factories, priors)
     with concerning("steps"):
-        budgets = {name: check_budget_of("steps", _steps(name, task, steps)) for name, task in made.items()}
+        budgets = {name: check_budget_of("steps", _steps(name, steps, made)) for name in made}
     selected_by = {name: _by_task("metric", metric, name, made) for name in made}
     folder = None if check_out(out) is None else Folder(str(out))
     options = {"memory": memory, "cluster": cluster, "progress": progress, "cache": cache}
@@ -120,7 +121,10 @@ def compare(
 
         def run(tables: Mapping[str, Configurations], seeds: Sequence[int], part: str, **more: Any) -> Results:
             where = None if folder is None else folder.url(f"{_file_name(name, made)}/{part}")
-            return sweep(factories, made[name], tables, steps=budgets[name], seeds=seeds, out=where, **options, **more)
+            found = sweep(factories, made[name], tables, steps=budgets[name], seeds=seeds, out=where, **options, **more)
+            if found.dataset.attrs["interrupted"]:  # what a part of the trials would select is no verdict
+                raise KeyboardInterrupt("The comparison was interrupted. With out=, the same call goes on with it.")
+            return found
 
         return run
 
@@ -199,22 +203,23 @@ def _tasks(given: TaskLike | Iterable[TaskLike] | Mapping[str, TaskLike]) -> dic
     return named
 
 
-def _steps(name: str, task: Task, steps: Any) -> Any:
+def _steps(name: str, steps: Any, made: Mapping[str, Task]) -> Any:
     """Return the budget given for a task, or its own."""
-    given = _by_task("steps", steps, name, None)
+    task = made[name]
+    given = _by_task("steps", steps, name, made)
     if given is not None:
         return given
-    known = TASKS.get(task.name) if task.factory in ABOUT or task.name in TASKS else None
+    known = ABOUT.get(task.factory) or ABOUT.get(TASKS.get(task.name))
     if known is None:
         raise ArgumentValueError(f"Task {name!r} is not built in, so it has no usual budget: give steps=.")
-    return ABOUT[known].steps
+    return known.steps
 
 
-def _by_task(what: str, given: Any, name: str, made: Mapping[str, Any] | None) -> Any:
+def _by_task(what: str, given: Any, name: str, made: Mapping[str, Any]) -> Any:
     """Return what is given for one task: the same for all, or an entry of a dict."""
     if not isinstance(given, Mapping):
         return given
-    if made is not None and (unknown := [key for key in given if key not in made]):
+    if unknown := [key for key in given if key not in made]:
         raise ArgumentValueError(f"{what} has {quoted(unknown[0])}, which is not compared on: {', '.join(made)} are.")
     return given.get(name)
 

@@ -108,9 +108,6 @@ def _failed(verdict: Any) -> Iterator[str]:
             selected_by, _ = study.tuned(optimizer)
             if not any(map(math.isfinite, selected_by)):
                 yield f"{task}: every configuration of {optimizer} failed with some tuning seed."
-        interrupted = study.tuning.dataset.attrs["interrupted"] or study.fresh.dataset.attrs["interrupted"]
-        if interrupted:
-            yield f"{task}: a sweep was interrupted. Nothing that it says is final: call compare again."
 
 
 def methods(verdict: Any) -> str:

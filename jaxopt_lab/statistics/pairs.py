@@ -1,6 +1,7 @@
 """Two methods' scores over seeds: how much better is one, and how sure is that?"""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxopt_lab.errors import ArgumentValueError
 
 POWER = 0.8  # the chance that `seeds_needed` gives a real difference of this size
 MOST_SEEDS = 100_000
+QUANTILES = (np.arange(500) + 0.5) / 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +63,18 @@ def paired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
         raise ArgumentValueError(f"Paired scores must be of the same seeds, got {len(a)} and {len(b)}.")
     from scipy import stats
 
-    by_ranks = _signed_rank(a, b, confidence)
     if np.isinf([a, b]).any():
-        return by_ranks
+        return _signed_rank(a, b, confidence)
     d, n = a - b, len(a)
     mean, spread = float(d.mean()), float(d.std(ddof=1))
     if spread <= 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300):  # equal but for rounding
         if abs(mean) <= spread:
-            return dataclasses.replace(
-                by_ranks, effect=mean, low=mean, high=mean, p=1.0, spread=spread, test="paired t"
-            )
+            return Pair(mean, mean, mean, 1.0, spread, n, "paired t", *_median(d, confidence))
         # A t-test would be certain after two seeds, as of scores that are rounded; ranks are not.
-        return dataclasses.replace(by_ranks, spread=spread)
+        return dataclasses.replace(_signed_rank(a, b, confidence), spread=spread)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
     p = float(2 * stats.t.sf(abs(mean) / (spread / math.sqrt(n)), n - 1))
-    return dataclasses.replace(
-        by_ranks, effect=mean, low=mean - half, high=mean + half, p=p, spread=spread, test="paired t"
-    )
+    return Pair(mean, mean - half, mean + half, p, spread, n, "paired t", *_median(d, confidence))
 
 
 def unpaired(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Pair:
@@ -135,11 +132,13 @@ def seeds_needed(effect: float, spread: float, alpha: float = 0.05, power: float
         return math.nan
     if spread == 0 and effect != 0:  # by ranks, n equal differences have a p of 2 / 2^n
         return math.ceil(math.log2(2 / alpha))
-    from scipy import stats
+    from scipy import special
 
     def found(n: int) -> bool:
-        at, shift = stats.t.ppf(1 - alpha / 2, n - 1), abs(effect) / spread * math.sqrt(n)
-        return float(stats.nct.sf(at, n - 1, shift) + stats.nct.cdf(-at, n - 1, shift)) >= power
+        # SciPy's noncentral t is wrong or NaN for some shifts: here it is a mean over the sample's deviation instead.
+        shift = abs(effect) / spread * math.sqrt(n)
+        deviation = special.stdtrit(n - 1, 1 - alpha / 2) * _deviations(n - 1)
+        return float(1 - np.mean(special.ndtr(deviation - shift) - special.ndtr(-deviation - shift))) >= power
 
     if effect == 0 or not found(MOST_SEEDS):
         return math.inf
@@ -150,6 +149,16 @@ def seeds_needed(effect: float, spread: float, alpha: float = 0.05, power: float
         middle = (low + high) // 2
         low, high = (low, middle) if found(middle) else (middle, high)
     return high
+
+
+@functools.lru_cache(256)
+def _deviations(df: int) -> np.ndarray:
+    """Return quantiles of the standard deviation of a sample, over that of its law."""
+    from scipy import special
+
+    if df > 100:  # Wilson & Hilferty 1931: to five digits
+        return (1 - 2 / (9 * df) + special.ndtri(QUANTILES) * math.sqrt(2 / (9 * df))) ** 1.5
+    return np.sqrt(special.gammaincinv(df / 2, QUANTILES) * 2 / df)
 
 
 def signed_rank(d: np.ndarray) -> float:
@@ -190,18 +199,28 @@ def _minus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _signed_rank(a: np.ndarray, b: np.ndarray, confidence: float) -> Pair:
     d = _minus(a, b)
-    median = float(np.median(d)), *interval_of_median(d, confidence)
+    median = _median(d, confidence)
     return Pair(*median, signed_rank(d), math.nan, len(d), "signed rank", *median)
+
+
+def _median(d: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    return float(np.median(d)), *interval_of_median(d, confidence)
 
 
 def interval_of_median(d: np.ndarray, confidence: float) -> tuple[float, float]:
     """Return the interval of a median by order statistics, from the sign test; infinite where there are too few."""
+    d, n = np.sort(d), len(d)
+    k = _from_the_ends(n, confidence)
+    return (float(d[k - 1]), float(d[n - k])) if k >= 1 else (-math.inf, math.inf)
+
+
+@functools.cache
+def _from_the_ends(n: int, confidence: float) -> int:
+    """Return the rank, from either end, at which the interval of a median of n ends; 0 where there is none."""
     from scipy import stats
 
-    d, n = np.sort(d), len(d)
     k = int(stats.binom.ppf((1 - confidence) / 2, n, 0.5))
-    k = k if stats.binom.cdf(k - 1, n, 0.5) <= (1 - confidence) / 2 else k - 1  # d[k - 1] to d[n - k]
-    return (float(d[k - 1]), float(d[n - k])) if k >= 1 else (-math.inf, math.inf)
+    return k if stats.binom.cdf(k - 1, n, 0.5) <= (1 - confidence) / 2 else k - 1
 
 
 def _rank_sum(a: np.ndarray, b: np.ndarray, confidence: float) -> Pair:

@@ -1,5 +1,7 @@
 """Comparisons: the protocol, against sweeps made by hand; what is refused; what is written."""
 
+import dataclasses
+import importlib
 import json
 import math
 import warnings
@@ -157,6 +159,19 @@ def test_a_range_is_widened_for_all(tmp_path):
         jl.compare(OPTIMIZERS, line(), 12, 3, steps=STEPS + 1, tuning_seeds=1, priors=narrow, out=tmp_path / "run")
 
 
+def test_an_interrupted_comparison_gives_no_verdict(monkeypatch):
+    swept = []
+
+    def interrupted(*args, **options):
+        swept.append(jl.sweep(*args, **options))
+        return dataclasses.replace(swept[-1], dataset=swept[-1].dataset.assign_attrs(interrupted=1))
+
+    monkeypatch.setattr(importlib.import_module("jaxopt_lab.compare.compare"), "sweep", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="goes on with it"):
+        jl.compare(OPTIMIZERS, line(), 4, 2, steps=2, tuning_seeds=1, priors=PRIORS)
+    assert len(swept) == 1
+
+
 def test_edges_of_ranges():
     rates = np.geomspace(1e-4, 1e-1, 32)
     table = jl.zipped({"learning_rate": rates, "b1": np.linspace(0.5, 0.9, 32)[::-1]})
@@ -201,7 +216,7 @@ def test_ranges_that_end_for_a_reason(values, end):
         ({"tasks": []}, "No task"),
         ({"tasks": [line(), line()]}, "share a name"),
         ({"steps": None}, "not built in"),
-        ({"steps": {"other": 5}}, "not built in"),
+        ({"steps": {"other": 5}}, "not compared on"),
         ({"metric": {"other": "loss"}}, "not compared on"),
         ({"metric": "speed"}, "Unknown metric"),
         ({"budget": 1}, "budget must be at least 2"),

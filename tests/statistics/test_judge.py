@@ -1,6 +1,7 @@
 """`jl.judge`, `jaxopt-lab judge` and `jaxopt-lab verify published`."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,12 @@ from jaxopt_lab.statistics.pairs import holm
 from jaxopt_lab.verify import published
 
 RNG = np.random.default_rng(1)
+
+
+@pytest.fixture(autouse=True)
+def drawn_anew(monkeypatch):
+    """Let each test draw the same numbers, whichever tests ran before it."""
+    monkeypatch.setattr(sys.modules[__name__], "RNG", np.random.default_rng(1))
 
 
 def table(means, tasks=("t",), seeds=10, spread=1.0):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,12 @@ from scipy import stats
 from jaxopt_lab.statistics.pairs import holm, paired, seeds_needed, signed_rank, unpaired
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def drawn_anew(monkeypatch):
+    """Let each test draw the same numbers, whichever tests ran before it."""
+    monkeypatch.setattr(sys.modules[__name__], "RNG", np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 40])
@@ -149,3 +156,15 @@ def test_no_difference_is_rarely_called_one(compare):
     scores[1500:, :, 0] = np.where(RNG.random((1500, 2)) < 0.5, np.inf, scores[1500:, :, 0])
     for part in (scores[:1500], scores[1500:]):
         assert np.mean([compare(a, b).p <= 0.05 for a, b in part]) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 3, 0.05 / 450])
+def test_seeds_needed_fall_as_the_effect_grows(alpha):
+    """SciPy's noncentral t has errors for some effects: the numbers must be monotone, and near the normal law's."""
+    effects = np.geomspace(0.02, 50, 40)
+    found = np.array([seeds_needed(effect, 1.0, alpha) for effect in effects])
+    assert (np.diff(found) <= 0).all()
+    large = found > 50
+    normal = (stats.norm.isf(alpha / 2) + stats.norm.ppf(0.8)) ** 2 / effects**2
+    np.testing.assert_allclose(found[large], normal[large] + stats.norm.isf(alpha / 2) ** 2 / 2, rtol=0.03)
+    assert found[-1] <= 7
