@@ -44,7 +44,7 @@ def decided_for(verdict: jl.Verdict, name: str, task: str) -> str:
     """Return decided wins minus decided losses of an optimizer on a task."""
     rows: Any = verdict.table()
     rows = rows[(rows["task"] == task) & ((rows["a"] == name) | (rows["b"] == name)) & (rows["verdict"] != UNDECIDED)]
-    wins = int((rows["verdict"] == name).sum())
+    wins = int((rows["better"] == name).sum())
     balance = 2 * wins - len(rows)
     return f"{balance:+d}" if balance else "0"
 
@@ -53,7 +53,7 @@ def over_tasks(verdict: jl.Verdict) -> str:
     """Say which differences hold with tasks as the unit."""
     rows: Any = verdict.over_tasks()
     said = [
-        f"{row['verdict']} over {row['b'] if row['verdict'] == row['a'] else row['a']} (p = {row['p_corrected']:.2g})"
+        f"{row['better']} over {row['b' if row['verdict'] == 'a' else 'a']} (p = {row['p_corrected']:.2g})"
         for row in rows[rows["verdict"] != UNDECIDED].to_dict("records")
     ]
     if said:

@@ -104,6 +104,7 @@ def judge(
     console = Console()
     console.print(rows_board(judgement.table()))
     if len(set(judgement.rows["task"])) > 1:
-        over_tasks = judgement.over_tasks()[["a", "b", "verdict", "p_corrected"]]
-        console.print(counts_board(judgement.counts().merge(over_tasks, on=["a", "b"])))
+        over = judgement.over_tasks().rename(columns={"better": "over_tasks"})
+        both = judgement.counts().merge(over[["a", "b", "over_tasks", "p_corrected"]], on=["a", "b"])
+        console.print(counts_board(both))
     console.print(METHODS.format(n=len(judgement.rows)), style="dim")

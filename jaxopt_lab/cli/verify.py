@@ -104,7 +104,8 @@ def published(as_json: Annotated[bool, typer.Option("--json", help="Print the fi
         judgement, console = publications.judged(), Console()
         console.print(findings_table.board(findings))
         console.print(REMAINS, "")
-        both = judgement.counts().merge(judgement.over_tasks()[["a", "verdict", "p_corrected"]], on="a")
+        over = judgement.over_tasks().rename(columns={"better": "over_tasks"})
+        both = judgement.counts().merge(over[["a", "over_tasks", "p_corrected"]], on="a")
         console.print(counts_board(both))
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)

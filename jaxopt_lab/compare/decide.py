@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxopt_lab.statistics.luck import Chance, chance_to_win, draws_needed
 from jaxopt_lab.statistics.pairs import holm, paired, seeds_needed
-from jaxopt_lab.statistics.tally import named
+from jaxopt_lab.statistics.tally import decided, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +63,7 @@ def decide(
     agree = (ways != 0) & (ways == np.sign([chance.value - 0.5 for chance in chances]))
     p = np.where(agree, np.maximum(by_seeds, [chance.p for chance in chances]), 1.0)
     corrected, of_these = holm(p), holm(by_seeds)
-    _, first, second = map(np.asarray, zip(*keys, strict=True))
-    verdicts = named(ways, corrected, first, second, alpha).tolist()
-    of_these_configurations = named(ways, of_these, first, second, alpha).tolist()
+    verdicts, of_these_configurations = (decided(ways, p, alpha).tolist() for p in (corrected, of_these))
     level = alpha / len(keys)
     rows: list[dict[str, Any]] = []
     for i, (task, a, b) in enumerate(keys):
@@ -73,7 +71,7 @@ def decide(
         draws = min(len(of_a.scores), len(of_b.scores))
         rows.append(
             {
-                "task": task, "a": a, "b": b, "verdict": verdicts[i],
+                "task": task, "a": a, "b": b, "verdict": verdicts[i], "better": str(named(verdicts[i], a, b)),
                 "effect": difference.effect, "low": difference.low, "high": difference.high,
                 "median": difference.median, "median_low": difference.median_low, "median_high": difference.median_high,
                 "p": p[i], "p_corrected": corrected[i],

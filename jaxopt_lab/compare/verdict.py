@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = (
-    *("task", "a", "b", "verdict", "effect", "low", "high", "median", "median_low", "median_high", "p", "p_corrected"),
+    *(
+        "task",
+        "a",
+        "b",
+        "verdict",
+        "better",
+        "effect",
+        "low",
+        "high",
+        "median",
+        "median_low",
+        "median_high",
+        "p",
+        "p_corrected",
+    ),
     *("seeds_needed", "verdict_of_these_configurations", "p_of_these_configurations", "chance", "chance_low"),
     *("chance_high", "chance_p", "chance_budget", "configurations_needed", "metric", "score_a", "score_b", "seeds"),
     *("configurations", "test", "prior_a", "prior_b"),
@@ -38,7 +52,10 @@ class Verdict:
         studies: The study of each task: its sweeps, `tuning` and `fresh`, and what was selected.
         optimizers: The names of the optimizers.
         alpha: The chance of any false verdict in `table()` is at most this.
+        rows: As `table()`, with columns `way` (1 where a is better, -1 where b is) and `spread`.
+        sources: The source of each range, by optimizer and hyperparameter.
         plot: Pictures of it.
+        report: Writes its page: `report("verdict.html")`.
 
     """
 
@@ -55,8 +72,8 @@ class Verdict:
 
         Columns:
 
-        - `task`, `a`, `b`; `verdict`: the name of the better one, or "undecided". It counts the luck of seeds and that
-          of tuning, by `p_corrected`.
+        - `task`, `a`, `b`; `verdict`: which one is better, "a", "b" or "undecided"; `better`: its name. It counts the
+          luck of seeds and that of tuning, by `p_corrected`.
         - `effect`: the mean of a - b over fresh seeds, of the reported `metric` on test data, with its 95 % interval
           `low`, `high`: that of these two configurations (a median where some scores are infinite). `score_a` and
           `score_b` are the means.

@@ -39,11 +39,10 @@ def sentence(row: "dict[Any, Any]") -> str:
     task, a, b = row["task"], row["a"], row["b"]
     if row["verdict"] == UNDECIDED:
         return f"{task}: {a} and {b}: undecided. {_why(row)}"
-    worse = b if row["verdict"] == a else a
-    flipped = row["verdict"] != a
-    chance = 1 - row["chance"] if flipped else row["chance"]
+    better, worse = (a, b) if row["verdict"] == "a" else (b, a)
+    chance = row["chance"] if row["verdict"] == "a" else 1 - row["chance"]
     return (
-        f"{task}: {row['verdict']} is better than {worse} (p = {row['p_corrected']:.2g}). {_difference(row)} Tuned "
+        f"{task}: {better} is better than {worse} (p = {row['p_corrected']:.2g}). {_difference(row)} Tuned "
         f"anew with {row['chance_budget']} configurations each, it wins in about {chance:.0%} of studies."
     )
 
@@ -67,8 +66,8 @@ def _why(row: "dict[Any, Any]") -> str:
             f"The selected configurations do not differ clearly on fresh seeds; {more} seeds would find a difference "
             f"of this size. {_difference(row)}"
         )
-    better = row["verdict_of_these_configurations"]
-    chance = row["chance"] if better == row["a"] else 1 - row["chance"]
+    side = row["verdict_of_these_configurations"]
+    better, chance = row[side], row["chance"] if side == "a" else 1 - row["chance"]
     needed = row["configurations_needed"]
     said = (
         f"The selected configuration of {better} is better on fresh seeds, but tuned anew it would win in about "

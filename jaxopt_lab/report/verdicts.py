@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxopt_lab.formats import number
+from jaxopt_lab.statistics.tally import UNDECIDED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,8 @@ def counts_board(counts: "pd.DataFrame") -> Table:
     """Return counts of tasks by pair, with and without correction, and the verdict over tasks.
 
     Args:
-        counts: `Judgement.counts()`, with the columns `verdict` and `p_corrected` of `Judgement.over_tasks()`.
+        counts: `Judgement.counts()`, with `Judgement.over_tasks()`'s columns `better`, called `over_tasks`, and
+            `p_corrected`.
 
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
@@ -36,7 +38,7 @@ def counts_board(counts: "pd.DataFrame") -> Table:
             escape(str(row["b"])),
             " / ".join(str(row[way]) for way in ways),
             " / ".join(str(row[f"{way}_uncorrected"]) for way in ways),
-            escape(str(row["verdict"])),
+            escape(str(row["over_tasks"])),
             f"{row['p_corrected']:.2g}",
         )
     return table
@@ -51,7 +53,7 @@ def rows_board(rows: "pd.DataFrame") -> Table:
     for row in rows.to_dict("records"):
         needed = row["seeds_needed"]
         table.add_row(
-            *(escape(str(row[name])) for name in columns[:4]),
+            *(escape(str(row[name])) for name in ("task", "a", "b", "better")),
             _figure(row["effect"]),
             f"{_figure(row['low'])} to {_figure(row['high'])}",
             f"{row['p_corrected']:.2g}",
@@ -68,9 +70,9 @@ def compared_board(rows: "pd.DataFrame") -> Table:
     for name in columns:
         table.add_column(name, justify="left" if name in columns[:5] else "right")
     for row in rows.to_dict("records"):
-        names = ("task", "a", "b", "verdict", "verdict_of_these_configurations")
+        alone = row.get(row["verdict_of_these_configurations"], UNDECIDED)
         table.add_row(
-            *(escape(str(row[name])) for name in names),
+            *(escape(str(x)) for x in (row["task"], row["a"], row["b"], row["better"], alone)),
             _figure(row["effect"]),
             f"{_figure(row['low'])} to {_figure(row['high'])}",
             f"{row['chance']:.2f} ({row['chance_low']:.2f} to {row['chance_high']:.2f})",

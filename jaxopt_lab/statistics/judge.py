@@ -36,12 +36,13 @@ class Judgement:
     def table(self) -> "pd.DataFrame":
         """Return a row for each task and pair.
 
-        Columns: `task`, `a`, `b`; `verdict`, the better one's name or "undecided"; `effect`, the mean of a - b over
-        seeds in the score's units (the median where some scores are infinite), with its 95 % interval `low`, `high`;
-        `p`; `p_corrected` by Holm's method over the whole table, by which the verdict is given; `seeds_needed`, how
-        many seeds would find a difference of this size with a chance of 80 %, at a level divided by the rows of the
-        table; `seeds`; `test`; and `median`, `median_low`,
-        `median_high`: the median of a - b with an interval that also holds for skewed differences (from six seeds on).
+        Columns: `task`, `a`, `b`; `verdict`, which one is better: "a", "b" or "undecided", and `better`, its name;
+        `effect`, the mean of a - b over seeds in the score's units (the median where some scores are infinite), with
+        its 95 % interval `low`, `high`; `p`; `p_corrected` by Holm's method over the whole table, by which the verdict
+        is given; `seeds_needed`, how many seeds would find a difference of this size with a chance of 80 %, at a level
+        divided by the rows of the table; `seeds`; `spread`, the standard deviation of a - b; `test`; and `median`,
+        `median_low`, `median_high`: the median of a - b with an interval that also holds for skewed differences (from
+        six seeds on).
         """
         return self.rows.drop(columns="way")
 
@@ -111,11 +112,12 @@ def judge(table: Any, *, higher_is_better: bool, reference: str | None = None, a
     rows = []
     for (task, a, b, pair), p in zip(found, corrected.tolist(), strict=True):
         way = float(np.sign(sign * pair.effect))
-        verdict = str(tally.named(np.asarray(way), np.asarray(p), a, b, alpha))
+        verdict = str(tally.decided(np.asarray(way), np.asarray(p), alpha))
         needed = seeds_needed(pair.effect, pair.spread, alpha / len(found))
         rows.append(
             {
-                "task": task, "a": a, "b": b, "verdict": verdict, "effect": pair.effect, "low": pair.low,
+                "task": task, "a": a, "b": b, "verdict": verdict, "better": str(tally.named(verdict, a, b)),
+                "effect": pair.effect, "low": pair.low,
                 "high": pair.high, "p": pair.p, "p_corrected": p, "seeds_needed": needed, "seeds": pair.n,
                 "spread": pair.spread, "test": pair.test, "median": pair.median, "median_low": pair.median_low,
                 "median_high": pair.median_high, "way": way,

@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 UNDECIDED = "undecided"
 
 
-def named(ways: np.ndarray, p: np.ndarray, a: Any, b: Any, alpha: float) -> np.ndarray:
-    """Return the name of the better one of each pair, or "undecided".
+def decided(ways: np.ndarray, p: np.ndarray, alpha: float) -> np.ndarray:
+    """Return which one of each pair is better: "a", "b" or "undecided".
 
     Args:
         ways: 1 where a is better, -1 where b is, 0 where neither is.
         p: How sure that is.
-        a: The name of the first of each pair, or of one pair.
-        b: That of the second.
         alpha: The largest p that decides.
 
     """
-    return np.where((p <= alpha) & (ways != 0), np.where(ways > 0, a, b), UNDECIDED)
+    return np.where((p <= alpha) & (ways != 0), np.where(ways > 0, "a", "b"), UNDECIDED)
+
+
+def named(verdicts: Any, a: Any, b: Any) -> np.ndarray:
+    """Return the name of the better one of each pair, or "undecided"."""
+    return np.where(verdicts == "a", a, np.where(verdicts == "b", b, UNDECIDED))
 
 
 def counts(rows: "pd.DataFrame", alpha: float) -> "pd.DataFrame":
@@ -62,8 +65,9 @@ def over_tasks(rows: "pd.DataFrame", alpha: float) -> "pd.DataFrame":
         alpha: The chance of any false verdict.
 
     Returns:
-        A row a pair: `a`, `b`, `verdict`, `tasks`, `a_better` and `b_better` (by the sign of the effect), `p`, and
-        `p_corrected` by Holm's method over pairs. With five tasks or fewer no pair can be decided at .05.
+        A row a pair: `a`, `b`; `verdict`, which is "a", "b" or "undecided", and `better`, the name; `tasks`, `a_better`
+        and `b_better` (by the sign of the effect); `p`, and `p_corrected` by Holm's method over pairs. With five tasks
+        or fewer no pair can be decided at .05.
 
     """
     import pandas as pd
@@ -79,8 +83,8 @@ def over_tasks(rows: "pd.DataFrame", alpha: float) -> "pd.DataFrame":
         found.append([a, b, way, len(own), better, worse, signed_rank(signed)])
     table = pd.DataFrame(found, columns=["a", "b", "verdict", "tasks", "a_better", "b_better", "p"])
     table["p_corrected"] = holm(table["p"].to_numpy())
-    ways, p, a, b = (table[name].to_numpy() for name in ("verdict", "p_corrected", "a", "b"))
-    table["verdict"] = named(ways, p, a, b, alpha)
+    table["verdict"] = decided(table["verdict"].to_numpy(), table["p_corrected"].to_numpy(), alpha)
+    table.insert(3, "better", named(table["verdict"], table["a"], table["b"]))
     return table
 
 

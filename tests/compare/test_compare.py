@@ -61,7 +61,8 @@ def verdict():
 
 def test_the_better_one_is_found(verdict):
     rows = verdict.table()
-    assert rows["verdict"].tolist() == ["sgd", "sgd"]
+    assert rows["verdict"].tolist() == ["a", "a"]
+    assert rows["better"].tolist() == ["sgd", "sgd"]
     assert (rows["p_corrected"] <= 0.05).all()
     assert (rows["effect"] < 0).all()
     assert (rows["chance"] > 0.9).all()

@@ -67,7 +67,7 @@ def test_failed_runs_count_as_worst(quick):
     rng = np.random.default_rng(3)
     good, bad = tuned(rng, 32), Tuned(np.full(32, -np.inf), np.full(32, -np.inf), np.full(SEEDS, -np.inf))
     (row,) = decide({"task": {"good": good, "bad": bad}}, [("good", "bad")], {"task": True}).to_dict("records")
-    assert row["verdict"] == "good"
+    assert (row["verdict"], row["better"]) == ("a", "good")
     assert row["effect"] == np.inf
     both = decide({"task": {"a": bad, "b": bad}}, [("a", "b")], {"task": True})
     assert both["verdict"].tolist() == ["undecided"]

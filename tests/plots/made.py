@@ -196,4 +196,4 @@ def effects():
         ("wilson", "adam", "lion", -0.05, -0.08, -0.02, "adam"),
         ("wilson", "sgd", "lion", 0.03, -9.0, 9.0, "undecided"),
     ]
-    return pd.DataFrame(rows, columns=["task", "a", "b", "effect", "low", "high", "verdict"])
+    return pd.DataFrame(rows, columns=["task", "a", "b", "effect", "low", "high", "better"])

@@ -44,9 +44,10 @@ def test_each_row_is_a_paired_test():
         assert row.p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
         assert row.effect == pytest.approx((a - b).mean())
         better = row.a if row.effect > 0 else row.b
-        assert row.verdict == (better if row.p_corrected <= 0.05 else "undecided")
+        assert row.better == (better if row.p_corrected <= 0.05 else "undecided")
+        assert row.verdict == {row.a: "a", row.b: "b"}.get(row.better, "undecided")
     np.testing.assert_allclose(found["p_corrected"], holm(found["p"]))
-    assert set(found.loc[found["verdict"] != "undecided", "verdict"]) == {"b"}
+    assert set(found.loc[found["verdict"] != "undecided", "better"]) == {"b"}
 
 
 def test_less_may_be_better():
@@ -125,7 +126,8 @@ def test_the_command(tmp_path):
     assert "[b]" in found.output
     assert "2 comparisons" in " ".join(found.output.split())
     rows = json.loads(invoke("judge", tmp_path / "runs.csv", "--lower-is-better", "--reference", "a", "--json").stdout)
-    assert [row["verdict"] for row in rows] == ["a", "a"]
+    assert [row["better"] for row in rows] == ["a", "a"]
+    assert [row["verdict"] for row in rows] == ["b", "b"]
     for wrong, says in (
         (["judge", tmp_path / "runs.csv"], "--higher-is-better or"),
         (["judge", tmp_path / "no.csv", "--lower-is-better"], "no.csv"),

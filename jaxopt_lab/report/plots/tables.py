@@ -134,10 +134,10 @@ def effects(
 ) -> "Axes":
     """Draw each comparison's effect with its interval: a forest plot, with a row for each task and pair.
 
-    A row has the colour and marker of the optimizer that the verdict names as better, and is grey where undecided.
+    A row has the colour and marker of the optimizer that is better, and is grey where undecided.
 
     Args:
-        table: Columns `task`, `a`, `b`, `effect`, `low`, `high` and `verdict` (the better one's name, or another
+        table: Columns `task`, `a`, `b`, `effect`, `low`, `high` and `better` (the better one's name, or another
             text), as of `jl.judge(...).table()`. Infinite ends of intervals are arrows.
         label: What the effect is, with its unit.
         interval: What `low` and `high` are.
@@ -151,7 +151,7 @@ def effects(
         ValueError: A column is missing, there are no rows, or a number is NaN.
 
     """
-    table = _checked(table, ("task", "a", "b", "effect", "low", "high", "verdict"), ("effect", "low", "high"))
+    table = _checked(table, ("task", "a", "b", "effect", "low", "high", "better"), ("effect", "low", "high"))
     tasks = list(dict.fromkeys(table["task"]))
     ax = canvas.axes(ax, height=canvas.rows_height(len(table) + 0.8 * len(tasks), 5.0))
     names = list(dict.fromkeys([*table["a"].astype(str), *table["b"].astype(str)]))
@@ -179,7 +179,7 @@ def effects(
     canvas.title(ax, words.plain(title if several or title else tasks[0]))
     side = {None: "", True: ", < 0 where the first is better", False: ", > 0 where the first is better"}
     canvas.xlabel(ax, f"{words.plain(label)}{side[lower_is_better]}")
-    verdicts = {*map(str, table["verdict"])}
+    verdicts = {*map(str, table["better"])}
     better = [name for name in names if name in verdicts]
     legend.place(ax, [], [*_verdicts(better, style, bool(verdicts - {*names})), _line(interval)])
     return canvas.finished(ax, path)
@@ -187,7 +187,7 @@ def effects(
 
 def _effect(ax: "Axes", y: float, row: dict[str, Any], style: dict[str, Any], ends: tuple[float, float]) -> None:
     """Draw one row of a forest plot; infinite ends are arrows at the end of the axis."""
-    look = style.get(str(row["verdict"]))
+    look = style.get(str(row["better"]))
     colour, size = look["color"] if look else TIE, 1.5 * next(iter(style.values()))["markersize"]
     low, high = np.clip([row["low"], row["high"]], *ends)
     ax.plot([low, high], [y, y], color=colour, linewidth=1.3, solid_capstyle="butt", gid="interval")

@@ -108,7 +108,7 @@ SECTIONS = (conclusion, comparisons, pictures, drawn_from, paragraph)
 
 
 def _cells(row: dict[Any, Any]) -> list[Html]:
-    better, alone = row["verdict"], row["verdict_of_these_configurations"]
+    better, alone = row["better"], row.get(row["verdict_of_these_configurations"], UNDECIDED)
     texts = [
         el("td", row["task"], data_sort=row["task"]),
         *(el("td", row[side], data_sort=row[side]) for side in ("a", "b")),
