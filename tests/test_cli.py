@@ -57,7 +57,7 @@ def finished(tmp_path_factory):
 def test_everything_is_written_and_can_be_read(finished):
     result, folder = finished
     kept = {"results.zarr", "manifest.json", "packs", "lock", "table.parquet"}
-    results = kept | {"table.csv", "sensitivity.png", "curves.png"}
+    results = kept | {"table.csv", "sensitivity.png", "curves.png", "page.html"}
     own = {"run.json", "spec.toml", "lock", "leaderboard.csv"}
     assert {p.name for p in folder.iterdir()} == own | {"quadratic", "linear_regression"}
     assert {p.name for p in (folder / "quadratic").iterdir()} == results
@@ -71,7 +71,7 @@ def test_everything_is_written_and_can_be_read(finished):
         assert len(pd.read_csv(folder / task / "table.csv")) == 12
     board = pd.read_csv(folder / "leaderboard.csv")
     assert board["task"].tolist() == ["quadratic"] * 2 + ["linear_regression"] * 2
-    written = [*folder.glob("*/*.csv"), *folder.glob("*/*.png"), *folder.glob("*/*.parquet")]
+    written = [path for kind in ("csv", "png", "parquet", "html") for path in folder.glob(f"*/*.{kind}")]
     paths = {str(folder / "spec.toml"), str(folder / "leaderboard.csv"), *map(str, written)}
     assert paths < set(result.stdout.splitlines())
 

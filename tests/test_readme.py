@@ -16,7 +16,8 @@ def test_python_blocks_run(tmp_path):
     code = "\n".join(blocks("python"))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Best(" in done.stdout
+    assert "the median over 5 seeds" in done.stdout
+    assert "Holm's method" in done.stdout
     assert (tmp_path / "run.zarr").is_dir()
 
 
