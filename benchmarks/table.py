@@ -196,6 +196,9 @@ def honesty() -> list[Row]:
         rows.append(Row(f"coverage: {what}", aim, row, ""))
     for seeds, row in found["curse"].items():
         rows.append(Row(f"bias of the best of 30 equal configurations {seeds}, in seeds' deviations", None, row, ""))
+    for what, row in found["special"].items():
+        chance = {"median": row["chance"], "least": row["chance_low"], "most": row["chance_high"]}
+        rows.append(Row(f"chance to win, {what} (verdict: {row['verdict']})", None, chance, ""))
     if "seconds" in found:
         what = "three optimizers, two tasks, budget 64, 20 seeds"
         rows.append(Row(what, 180, found["seconds"], " s", most=True))
