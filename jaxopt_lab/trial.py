@@ -263,10 +263,10 @@ class Trial:
         """
         finite, running = jnp.isfinite(loss), state.status == Status.RUNNING
         reached = finite & (loss <= self.stop.target)
-        lost, last = ~finite, loss
-        if skips is not None and self.stop.skips is not None:
-            lost, last = skips.in_a_row > self.stop.skips, jnp.where(finite, loss, state.loss)
-        diverged = ~reached & (lost | (loss > state.bound) | (loss > self.stop.ceiling))
+        lost, last, above = ~finite, loss, (loss > state.bound) | (loss > self.stop.ceiling)
+        if skips is not None and self.stop.skips is not None:  # an infinite loss may be skipped, so it is not above
+            lost, last, above = skips.in_a_row > self.stop.skips, jnp.where(finite, loss, state.loss), above & finite
+        diverged = ~reached & (lost | above)
         status = jnp.where(reached, Status.REACHED, jnp.where(diverged, Status.DIVERGED, Status.RUNNING))
         last = jnp.where(running, jnp.where(diverged, jnp.inf, last), state.loss)
         info = state.info | {LOSS_CURVE: last.astype(state.loss.dtype)}
