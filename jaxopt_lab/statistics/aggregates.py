@@ -77,15 +77,26 @@ def share_better(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Esti
         ValueError: The numbers of scores differ, or one is NaN.
 
     """
-    from scipy import stats
-
     a, b = _checked(a, 1), _checked(b, 1)
     if len(a) != len(b):
         raise ArgumentValueError(f"Scores must be of the same seeds, got {len(a)} and {len(b)}.")
-    n, won, tail = len(a), float(np.sum(a > b) + 0.5 * np.sum(a == b)), (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, math.floor(won), n - math.floor(won) + 1)) if won >= 1 else 0.0
-    high = float(stats.beta.isf(tail, math.ceil(won) + 1, n - math.ceil(won))) if won <= n - 1 else 1.0
+    n, won = len(a), float(np.sum(a > b) + 0.5 * np.sum(a == b))
+    low, _ = interval_of_share(math.floor(won), n, confidence)
+    _, high = interval_of_share(math.ceil(won), n, confidence)
     return Estimate(won / n, low, high)
+
+
+def interval_of_share(count: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share, from its count of n: Clopper & Pearson 1934.
+
+    Both may be fractions, where an estimate varies as the share of so many independent trials would.
+    """
+    from scipy import stats
+
+    tail, rest = (1 - confidence) / 2, n - count
+    low = float(stats.beta.ppf(tail, count, rest + 1)) if count > 1e-9 else 0.0
+    high = float(stats.beta.isf(tail, count + 1, rest)) if rest > 1e-9 else 1.0
+    return low, high
 
 
 def mean_ranks(scores: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

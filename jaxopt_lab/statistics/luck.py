@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from jaxopt_lab.errors import ArgumentValueError
+from jaxopt_lab.statistics.aggregates import interval_of_share
 
 STUDIES = (
     8  # studies that the draws are divided into: with fewer than six, not even all of them won would decide at .05
@@ -68,8 +69,6 @@ def chance_to_win(
         ValueError: A number is NaN, or a method has no configuration or unequally many numbers.
 
     """
-    from scipy import stats
-
     a, b = _checked(selected_by_a, scores_a), _checked(selected_by_b, scores_b)
     fewest = min(a.shape[1], b.shape[1])
     budget = max(1, fewest // studies)
@@ -80,11 +79,7 @@ def chance_to_win(
     value = float(count(of_a[None])[0])
     p, spread = _divided_anew(count, of_a, abs(value - 0.5))
     pairs = min(0.25 / spread**2, fewest) if spread else fewest
-    won = value * pairs
-    tail = (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, won, pairs - won + 1)) if won > 1e-9 else 0.0
-    high = float(stats.beta.isf(tail, won + 1, pairs - won)) if pairs - won > 1e-9 else 1.0
-    return Chance(value, low, high, p, budget, spread)
+    return Chance(value, *interval_of_share(value * pairs, pairs, confidence), p, budget, spread)
 
 
 def draws_needed(chance: Chance, draws: int, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -53,9 +53,7 @@ class Report:
             ValueError: The path is a folder or a file that is not such a page, or its folder does not exist.
 
         """
-        if title is not None and not isinstance(title, str):
-            raise ArgumentTypeError(f"title must be a text or left out, got {quoted(title)}.")
-        return write(checked_path(path), text_of(self.results, title))
+        return write(checked_path(path), text_of(self.results, checked_title(title)))
 
 
 def text_of(results: Results, title: str | None = None) -> str:
@@ -69,6 +67,13 @@ def sections_of(results: Results) -> list[Section]:
     made = [make(results) for make in SECTIONS]
     listed = [found if isinstance(found, list) else [found] for found in made]
     return [section for found in listed for section in found if section is not None]
+
+
+def checked_title(title: str | None) -> str | None:
+    """Return the title of a page. Raises TypeError where it is not a text."""
+    if title is not None and not isinstance(title, str):
+        raise ArgumentTypeError(f"title must be a text or left out, got {quoted(title)}.")
+    return title
 
 
 def checked_path(path: str | Path) -> Path:

@@ -3,11 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from jaxopt_lab.checking import quoted
 from jaxopt_lab.compare.verdict import Verdict
-from jaxopt_lab.errors import ArgumentTypeError
 from jaxopt_lab.report.page.document import document
-from jaxopt_lab.report.page.page import checked_path, write
+from jaxopt_lab.report.page.page import checked_path, checked_title, write
 from jaxopt_lab.report.page.sections.compared import SECTIONS
 
 
@@ -32,9 +30,7 @@ class VerdictReport:
             ValueError: The path is a folder or a file that is not such a page, or its folder does not exist.
 
         """
-        if title is not None and not isinstance(title, str):
-            raise ArgumentTypeError(f"title must be a text or left out, got {quoted(title)}.")
-        return write(checked_path(path), text_of(self.verdict, title))
+        return write(checked_path(path), text_of(self.verdict, checked_title(title)))
 
 
 def text_of(verdict: Verdict, title: str | None = None) -> str:

@@ -13,6 +13,7 @@ from jaxopt_lab.results.best import best
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import curves as curves_of
 from jaxopt_lab.results.score import default_metric, greater_is_better
+from jaxopt_lab.statistics.aggregates import interval_of_share
 from jaxopt_lab.statistics.profiles import performance_profile, steps_to_target
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def reached(results: Results, target: float, metric: str | None, ax: "Axes | Non
     for name, look in zip(names, looks(names), strict=True):
         own = first[np.flatnonzero(dataset["config"].values == best(dataset, optimizer=name).config)[0]]
         count, total = (own[:, None] <= points).sum(axis=0), int(np.isfinite(own).sum())
-        low, high = (f"{100 * end:.0f}" for end in _interval(total, len(own)))
+        low, high = (f"{100 * end:.0f}" for end in interval_of_share(total, len(own)))
         every = max(1, len(points) // 8)
         more: dict[str, Any] = {"drawstyle": "steps-post", "markevery": (len(lines) % every, every), "gid": "share"}
         (line,) = ax.plot(points, count / len(own), **look | more)
@@ -147,11 +148,3 @@ def _ratios(costs: np.ndarray) -> np.ndarray:
     solved = np.isfinite(least)
     ratios = (costs[:, solved] / least[solved]).ravel()
     return ratios[np.isfinite(ratios)]
-
-
-def _interval(count: int, n: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share, from its count of n."""
-    from scipy.stats import beta
-
-    low = 0.0 if count == 0 else float(beta.ppf(0.025, count, n - count + 1))
-    return low, 1.0 if count == n else float(beta.ppf(0.975, count + 1, n - count))

@@ -10,12 +10,12 @@ from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.report.plots import canvas, legend, words
 from jaxopt_lab.report.plots.looks import looks
+from jaxopt_lab.statistics.tally import UNDECIDED
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-UNDECIDED = "undecided"
 TIE = "0.45"  # of what is undecided
 
 

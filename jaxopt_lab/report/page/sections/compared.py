@@ -9,6 +9,7 @@ from typing import Any
 from jaxopt_lab.compare import words
 from jaxopt_lab.compare.verdict import Verdict
 from jaxopt_lab.formats import number, short
+from jaxopt_lab.report.page.cells import head, number_cell, wide
 from jaxopt_lab.report.page.document import Section
 from jaxopt_lab.report.page.markup import Html, el, joined
 from jaxopt_lab.report.plots.verdicts import VerdictPlots
@@ -36,7 +37,7 @@ def conclusion(verdict: Verdict) -> Section:
 def comparisons(verdict: Verdict) -> Section:
     """List every task and pair in a table that can be sorted."""
     rows = verdict.table().to_dict("records")
-    head = [_head(name, name in NUMBERS) for name in (*TEXTS, *NUMBERS)]
+    heads = [head(name, name in NUMBERS) for name in (*TEXTS, *NUMBERS)]
     caption = (
         "Better: counting the luck of seeds and of tuning. By seeds alone: of these two configurations, which says "
         "nothing of the optimizers. The chance is that of winning when both are tuned anew."
@@ -44,7 +45,7 @@ def comparisons(verdict: Verdict) -> Section:
     table = el(
         "table",
         el("caption", el("span", caption)),
-        el("thead", el("tr", head)),
+        el("thead", el("tr", heads)),
         el("tbody", [el("tr", _cells(row)) for row in rows]),
         class_="sortable",
         id="comparisons-table",
@@ -54,7 +55,7 @@ def comparisons(verdict: Verdict) -> Section:
         el("button", "This table (CSV)", type="button", data_file="verdict"),
         el("button", "Scores by seed (CSV)", type="button", data_file="scores"),
     ]
-    body = [_wide(table, "Comparisons"), el("p", buttons, class_="buttons script")]
+    body = [wide(table, "Comparisons"), el("p", buttons, class_="buttons script")]
     return Section("comparisons", "Comparisons", joined(body), files)
 
 
@@ -94,9 +95,9 @@ def drawn_from(verdict: Verdict) -> Section:
         )
         for row in verdict.priors().to_dict("records")
     ]
-    head = el("thead", el("tr", [_head(name, False) for name in names]))
-    table = el("table", head, el("tbody", rows), class_="sortable", id="priors-table")
-    return Section("priors", "What was drawn from", _wide(table, "What was drawn from"))
+    first = el("thead", el("tr", [head(name, False) for name in names]))
+    table = el("table", first, el("tbody", rows), class_="sortable", id="priors-table")
+    return Section("priors", "What was drawn from", wide(table, "What was drawn from"))
 
 
 def paragraph(verdict: Verdict) -> Section:
@@ -124,16 +125,12 @@ def _cells(row: dict[Any, Any]) -> list[Html]:
     )
     return [
         *texts,
-        _number(row["effect"], _figure(row["effect"])),
-        _number(row["low"], interval),
-        _number(row["chance"], chance),
-        _number(row["p_corrected"], f"{row['p_corrected']:.2g}"),
-        *(_number(row[name], _needed(row[name])) for name in ("seeds_needed", "configurations_needed")),
+        number_cell(row["effect"], _figure(row["effect"])),
+        number_cell(row["low"], interval),
+        number_cell(row["chance"], chance),
+        number_cell(row["p_corrected"], f"{row['p_corrected']:.2g}"),
+        *(number_cell(row[name], _needed(row[name])) for name in ("seeds_needed", "configurations_needed")),
     ]
-
-
-def _number(value: float, text: Any) -> Html:
-    return el("td", text, class_="number", data_sort=repr(float(value)) if math.isfinite(value) else "")
 
 
 def _figure(x: float) -> str:
@@ -147,15 +144,6 @@ def _needed(n: float) -> str:
 def _edge(row: dict[Any, Any]) -> str:
     parts = [f"widened at the {row['wider']} end"] if row["wider"] else []
     return "; ".join([*parts, *([f"best at the {row['edge']} end"] if row["edge"] else [])])
-
-
-def _head(name: str, is_number: bool) -> Html:
-    button = el("button", name, type="button", class_="sort")
-    return el("th", button, scope="col", class_="number" if is_number else None)
-
-
-def _wide(table: Html, label: str) -> Html:
-    return el("div", table, class_="wide", tabindex="0", role="group", aria_label=label)
 
 
 def _image(figure: Any, alt: str) -> Html:

@@ -1,9 +1,10 @@
 """The leaderboard: a table of optimizers that can be sorted by any column."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxopt_lab.formats import compact, number
+from jaxopt_lab.report.page.cells import head, number_cell, wide
 from jaxopt_lab.report.page.data import appearances, settings, words
 from jaxopt_lab.report.page.document import Section
 from jaxopt_lab.report.page.markup import Html, el, joined
@@ -13,9 +14,6 @@ from jaxopt_lab.results.best import best
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, greater_is_better, metrics
 from jaxopt_lab.tasks.names import QUARTILES
-
-if TYPE_CHECKING:
-    pass
 
 TO = "\N{EN DASH}"
 METRIC = 2  # the column of the main metric, by which the table is sorted
@@ -38,18 +36,17 @@ def leaderboard(results: Results) -> Section:
             el("th", swatch(looks[name]), " ", name, scope="row", data_sort=name),
             _configuration(number_of, configs.index(number_of), settings(best(dataset, metric, name).hyperparameters)),
             *(_score(row, score) for score in scores),
-            _cell(row["diverged"], f"{row['diverged']:.0%}"),
-            *(_cell(row[key], _counted(key, row[key])) for key in counted),
+            number_cell(row["diverged"], f"{row['diverged']:.0%}"),
+            *(number_cell(row[key], _counted(key, row[key])) for key in counted),
         ]
         rows.append(el("tr", cells))
     greater, seeds = greater_is_better(dataset, metric), dataset.sizes["seed"]
     over = f"Median over {seeds} seeds with quartiles below" if seeds > 1 else "Values of one seed"
     better = "greater is better" if greater else "less is better"
     caption = f"{over}, of each optimizer's best configuration by {words(metric)} ({better}). Diverged: of all trials."
-    head = _head(heads, "descending" if greater else "ascending")
-    table = el("table", el("caption", el("span", caption)), head, el("tbody", rows), class_="sortable", id="board")
-    wide = el("div", table, class_="wide", tabindex="0", role="group", aria_label="Leaderboard")
-    return Section("leaderboard", "Leaderboard", wide)
+    first = _head(heads, "descending" if greater else "ascending")
+    table = el("table", el("caption", el("span", caption)), first, el("tbody", rows), class_="sortable", id="board")
+    return Section("leaderboard", "Leaderboard", wide(table, "Leaderboard"))
 
 
 def _configuration(number: int, position: int, described: str) -> Html:
@@ -61,32 +58,18 @@ def _configuration(number: int, position: int, described: str) -> Html:
 
 
 def _head(names: list[str], order: str) -> Html:
-    """Make a head whose buttons sort; the table is sorted in this order by the third column, the main metric."""
-    cells = [
-        el(
-            "th",
-            el("button", name, type="button", class_="sort"),
-            scope="col",
-            aria_sort=order if i == METRIC else None,
-            class_="number" if i >= METRIC else None,
-        )
-        for i, name in enumerate(names)
-    ]
+    """Make a head; the table is sorted in this order by the third column, the main metric."""
+    cells = [head(name, i >= METRIC, order if i == METRIC else None) for i, name in enumerate(names)]
     return el("thead", el("tr", cells))
 
 
 def _score(row: dict[Any, Any], name: str) -> Html:
     value = row[name]
     if not math.isfinite(value):
-        return _cell(value, "-")
+        return number_cell(value, "-")
     low, high = (row[f"{name}{suffix}"] for suffix in QUARTILES)
     spread = el("span", f"{number(low)}{TO}{number(high)}", class_="quartiles")
-    return _cell(value, joined([number(value), spread]))
-
-
-def _cell(value: float, text: Any) -> Html:
-    """Make a cell; what has no number sorts last."""
-    return el("td", text, class_="number", data_sort=repr(float(value)) if math.isfinite(value) else "")
+    return number_cell(value, joined([number(value), spread]))
 
 
 def _counted(name: str, value: float) -> str:
