@@ -1,5 +1,6 @@
 """Following a run: what is read of it in each state, when following ends, and the sensitivity in one line."""
 
+import contextlib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from jaxopt_lab.cli.runs import Stored
 from jaxopt_lab.cli.watch import Reader, follow, watch
 from jaxopt_lab.errors import RunError
 from jaxopt_lab.report.watch import BLOCKS, CELLS, Counts, Watched, display, plain_line, sensitivities, sparkline
+from jaxopt_lab.store.budget import Budget
 from jaxopt_lab.store.folder import Folder
 
 RATES = [0.01, 0.1, 1.0, 1e12]
@@ -41,7 +43,18 @@ def runs(tmp_path_factory):
         if progress.trials_done:
             raise KeyboardInterrupt
 
-    found = sweep(folder / "half", checkpoint=0, progress=interrupt)
+    spending = Budget.spending
+
+    @contextlib.contextmanager
+    def slowly(self):
+        """Save slowly, so that the progress is told before all trials are done."""
+        time.sleep(0.4)
+        with spending(self):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Budget, "spending", slowly)
+        found = sweep(folder / "half", checkpoint=0, progress=interrupt)
     assert found.dataset.attrs["interrupted"]
     shutil.copytree(folder / "half", folder / "whole")
     sweep(folder / "whole")
