@@ -1,8 +1,11 @@
 """Datasets and parameters on disk: one Zarr folder of plain arrays and JSON. Loading executes nothing."""
 
 import json
+import time
+import uuid
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 FORMAT = "jaxopt_lab results 1"
 RESULTS = "results.zarr"  # of a run folder
 AS_JSON = {"written_as": "json"}  # marks a column whose values are of several types
+WRITING, WRITTEN = "writing", "written"  # attributes: which write is under way, and which was the last
+PATIENCE_SECONDS = 10.0  # that a reader waits for the end of a write; one takes a fraction of a second
 
 
 class Params(NamedTuple):
@@ -73,18 +78,31 @@ def write(dataset: "xr.Dataset", params: list[tuple[np.ndarray, Any]], folder: F
 def write_dataset(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
     """Write the dataset alone. Where one exists, its arrays are replaced one by one, even while someone reads it."""
     order = json.dumps([str(name) for name in dataset.data_vars])  # Zarr does not keep the order
-    _write(_with_texts(dataset).assign_attrs(format=FORMAT, order=order), folder.url(name), None)
+    attrs = {"format": FORMAT, "order": order, WRITING: uuid.uuid4().hex}
+    _write(_with_texts(dataset).assign_attrs(attrs), folder.url(name), None)
+    _end_write(_open(folder.url(name), "r+"))
 
 
 def write_values(dataset: "xr.Dataset", folder: Folder, name: str) -> None:
     """Overwrite the values and attributes of an existing dataset, in a third of the time of `write_dataset`."""
+    root = _open(folder.url(name), "r+")
+    root.attrs.update({**dataset.attrs, WRITING: uuid.uuid4().hex})
+    for variable, values in dataset.data_vars.items():
+        root[str(variable)][...] = values.values
+    _end_write(root)
+
+
+def _open(path: str, mode: Literal["r", "r+"]) -> Any:
     import zarr
 
-    root = zarr.open_group(folder.url(name), mode="r+", zarr_format=2, use_consolidated=False)
-    root.attrs.update(dataset.attrs)
-    for variable, values in dataset.data_vars.items():
-        array: Any = root[str(variable)]
-        array[...] = values.values
+    return zarr.open_group(path, mode=mode, zarr_format=2, use_consolidated=False)
+
+
+def _end_write(root: Any) -> None:
+    """Let readers know that all arrays are of one write."""
+    attrs = dict(root.attrs)
+    stamp = attrs.pop(WRITING)
+    root.attrs.put(attrs | {WRITTEN: stamp})
 
 
 def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
@@ -97,7 +115,6 @@ def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
 
     """
     import xarray as xr
-    import zarr
 
     folder = Folder(path)
     if not folder.exists():
@@ -118,14 +135,14 @@ def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
             raise ValueError(f"its format is not {FORMAT!r}")
         folder.refuse_links(name)
         check_arrays(folder, name)
-        dataset = xr.open_zarr(where, consolidated=False, zarr_format=2).load()
+        dataset = _read_one_write(where)
         del dataset.attrs["format"]
         check_dataset(dataset)
         dataset = _with_values(dataset)
         order = [name for name in json.loads(dataset.attrs.pop("order", "[]")) if name in dataset.data_vars]
         order += [name for name in dataset.data_vars if name not in order]
         dataset = xr.Dataset({name: dataset[name] for name in order}, dataset.coords, dataset.attrs)
-        root: Any = zarr.open_group(where, mode="r", zarr_format=2, use_consolidated=False)
+        root = _open(where, "r")
         groups = sorted(root["params"].group_keys(), key=int) if "params" in root else []
         params = [_read_params(where, group, dataset.sizes["seed"]) for group in groups]
     except RunError:
@@ -138,6 +155,31 @@ def read(path: str | Path) -> "tuple[xr.Dataset, list[Params]]":
             ) from error
         raise ValueError(f"{where} is not a results folder as `results.save(path)` writes it: {error}.") from error
     return dataset, params
+
+
+def _read_one_write(path: str) -> "xr.Dataset":
+    """Read the dataset when all of its arrays are of one write; a write under way is waited for.
+
+    Warns:
+        UserWarning: The writer has not finished: it was killed, or it is very slow.
+
+    """
+    import xarray as xr
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        dataset = xr.open_zarr(path, consolidated=False, zarr_format=2).load()
+        writing, written = (dataset.attrs.pop(name, None) for name in (WRITING, WRITTEN))
+        if writing is None and _open(path, "r").attrs.get(WRITTEN) == written:
+            return dataset
+        if time.monotonic() > deadline:
+            warnings.warn(
+                f"The results in {path} were being written when their writer stopped: some arrays are older than "
+                "others. Run the same sweep again to bring them up to date.",
+                stacklevel=4,
+            )
+            return dataset
+        time.sleep(0.05)
 
 
 def _read_params(path: str, group: str, seeds: int) -> Params:
