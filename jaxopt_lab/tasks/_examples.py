@@ -56,12 +56,25 @@ def check_examples(where: str, data: Any) -> int:
         raise ArgumentValueError(
             f"{where} must have as many examples in every array, got {_shapes(shapes)}. {_stacking(data)}"
         )
-    check_finite(where, [x for x in leaves if not is_rows(x)])
+    check_values(where, [x for x in leaves if not is_rows(x)])
     return shapes[0][0]
 
 
-def check_finite(where: str, data: Any) -> None:
-    """Raise ValueError where an array has a value that is not finite. Errors call the data `where`."""
+def canonical(dtype: Any) -> np.dtype:
+    """Return the type that JAX gives such values."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+
+
+def converted(x: np.ndarray, copy: bool = False) -> np.ndarray:
+    """Return the values in the type that JAX gives them; `check_values` says whether they fit."""
+    if (dtype := canonical(x.dtype)) == x.dtype:
+        return x.copy() if copy else x
+    with np.errstate(over="ignore"):
+        return x.astype(dtype)
+
+
+def check_values(where: str, data: Any) -> None:
+    """Raise ValueError where a value is not finite, or too large for JAX's type. Errors call the data `where`."""
     for x in map(np.asarray, jax.tree.leaves(data)):
         if x.dtype.kind in "fc" and not np.isfinite(x).all():
             bad = np.argwhere(~np.isfinite(x))
@@ -69,6 +82,21 @@ def check_finite(where: str, data: Any) -> None:
                 f"{where} have {len(bad)} non-finite values, the first at index {tuple(map(int, bad[0]))} of an array "
                 f"of shape {x.shape}. Remove or fill them first."
             )
+        if (largest := _too_large(x)) is not None:
+            raise ArgumentValueError(
+                f"{where} have the {x.dtype} value {largest!r}, which JAX's {canonical(x.dtype)} cannot hold. Scale "
+                "the values down, number them anew, or call jax.config.update('jax_enable_x64', True) first."
+            )
+
+
+def _too_large(x: np.ndarray) -> Any:
+    """Return a value that is beyond the range of the type that JAX gives the array; None where all fit."""
+    narrow = canonical(x.dtype)
+    if narrow == x.dtype or not x.size:
+        return None
+    limits = np.iinfo(narrow) if narrow.kind in "iu" else np.finfo(narrow)
+    ends = [end(part) for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,)) for end in (np.min, np.max)]
+    return next((end.item() for end in ends if not limits.min <= end <= limits.max), None)
 
 
 def is_rows(x: Any) -> bool:

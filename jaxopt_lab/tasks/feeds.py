@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.errors import StreamError
-from jaxopt_lab.tasks._examples import check_finite, count_rows, rows_of
+from jaxopt_lab.tasks._examples import canonical, check_values, converted, count_rows, rows_of
 from jaxopt_lab.tasks.sampling import batch_indices, batch_key
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.types import Batch, random_key
@@ -77,10 +77,18 @@ class Rows:
     def open(self, name: str, most_bytes: int) -> "RowsReader":
         return RowsReader(self, name)
 
-    def take(self, indices: np.ndarray) -> Batch:
-        """Read these examples, each once, in the order in which they lie in memory or on disk."""
+    def take(self, indices: np.ndarray, where: str | None = None) -> Batch:
+        """Read these examples, each once, in the order in which they lie in memory or on disk.
+
+        Raises:
+            ValueError: A value is unusable; checked where `where` names the examples.
+
+        """
         found, back = np.unique(indices, return_inverse=True)
-        return jax.tree.map(lambda x: converted(rows_of(x, found))[back.reshape(indices.shape)], self.arrays)
+        rows = jax.tree.map(lambda x: rows_of(x, found), self.arrays)
+        if where is not None:
+            check_values(where, rows)
+        return jax.tree.map(lambda x: converted(x)[back.reshape(indices.shape)], rows)
 
 
 class RowsReader:
@@ -91,12 +99,10 @@ class RowsReader:
 
     def read(self, seed: int, first: int, count: int) -> Batch:
         indices = _indices(seed, first, count, self._source.examples, self._source.batch_size)
-        batches = self._source.take(indices)
         try:
-            check_finite(f"{self._named} of steps {first} to {first + count - 1} of seed {seed}", batches)
+            return self._source.take(indices, f"{self._named} of steps {first} to {first + count - 1} of seed {seed}")
         except ValueError as error:
             raise StreamError(str(error)) from error
-        return batches
 
     def close(self) -> None:
         pass
@@ -129,16 +135,6 @@ def _host() -> Any:
 def joined(task: Any, drawn: Any, batches: Batch) -> Any:
     """Return what `Task.draw` drew, with the batches in their place; `task` has a feed."""
     return batches if task.augment is None else (batches, drawn[1])
-
-
-def canonical(dtype: Any) -> np.dtype:
-    """Return the type that JAX gives such values."""
-    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
-
-
-def converted(x: np.ndarray) -> np.ndarray:
-    """Return the values in the type that JAX gives them."""
-    return x.astype(canonical(x.dtype), copy=False)
 
 
 def digest_of(batch: Batch) -> bytes:

@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, StreamError
-from jaxopt_lab.tasks._examples import check_examples, has_rows, read_whole
-from jaxopt_lab.tasks.feeds import Feed, Rows, canonical, converted, digest_of
+from jaxopt_lab.tasks._examples import canonical, check_examples, converted, has_rows, read_whole
+from jaxopt_lab.tasks.feeds import Feed, Rows, digest_of
 from jaxopt_lab.tasks.names import SPLITS
 from jaxopt_lab.tracing.calling import explained
 from jaxopt_lab.types import Batch
@@ -42,10 +42,10 @@ class Stream:
 
     @functools.cached_property
     def first(self) -> Batch:
-        """The first batch of seed 0."""
+        """The first batch of seed 0, in the types that `make` gave."""
         batches = _Cursor(self, "A stream", 0)
         try:
-            return batches.next()
+            return batches.next(as_given=True)
         finally:
             batches.close()
 
@@ -136,7 +136,7 @@ class StreamReader:
             batches, last = [], first + count
             while (step := first + len(batches)) < last:
                 batches += self._known(seed, step, last) or self._next(known, seed, step, last)
-        return jax.tree.map(lambda *arrays: converted(np.stack(arrays)), *batches)
+        return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
 
     def close(self) -> None:
         for known in self._seeds.values():
@@ -218,8 +218,8 @@ class _Cursor:
         with self._calling():
             self._batches = iter(made)
 
-    def next(self) -> Batch:
-        """Return the next batch, checked, as NumPy arrays."""
+    def next(self, as_given: bool = False) -> Batch:
+        """Return the next batch, checked, as NumPy arrays of JAX's types, or of the types in which it came."""
         with self._calling():
             found = next(self._batches, None)
             if found is None and self._epochs is not None and self.step:  # the next epoch
@@ -228,12 +228,15 @@ class _Cursor:
         if found is None:
             raise StreamError(f"{self._named} {self._ended()}")
         leaves, structure = jax.tree.flatten(found)
-        leaves = [_on_host(x) for x in leaves]
-        batch = jax.tree.unflatten(structure, leaves)
-        if self._first_kinds != _kinds(leaves, structure) or not all(map(_is_finite, leaves)):
-            self._check(batch)
+        leaves = [_as_array(x) for x in leaves]
+        if self._first_kinds != _kinds(leaves, structure):
+            self._check(jax.tree.unflatten(structure, leaves))
+        # Copies, since the user's iterator may fill the same arrays again.
+        copies = [x.copy() if as_given else converted(x, copy=True) for x in leaves]
+        if not all(map(_is_usable, leaves, copies)):
+            self._check(jax.tree.unflatten(structure, leaves))
         self.step += 1
-        return batch
+        return jax.tree.unflatten(structure, copies)
 
     def close(self) -> None:
         """Let the iterator release what it holds."""
@@ -275,9 +278,9 @@ class _Cursor:
             raise StreamError(str(explained(self._named, error))) from error
 
 
-def _on_host(x: Any) -> np.ndarray:
-    """Copy what the user's iterator gave, which may fill the same arrays again; later checks refuse other objects."""
-    return np.array(x) if hasattr(x, "__array__") and not isinstance(x, np.ma.MaskedArray) else x
+def _as_array(x: Any) -> Any:
+    """Return what the user's iterator gave as an array of the host; later checks refuse what is none."""
+    return np.asarray(x) if hasattr(x, "__array__") and not isinstance(x, np.ma.MaskedArray) else x
 
 
 def _checksum(batch: Batch) -> int:
@@ -292,8 +295,11 @@ def _kinds(leaves: list[Any], structure: Any) -> Any:
     return structure, [(type(x), x.shape, x.dtype) if isinstance(x, np.ndarray) else type(x) for x in leaves]
 
 
-def _is_finite(x: np.ndarray) -> bool:
-    return x.dtype.kind not in "fc" or bool(np.isfinite(x).all())
+def _is_usable(given: np.ndarray, used: np.ndarray) -> bool:
+    """Return whether the values are finite, and fit into the type in which they are used."""
+    if used.dtype.kind in "fc":
+        return bool(np.isfinite(used).all())
+    return given.dtype == used.dtype or bool((given == used).all())
 
 
 def _described(batch: Batch) -> str:

@@ -274,7 +274,7 @@ def test_an_iterator_may_fill_the_same_arrays_again(float64):
     assert_same(jl.sweep(jl.adam, task(reusing), SPACE, **OPTIONS), jl.sweep(jl.adam, task(), SPACE, **OPTIONS))
 
 
-def test_a_reader_keeps_no_more_than_it_may():
+def test_a_reader_keeps_no_more_than_it_may(float64):
     each = sum(x.nbytes for x in next(endless(0)))
     reader = StreamReader(jl.stream(endless), "t", 10 * each)
     for seed, first in itertools.product(range(3), range(0, 60, 20)):
@@ -448,6 +448,33 @@ def test_stored_values_that_are_not_finite_end_the_run():
     t = jl.Task("t", init, loss, (Counting(X), Counting(y)), batch_size=SIZE)
     with pytest.raises(jl.StreamError, match=r"non-finite values"):
         jl.sweep(jl.adam, t, SPACE, **OPTIONS)
+
+
+LARGE = {"identifiers": np.full(N, 2**33), "heights": np.full(N, -1e300), "phases": np.full(N, 1e300j)}
+
+
+@pytest.mark.parametrize("y", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("place", ["memory", "stored", "stream"])
+def test_values_beyond_32_bits_are_refused(y, place):
+    """NumPy and JAX would wrap integers and make floats infinite, without a word."""
+    placed = {
+        "memory": lambda: jl.Task("t", init, real, (X, y), batch_size=SIZE),
+        "stored": lambda: jl.Task("t", init, real, (Counting(X), Counting(y)), batch_size=SIZE),
+        "stream": lambda: task(changing(lambda batch: (batch[0], y[:SIZE].astype(y.dtype)), at=0)),
+    }
+    real = lambda w, batch: jnp.mean(jnp.abs(batch[0] @ w - batch[1]) ** 2)
+    says = rf"the {y.dtype} value .*, which JAX's \w+ cannot hold.*jax_enable_x64"
+    with jax.enable_x64(False), pytest.raises((ValueError, jl.StreamError), match=says):
+        jl.sweep(jl.adam, placed[place](), SPACE, **OPTIONS)
+
+
+def test_a_stream_of_64_bits_is_used_in_both_precisions():
+    """The same stream, first in float32 and then in float64, as its batches come."""
+    source = task()
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            found, by_hand = (jl.sweep(jl.adam, t, SPACE, **OPTIONS) for t in (source, task()))
+            assert_same(found, by_hand)
 
 
 def test_a_memory_map_in_memory_is_an_array(tmp_path):
