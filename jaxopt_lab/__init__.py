@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from jaxopt_lab import schedules as schedules
 from jaxopt_lab import tasks as tasks
 from jaxopt_lab.compare.compare import compare as compare
+from jaxopt_lab.compare.confirm import Confirmation as Confirmation
+from jaxopt_lab.compare.confirm import confirm as confirm
 from jaxopt_lab.compare.verdict import Verdict as Verdict
 from jaxopt_lab.engine.compile.options import compiler_options as compiler_options
 from jaxopt_lab.engine.recorder import Progress as Progress
@@ -77,8 +79,8 @@ globals().update(OPTIMIZERS)  # each method under its name
 _register(Results, "plot", _Plots)
 _register(Results, "diagnose", _Diagnose)
 _register(Results, "report", _Report)
-for _export in (_to_csv, _to_parquet, _to_latex, _to_tensorboard):
-    _register_method(Results, _export)
+for _method in (confirm, _to_csv, _to_parquet, _to_latex, _to_tensorboard):
+    _register_method(Results, _method)
 _register(Verdict, "plot", _VerdictPlots)
 _register(Verdict, "report", _VerdictReport)
 _register_display(_shown)

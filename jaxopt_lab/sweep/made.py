@@ -65,6 +65,10 @@ class Made:
             )
         if dataset.attrs["interrupted"]:
             raise ArgumentValueError("The sweep was interrupted. Finish it first: its own call resumes it.")
+        self.check_problem(dataset)
+
+    def check_problem(self, dataset: "xr.Dataset") -> None:
+        """Raise ValueError where a sweep was made of something else."""
         plan = planned(self.request(dataset, self.tables(dataset), dataset["seed"].values.tolist()))
         before, then = json.loads(dataset.attrs["problem"]), json.loads(dataset.attrs["versions"])
         for group in plan.groups:

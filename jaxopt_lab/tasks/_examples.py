@@ -73,6 +73,23 @@ def converted(x: np.ndarray, copy: bool = False) -> np.ndarray:
         return x.astype(dtype)
 
 
+def as_array(x: Any) -> Any:
+    """Return what the user's iterator gave as an array of the host; later checks refuse what is none."""
+    return np.asarray(x) if hasattr(x, "__array__") and not isinstance(x, np.ma.MaskedArray) else x
+
+
+def is_usable(given: np.ndarray, used: np.ndarray) -> bool:
+    """Return whether the values are finite, and fit into the type in which they are used."""
+    if used.dtype.kind in "fc":
+        return bool(np.isfinite(used).all())
+    return given.dtype == used.dtype or bool((given == used).all())
+
+
+def described(batch: Any) -> str:
+    """Return the types and shapes of a batch's arrays, for an error."""
+    return ", ".join(f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(batch))
+
+
 def check_values(where: str, data: Any) -> None:
     """Raise ValueError where a value is not finite, or too large for JAX's type. Errors call the data `where`."""
     for x in map(np.asarray, jax.tree.leaves(data)):

@@ -15,7 +15,16 @@ import numpy as np
 
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, StreamError
-from jaxopt_lab.tasks._examples import canonical, check_examples, converted, has_rows, read_whole
+from jaxopt_lab.tasks._examples import (
+    as_array,
+    canonical,
+    check_examples,
+    converted,
+    described,
+    has_rows,
+    is_usable,
+    read_whole,
+)
 from jaxopt_lab.tasks.feeds import Feed, Rows, digest_of
 from jaxopt_lab.tasks.names import SPLITS
 from jaxopt_lab.tracing.calling import explained
@@ -228,12 +237,12 @@ class _Cursor:
         if found is None:
             raise StreamError(f"{self._named} {self._ended()}")
         leaves, structure = jax.tree.flatten(found)
-        leaves = [_as_array(x) for x in leaves]
+        leaves = [as_array(x) for x in leaves]
         if self._first_kinds != _kinds(leaves, structure):
             self._check(jax.tree.unflatten(structure, leaves))
         # Copies, since the user's iterator may fill the same arrays again.
         copies = [x.copy() if as_given else converted(x, copy=True) for x in leaves]
-        if not all(map(_is_usable, leaves, copies)):
+        if not all(map(is_usable, leaves, copies)):
             self._check(jax.tree.unflatten(structure, leaves))
         self.step += 1
         return jax.tree.unflatten(structure, copies)
@@ -264,8 +273,8 @@ class _Cursor:
             raise StreamError(str(error)) from error
         if self._first_kinds is not None:
             raise StreamError(
-                f"{where} has {_described(batch)}, but the first batch of seed 0 has "
-                f"{_described(self._source.first)}. All must be alike: leave out an incomplete last batch "
+                f"{where} has {described(batch)}, but the first batch of seed 0 has "
+                f"{described(self._source.first)}. All must be alike: leave out an incomplete last batch "
                 "(drop_last=True), and pad to one shape."
             )
 
@@ -278,11 +287,6 @@ class _Cursor:
             raise StreamError(str(explained(self._named, error))) from error
 
 
-def _as_array(x: Any) -> Any:
-    """Return what the user's iterator gave as an array of the host; later checks refuse what is none."""
-    return np.asarray(x) if hasattr(x, "__array__") and not isinstance(x, np.ma.MaskedArray) else x
-
-
 def _checksum(batch: Batch) -> int:
     """Return a checksum that is fast, since each batch has one: enough for what changes by mistake."""
     found = 0
@@ -293,14 +297,3 @@ def _checksum(batch: Batch) -> int:
 
 def _kinds(leaves: list[Any], structure: Any) -> Any:
     return structure, [(type(x), x.shape, x.dtype) if isinstance(x, np.ndarray) else type(x) for x in leaves]
-
-
-def _is_usable(given: np.ndarray, used: np.ndarray) -> bool:
-    """Return whether the values are finite, and fit into the type in which they are used."""
-    if used.dtype.kind in "fc":
-        return bool(np.isfinite(used).all())
-    return given.dtype == used.dtype or bool((given == used).all())
-
-
-def _described(batch: Batch) -> str:
-    return ", ".join(f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(batch))

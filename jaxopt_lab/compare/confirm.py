@@ -1,0 +1,225 @@
+"""`results.confirm()`: a sweep's best configurations with fresh seeds, and whether the best one really is the best."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxopt_lab.checking import check_count, check_known, check_number
+from jaxopt_lab.compare.study import reported
+from jaxopt_lab.engine.configurations import Configurations
+from jaxopt_lab.engine.recorder import Progress
+from jaxopt_lab.errors import ArgumentValueError
+from jaxopt_lab.formats import number, short
+from jaxopt_lab.results.best import Best, best
+from jaxopt_lab.results.files import load
+from jaxopt_lab.results.results import Results
+from jaxopt_lab.results.score import default_metric, greater_is_better, score
+from jaxopt_lab.statistics.judge import Judgement, judge
+from jaxopt_lab.statistics.tally import UNDECIDED
+from jaxopt_lab.store.axes import unequal_examples, unequal_gradients
+from jaxopt_lab.sweep.arguments import Optimizers
+from jaxopt_lab.sweep.made import Made
+from jaxopt_lab.sweep.request import SweepRequest
+from jaxopt_lab.sweep.sweep import sweep
+from jaxopt_lab.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+LIMITS = (
+    "This is about the selected configurations: tuned anew, another optimizer might win. `jl.compare` and `jaxopt-lab "
+    "compare` count that too."
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Confirmation:
+    """The best configuration of each optimizer of a sweep, run with fresh seeds.
+
+    Attributes:
+        best: The optimizer whose configuration was the best of the sweep. It is compared with each other one.
+        selected: The best configuration of each optimizer, by name.
+        judgement: The verdicts: see `table`.
+        fresh: The results of the fresh seeds.
+        metric: What is compared: the metric that selected, on test data where there are any.
+
+    """
+
+    best: str
+    selected: dict[str, Best]
+    judgement: Judgement
+    fresh: Results
+    metric: str
+
+    def table(self) -> "pd.DataFrame":
+        """Return a row for each other optimizer, `a`, against the best one, `b`: see `jl.Judgement.table`."""
+        return self.judgement.table()
+
+    def scores(self) -> "pd.DataFrame":
+        """Return a row for each optimizer and fresh seed, as `jl.judge` takes them."""
+        return _scores(self.fresh, self.metric)
+
+    def sentences(self) -> list[str]:
+        """Return the verdict in words, a sentence each."""
+        rows, what = self.judgement.rows.to_dict("records"), self.metric.replace("_", " ")
+        seeds, values = self.fresh.dataset.sizes["seed"], self.scores().set_index("optimizer")["score"]
+        said = [
+            f"{self.best} was the best of the sweep. With {seeds} fresh seeds, its mean {what} is "
+            f"{number(values[self.best].mean())}."
+        ]
+        for verdict, says in (("b", "It is better than {}."), ("a", "It is worse than {}.")):
+            if names := [_with_p(row) for row in rows if row["verdict"] == verdict]:
+                said.append(says.format(_listed(names)))
+        return said + [
+            f"Against {row['a']} it is undecided: {_gap(row)}." for row in rows if row["verdict"] == UNDECIDED
+        ]
+
+    def warnings(self) -> list[str]:
+        """Return what a reader has to know before believing it."""
+        found = []
+        for what, differ in (("examples", unequal_examples), ("gradients", unequal_gradients)):
+            if (taken := differ(self.fresh.dataset)) is not None:
+                found.append(f"Budgets are equal in steps, not in {what}: trials take {taken}.")
+        edges = [f"{name} ({', '.join(best.on_edge)})" for name, best in self.selected.items() if best.on_edge]
+        if edges:
+            found.append(
+                f"Selected at an end of the range that was tried, so better ones may lie beyond: {_listed(edges)}."
+            )
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [f"{self.fresh.dataset.attrs['task']}: {' '.join(self.sentences())}", *self.warnings(), LIMITS]
+        )
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
+
+
+def _scores(fresh: Results, metric: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    values, names = score(fresh.dataset, metric).values, fresh.dataset["optimizer"].values.tolist()
+    rows = [
+        {"optimizer": name, "task": fresh.dataset.attrs["task"], "seed": seed, "score": value}
+        for name, own in zip(names, values.tolist(), strict=True)
+        for seed, value in zip(fresh.dataset["seed"].values.tolist(), own, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _with_p(row: dict[Any, Any]) -> str:
+    p = row["p_corrected"]
+    return f"{row['a']} (p {'< .001' if p < 1e-3 else f'= {short(p, 2)}'})"
+
+
+def _gap(row: dict[Any, Any]) -> str:
+    if not math.isfinite(row["effect"]):
+        return "some scores are infinite"
+    if row["effect"] == 0:
+        return "their scores do not differ"
+    ahead, needed = row["a" if row["way"] > 0 else "b"], row["seeds_needed"]
+    ends = " to ".join(number(row[end]) if math.isfinite(row[end]) else f"{row[end]:g}" for end in ("low", "high"))
+    said = f"{ahead} is ahead by {short(abs(row['effect']))} ({row['a']} minus {row['b']}, 95 %: {ends})"
+    return said + (
+        f"; about {needed:,.0f} seeds would decide a difference of this size" if math.isfinite(needed) else ""
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _alone(table: Configurations, row: int) -> Configurations:
+    """Return the table of one configuration."""
+    columns = {column: [values[row]] for column, values in table.columns.items()}
+    return dataclasses.replace(table, columns=columns, kind="zipped")
+
+
+def confirm(
+    run: Results | str | Path,
+    seeds: int = 20,
+    *,
+    names: Iterable[str] | None = None,
+    metric: str | None = None,
+    alpha: float = 0.05,
+    task: Task | Callable[..., Task] | None = None,
+    optimizers: Optimizers | None = None,
+    out: str | Path | None = None,
+    progress: bool | Callable[[Progress], None] = False,
+) -> Confirmation:
+    """Run the best configuration of each optimizer of a sweep with fresh seeds, and say whether the best one holds.
+
+        print(results.confirm())
+
+    What a sweep selected looks better on the seeds that selected it than it is. Fresh seeds, the same for all
+    optimizers, have no such bias. The winner of the sweep is compared with each other optimizer by a paired t-test,
+    corrected by Holm's method, on test data where there are any.
+
+    It counts the luck of seeds, not that of tuning: it is about these configurations. `jl.compare` asks which
+    *optimizer* is better.
+
+    Args:
+        run: The sweep's results, or their folder.
+        seeds: The number of fresh seeds, >= 2; they follow the largest seed of the sweep.
+        names: Which optimizers of the sweep to compare, two or more; by default all that have a best configuration.
+        metric: What configurations are selected by; by default the main metric.
+        alpha: The chance of any false verdict, 0 < alpha < 1.
+        task: The sweep's task, where it is not one of `jl.TASKS`.
+        optimizers: Factories of the sweep's optimizers that are not this package's, by name.
+        out: As for `jl.sweep`.
+        progress: As for `jl.sweep`.
+
+    Raises:
+        TypeError, ValueError: An argument is invalid, there are fewer than two optimizers to compare, or the task or an
+            optimizer is not what the sweep was made of; or as `jl.sweep`.
+        RunError: The folder is damaged, in use, or cannot be written.
+        KeyboardInterrupt: Ctrl-C; with `out`, the same call goes on.
+
+    """
+    results = run if isinstance(run, Results) else load(run)
+    dataset, seeds = results.dataset, check_count("seeds", seeds, least=2)
+    if not 0 < check_number("alpha", alpha) < 1:
+        raise ArgumentValueError(f"alpha must be between 0 and 1, got {alpha!r}.")
+    metric = default_metric(dataset) if metric is None else metric
+    higher = greater_is_better(dataset, metric)
+    known = list(dict.fromkeys(dataset["optimizer"].values.tolist()))
+    for name in names or ():
+        check_known("names: optimizer", name, known)
+    found = {name: best(dataset, metric, name) for name in (known if names is None else dict.fromkeys(names))}
+    selected = {name: one for name, one in found.items() if math.isfinite(one.value)}
+    if len(selected) < 2:
+        raise ArgumentValueError(
+            f"A comparison needs two optimizers or more with a finite median {metric}, and there is "
+            f"{', '.join(selected) or 'none'}."
+        )
+    made = Made.of(results, optimizers, task)
+    made.check_problem(dataset)
+    tables = {
+        name: _alone(table, int(np.flatnonzero(_configs(dataset, name) == selected[name].config)[0]))
+        for name, table in made.tables(dataset).items()
+        if name in selected
+    }
+    first = int(dataset["seed"].values.max()) + 1
+    request = made.request(dataset, tables, list(range(first, first + seeds)), out=None if out is None else str(out))
+    options = {field.name: getattr(request, field.name) for field in dataclasses.fields(SweepRequest)}
+    fresh = sweep(**{**options, "strategy": None, "diagnostics": None, "keep_top": None, "progress": progress})
+    if fresh.dataset.attrs["interrupted"]:
+        raise KeyboardInterrupt("The fresh seeds were interrupted. With out=, the same call goes on with them.")
+    winner = max(selected, key=lambda name: selected[name].value * (1 if higher else -1))
+    what = reported(fresh, metric)
+    judgement = judge(_scores(fresh, what), higher_is_better=higher, reference=winner, alpha=alpha)
+    return Confirmation(winner, selected, judgement, fresh, what)
+
+
+def _configs(dataset: "xr.Dataset", optimizer: str) -> np.ndarray:
+    return dataset["config"].values[dataset["optimizer"].values == optimizer]
