@@ -25,6 +25,7 @@ SPEC = """\
 name = "tiny"
 steps = 10
 seeds = 2
+confirm = 3
 [tasks.quadratic]
 [tasks.linear_regression]
 batch_size = 10
@@ -58,7 +59,7 @@ def test_everything_is_written_and_can_be_read(finished):
     result, folder = finished
     kept = {"results.zarr", "manifest.json", "packs", "lock", "table.parquet"}
     results = kept | {"table.csv", "sensitivity.png", "curves.png", "page.html"}
-    own = {"run.json", "spec.toml", "lock", "leaderboard.csv"}
+    own = {"run.json", "spec.toml", "lock", "leaderboard.csv", "verdict.txt"}
     assert {p.name for p in folder.iterdir()} == own | {"quadratic", "linear_regression"}
     assert {p.name for p in (folder / "quadratic").iterdir()} == results
     assert {p.name for p in (folder / "linear_regression").iterdir()} == results | {"fit.png"}
@@ -72,7 +73,7 @@ def test_everything_is_written_and_can_be_read(finished):
     board = pd.read_csv(folder / "leaderboard.csv")
     assert board["task"].tolist() == ["quadratic"] * 2 + ["linear_regression"] * 2
     written = [path for kind in ("csv", "png", "parquet", "html") for path in folder.glob(f"*/*.{kind}")]
-    paths = {str(folder / "spec.toml"), str(folder / "leaderboard.csv"), *map(str, written)}
+    paths = {str(folder / name) for name in ("spec.toml", "leaderboard.csv", "verdict.txt")} | {*map(str, written)}
     assert paths < set(result.stdout.splitlines())
 
 
@@ -88,8 +89,30 @@ def test_leaderboards_and_times_are_printed(finished):
     expected = best[["learning_rate", "validation_loss", "test_loss", "test_r2"]]
     np.testing.assert_allclose([float(x) for x in shown], expected.to_numpy(float), rtol=6e-3)
     *_, times = result.stdout.splitlines()
-    parts = ["imports", "checks and data", "compiling and running", "pictures and writing", "total"]
+    parts = ["imports", "checks and data", "compiling and running", "fresh seeds", "pictures and writing", "total"]
     assert re.match("Time: " + ", ".join(rf"{part} \d+\.\d s" for part in parts), times)
+
+
+def test_it_ends_with_a_verdict(finished):
+    """In words, by fresh seeds: printed, in a file, and first on the page."""
+    result, folder = finished
+    said = (folder / "verdict.txt").read_text().splitlines()
+    assert [line.partition(":")[0] for line in said[:2]] == ["quadratic", "linear_regression"]
+    assert "was the best of the sweep. With 3 fresh seeds, its mean test loss is" in said[1]
+    assert " ".join(said) in " ".join(result.stdout.split())
+    page = (folder / "linear_regression" / "page.html").read_text()
+    assert said[1].partition(": ")[2].partition(" With ")[0] in page
+
+
+def test_the_page_is_opened(finished, monkeypatch):
+    _, folder = finished
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    again = invoke("run", folder.parent / "tiny.toml", "--out", folder, "--open")
+    assert again.exit_code == 0, again.output
+    assert opened == [(folder / "linear_regression" / "page.html").as_uri()]
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    assert "No browser could be opened" in invoke("run", folder.parent / "tiny.toml", "--out", folder, "--open").stderr
 
 
 def test_plain_progress_where_there_is_no_terminal(finished):

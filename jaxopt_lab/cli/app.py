@@ -85,13 +85,16 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     allow_different_version: AllowDifferentVersion = False,
     cluster: OnCluster = None,
+    browse: Annotated[bool, typer.Option("--open", help="Open the page of the last task in a browser.")] = False,
 ) -> None:
-    """Sweep every task of a spec; print leaderboards, write results, tables and pictures."""
+    """Sweep every task of a spec; print leaderboards, write results, tables, pictures and pages."""
     if out is not None and not plan:
         _refuse_strange(out)
     given = {"steps": steps, "seeds": seeds, "memory": memory}
     options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
-    _run(lambda: _read(spec, given), out, options, plan, quiet)
+    page = _run(lambda: _read(spec, given), out, options, plan, quiet)
+    if browse and page is not None:
+        _open(page)
 
 
 @app.command()
@@ -131,10 +134,10 @@ def _run(
     plan: bool,
     quiet: bool,
     more: Mapping[str, float] | None = None,
-) -> None:
-    """Sweep a spec in a run folder, or predict that; with `more`, extend a complete run."""
+) -> str | None:
+    """Sweep a spec in a run folder, or predict that; with `more`, extend a complete run. Return the last page."""
     seconds = {"imports": time.perf_counter() - BEGAN}
-    folder, interrupted, compiling = None, False, 0.0
+    folder, page, interrupted, compiling = None, None, False, 0.0
     with terminable() as terminated:
         try:
             with timed(seconds, "imports"):
@@ -143,11 +146,12 @@ def _run(
                 spec = read()
             if plan:
                 _show_plan(spec, options["cache"])
-                return
+                return None
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
             with taken(folder, spec, more or {}) as more:
                 one = functools.partial(extended, more) if more else functools.partial(swept, options)
                 interrupted, compiling = sweeps(spec, one, folder, quiet, seconds)
+                page = folder.url(f"{[*spec.tasks][-1]}/page.html")
         except ArgumentError as error:  # what was read is checked already, but not what it is to be extended by
             fail(error.message("toml"))
         except (MemoryError, RunError, ClusterError, ImportError) as error:  # memory, folder or cluster unavailable
@@ -157,11 +161,22 @@ def _run(
         if interrupted or folder is None:
             _say_interrupted(folder)
             raise typer.Exit(128 + signal.SIGTERM if terminated else 130)
-    for name in sorted(n for n in folder.files("") if n.endswith((".csv", ".html", ".png", ".toml", ".parquet"))):
+    for name in sorted(
+        n for n in folder.files("") if n.endswith((".csv", ".html", ".png", ".toml", ".txt", ".parquet"))
+    ):
         typer.echo(printable(folder.url(name)))
     seconds["total"] = time.perf_counter() - BEGAN
     parts = ", ".join(f"{part} {took:.1f} s" for part, took in seconds.items())
     typer.echo(f"Time: {parts}. Programs compile while others run; compiling took {compiling:.1f} s in total.")
+    return page
+
+
+def _open(page: str) -> None:
+    """Open a page in a browser."""
+    import webbrowser
+
+    if not webbrowser.open(page if "://" in page else Path(page).resolve().as_uri()):
+        typer.echo(f"No browser could be opened. The page is {page}.", err=True)
 
 
 def _say_interrupted(folder: Folder | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxopt_lab.cli.spec import Spec
 from jaxopt_lab.cli.toml import loaded
+from jaxopt_lab.compare.confirm import Confirmation
 from jaxopt_lab.errors import ArgumentError, RunError
 from jaxopt_lab.report.page.page import text_of
 from jaxopt_lab.results.results import Results
@@ -129,10 +130,10 @@ def taken(folder: Folder, spec: Spec, more: Mapping[str, float]) -> Iterator[Map
         lock.release()
 
 
-def write_about(results: Results, folder: Folder, task: str) -> None:
+def write_about(results: Results, folder: Folder, task: str, confirmed: Confirmation | None = None) -> None:
     """Write a task's table, page and pictures, which can be made again from its results at any time."""
     folder.write(f"{task}/table.csv", written_table(results).to_csv(index=False).encode())
-    folder.write(f"{task}/page.html", text_of(results).encode("utf-8", "replace"))
+    folder.write(f"{task}/page.html", text_of(results, confirmed=confirmed).encode("utf-8", "replace"))
     figures = {
         "sensitivity": results.plot.sensitivity(),
         "curves": results.plot.curves(default_metric(results.dataset)),

@@ -5,6 +5,7 @@
     seeds = 5                      # a count, or a list; by default 1
     target = 0.01                  # likewise tolerance, record, evaluate and the other options of `sweep`
     stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
+    confirm = 20                   # ends with a verdict on each optimizer's best configuration, by so many fresh seeds
 
     [tasks.linear_regression]      # a table for each task, with arguments of its function, or empty
     batch_size = 10
@@ -54,7 +55,7 @@ REQUIRED = ("steps", "tasks", "optimizers")
 OPTIONS = {name: option for name, option in options(Request).items() if option.in_spec}
 # Conversions of values that the file writes differently from Python.
 READ: Mapping[str, Callable[[Any], Any]] = {"steps": budget, "stop": stop_rule, "diverged_above": plain}
-KEYS = ("name", *OPTIONS, "tasks", "space", "optimizers", "sample", "combine")
+KEYS = ("name", *OPTIONS, "confirm", "tasks", "space", "optimizers", "sample", "combine")
 MOST_SAID = 4000  # characters of an error, which may quote the spec
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
 
@@ -74,6 +75,7 @@ class Spec:
     options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
     source: str  # where the text was read from, for errors
     given: Mapping[str, Any]  # the options that replace the spec's
+    confirm: int | None = None  # how many fresh seeds the best configurations are run with
 
 
 def parse(text: str, source: str, given: Mapping[str, Any] | None = None, imports: bool = True) -> Spec:
@@ -126,10 +128,11 @@ class _Reader:
             for argument, raw in table.items():
                 with self.at("tasks", task, argument):
                     arguments[task][argument] = checked_argument(task, argument, plain(raw))
-        spaces, chosen = self.spaces(), chosen | dict(self.given)
-        return Spec(
-            name, self.text, self.tasks(arguments, spaces, chosen), spaces, chosen, self.source, dict(self.given)
-        )
+        spaces, chosen, confirm = self.spaces(), chosen | dict(self.given), document.get("confirm")
+        with self.at("confirm"):
+            confirm = None if confirm is None else check_count("confirm", confirm, least=2)
+        tasks = self.tasks(arguments, spaces, chosen)
+        return Spec(name, self.text, tasks, spaces, chosen, self.source, dict(self.given), confirm)
 
     def spaces(self) -> dict[str, Configurations]:
         combine, common = self.combination(), self.document.get("space", {})

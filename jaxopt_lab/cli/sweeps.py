@@ -12,10 +12,14 @@ import jaxopt_lab
 from jaxopt_lab.cli.runs import write_about
 from jaxopt_lab.cli.spec import Spec
 from jaxopt_lab.cli.values import BUDGETS
+from jaxopt_lab.compare.confirm import LIMITS, Confirmation, confirm
+from jaxopt_lab.errors import ArgumentError
 from jaxopt_lab.report.board import board
 from jaxopt_lab.report.progress import shown
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.folder import Folder
+from jaxopt_lab.sweep.arguments import addressed
+from jaxopt_lab.tasks.task import Task
 
 NOTE = (
     "Each optimizer at its best configuration: medians over seeds with quartiles; diverged: share of all its trials; "
@@ -61,26 +65,49 @@ def sweeps(
     quiet: bool,
     seconds: dict[str, float],
 ) -> tuple[bool, float]:
-    """Sweep task by task, writing and printing each; returns whether it was interrupted, and the compile time."""
+    """Sweep task by task, writing and printing each, and then the verdicts where the spec has fresh seeds.
+
+    Returns whether it was interrupted, and the compile time.
+    """
     import pandas as pd
 
-    console, boards, compiling, interrupted = Console(), [], 0.0, False
+    console, boards, verdicts, compiling, interrupted = Console(), [], [], 0.0, False
     for name in spec.tasks:
         with timed(seconds, "compiling and running"), shown(name) if not quiet else contextlib.nullcontext() as report:
             results = one(spec, name, report or False, folder.url(name))
         compiling += results.dataset.attrs["compile_seconds"]
-        interrupted = bool(results.dataset.attrs["interrupted"])
+        interrupted, confirmed = bool(results.dataset.attrs["interrupted"]), None
+        if spec.confirm is not None and not interrupted:
+            with timed(seconds, "fresh seeds"):
+                confirmed, said = confirmation(results, spec.tasks[name], spec.confirm)
+            verdicts.append(f"{name}: {said}")
+            compiling += 0.0 if confirmed is None else confirmed.fresh.dataset.attrs["compile_seconds"]
         with timed(seconds, "pictures and writing"), _interrupts_later():
             rows = results.leaderboard()
             rows.insert(0, "task", name)
             boards.append(rows)
             console.print(board(results, console.width), "")
-            write_about(results, folder, name)
+            write_about(results, folder, name, confirmed)
             folder.write("leaderboard.csv", pd.concat(boards).to_csv(index=False).encode())
         if interrupted:
             break
     console.print(NOTE, style="dim")
+    if verdicts:
+        console.print("\nVerdict", style="bold")
+        for said in [*verdicts, LIMITS]:
+            console.print(said, markup=False, highlight=False)
+        folder.write("verdict.txt", "\n".join([*verdicts, LIMITS, ""]).encode())
     return interrupted, compiling
+
+
+def confirmation(results: Results, task: Task, seeds: int) -> tuple[Confirmation | None, str]:
+    """Run the best configuration of each optimizer with fresh seeds; return the verdict, also in words."""
+    optimizers = {name: addressed(name) for name in dict.fromkeys(results.dataset["optimizer"].values.tolist())}
+    try:
+        found = confirm(results, seeds, task=task, optimizers=optimizers)
+    except ArgumentError as error:  # fewer than two optimizers have a best configuration, for example
+        return None, f"No verdict. {error.message()}"
+    return found, " ".join([*found.sentences(), *found.warnings()])
 
 
 @contextlib.contextmanager

@@ -1,15 +1,16 @@
 """`results.confirm()`: a sweep's best configurations with fresh seeds, and whether the best one really is the best."""
 
+import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxopt_lab.checking import check_count, check_known, check_number
+from jaxopt_lab.checking import check_count, check_flag, check_known, check_number
 from jaxopt_lab.compare.study import reported
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.recorder import Progress
@@ -21,7 +22,7 @@ from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, greater_is_better, score
 from jaxopt_lab.statistics.judge import Judgement, judge
 from jaxopt_lab.statistics.tally import UNDECIDED
-from jaxopt_lab.store.axes import unequal_examples, unequal_gradients
+from jaxopt_lab.store.axes import examples_per_step, unequal_examples, unequal_gradients, unit_of
 from jaxopt_lab.sweep.arguments import Optimizers
 from jaxopt_lab.sweep.made import Made
 from jaxopt_lab.sweep.request import SweepRequest
@@ -48,6 +49,8 @@ class Confirmation:
         judgement: The verdicts: see `table`.
         fresh: The results of the fresh seeds.
         metric: What is compared: the metric that selected, on test data where there are any.
+        left_out: Optimizers that are not compared, since their steps see another number of examples than most: that
+            number, and the others'.
 
     """
 
@@ -56,6 +59,7 @@ class Confirmation:
     judgement: Judgement
     fresh: Results
     metric: str
+    left_out: Mapping[str, tuple[int, int]]
 
     def table(self) -> "pd.DataFrame":
         """Return a row for each other optimizer, `a`, against the best one, `b`: see `jl.Judgement.table`."""
@@ -69,16 +73,16 @@ class Confirmation:
         """Return the verdict in words, a sentence each."""
         rows, what = self.judgement.rows.to_dict("records"), self.metric.replace("_", " ")
         seeds, values = self.fresh.dataset.sizes["seed"], self.scores().set_index("optimizer")["score"]
+        among = " among those compared" if self.left_out else ""
         said = [
-            f"{self.best} was the best of the sweep. With {seeds} fresh seeds, its mean {what} is "
+            f"{self.best} was the best of the sweep{among}. With {seeds} fresh seeds, its mean {what} is "
             f"{number(values[self.best].mean())}."
         ]
         for verdict, says in (("b", "It is better than {}."), ("a", "It is worse than {}.")):
             if names := [_with_p(row) for row in rows if row["verdict"] == verdict]:
                 said.append(says.format(_listed(names)))
-        return said + [
-            f"Against {row['a']} it is undecided: {_gap(row)}." for row in rows if row["verdict"] == UNDECIDED
-        ]
+        said += [f"Against {row['a']} it is undecided: {_gap(row)}." for row in rows if row["verdict"] == UNDECIDED]
+        return said + _said_left_out(self.left_out)
 
     def warnings(self) -> list[str]:
         """Return what a reader has to know before believing it."""
@@ -150,6 +154,7 @@ def confirm(
     seeds: int = 20,
     *,
     names: Iterable[str] | None = None,
+    unequal: bool = False,
     metric: str | None = None,
     alpha: float = 0.05,
     task: Task | Callable[..., Task] | None = None,
@@ -172,6 +177,8 @@ def confirm(
         run: The sweep's results, or their folder.
         seeds: The number of fresh seeds, >= 2; they follow the largest seed of the sweep.
         names: Which optimizers of the sweep to compare, two or more; by default all that have a best configuration.
+        unequal: Whether to compare optimizers also where their steps see unequal numbers of examples. Without it, those
+            that see another number than most of the others are left out, which the verdict says.
         metric: What configurations are selected by; by default the main metric.
         alpha: The chance of any false verdict, 0 < alpha < 1.
         task: The sweep's task, where it is not one of `jl.TASKS`.
@@ -197,10 +204,12 @@ def confirm(
         check_known("names: optimizer", name, known)
     found = {name: best(dataset, metric, name) for name in (known if names is None else dict.fromkeys(names))}
     selected = {name: one for name, one in found.items() if math.isfinite(one.value)}
+    left_out = {} if check_flag("unequal", unequal) else _unequal(dataset, selected)
+    selected = {name: one for name, one in selected.items() if name not in left_out}
     if len(selected) < 2:
         raise ArgumentValueError(
             f"A comparison needs two optimizers or more with a finite median {metric}, and there is "
-            f"{', '.join(selected) or 'none'}."
+            f"{', '.join(selected) or 'none'}. {' '.join(_said_left_out(left_out))}".rstrip()
         )
     made = Made.of(results, optimizers, task)
     made.check_problem(dataset)
@@ -218,7 +227,24 @@ def confirm(
     winner = max(selected, key=lambda name: selected[name].value * (1 if higher else -1))
     what = reported(fresh, metric)
     judgement = judge(_scores(fresh, what), higher_is_better=higher, reference=winner, alpha=alpha)
-    return Confirmation(winner, selected, judgement, fresh, what)
+    return Confirmation(winner, selected, judgement, fresh, what, left_out)
+
+
+def _unequal(dataset: "xr.Dataset", selected: Mapping[str, Best]) -> dict[str, tuple[int, int]]:
+    """Return the optimizers whose steps see another number of examples than most, with that number and the others'."""
+    each = examples_per_step(dataset)
+    if each is None or unit_of(dataset) != "step":
+        return {}
+    seen = {name: int(each[dataset["config"].values == one.config][0]) for name, one in selected.items()}
+    usual = collections.Counter(seen.values()).most_common(1)
+    return {name: (count, usual[0][0]) for name, count in seen.items() if count != usual[0][0]}
+
+
+def _said_left_out(left_out: Mapping[str, tuple[int, int]]) -> list[str]:
+    return [
+        f"{name} is left out: its steps see {count:,} examples, where those of the others see {usual:,}."
+        for name, (count, usual) in left_out.items()
+    ]
 
 
 def _configs(dataset: "xr.Dataset", optimizer: str) -> np.ndarray:

@@ -112,7 +112,9 @@ def _too_large(x: np.ndarray) -> Any:
     if narrow == x.dtype or not x.size:
         return None
     limits = np.iinfo(narrow) if narrow.kind in "iu" else np.finfo(narrow)
-    ends = [end(part) for part in ((np.real(x), np.imag(x)) if x.dtype.kind == "c" else (x,)) for end in (np.min, np.max)]
+    ends = [
+        end(part) for part in ((np.real(x), np.imag(x)) if x.dtype.kind == "c" else (x,)) for end in (np.min, np.max)
+    ]
     return next((end.item() for end in ends if not limits.min <= end <= limits.max), None)
 
 

@@ -105,7 +105,26 @@ def test_what_a_reader_has_to_know(results, confirmed):
         steps=3,
         seeds=2,
     )
-    assert "not in examples: trials take 32 to" in str(unequal.confirm(seeds=2))
+    assert "not in examples: trials take 32 to" in str(unequal.confirm(seeds=2, unequal=True))
+
+
+def test_what_sees_more_examples_is_left_out():
+    rates = {"learning_rate": 0.1}
+    full = rates | {"task.batch_size": jl.static([None])}
+    found = jl.sweep(
+        [*OPTIMIZERS, "gradient_descent"],
+        TASK,
+        dict.fromkeys(OPTIMIZERS, rates) | {"gradient_descent": full},
+        steps=3,
+    )
+    confirmed = found.confirm(seeds=2)
+    assert set(confirmed.selected) == set(OPTIMIZERS)
+    assert "was the best of the sweep among those compared." in confirmed.sentences()[0]
+    assert confirmed.sentences()[-1] == (
+        "gradient_descent is left out: its steps see 399 examples, where those of the others see 32."
+    )
+    with pytest.raises(ValueError, match=r"there is adam\. gradient_descent is left out"):
+        found.confirm(seeds=2, names=["adam", "gradient_descent"])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from jaxopt_lab.checking import quoted
+from jaxopt_lab.compare.confirm import Confirmation
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.report.page.document import GENERATOR, Section, document
 from jaxopt_lab.report.page.sections.configurations import configurations
@@ -18,8 +19,7 @@ from jaxopt_lab.report.page.sections.repeat import repeat
 from jaxopt_lab.report.page.sections.summary import summary
 from jaxopt_lab.results.results import Results
 
-SECTIONS = (
-    summary,
+SECTIONS = (  # below the summary
     leaderboard,
     diagnosis,
     explore,
@@ -37,7 +37,7 @@ class Report:
 
     results: Results
 
-    def __call__(self, path: str | Path, title: str | None = None) -> Path:
+    def __call__(self, path: str | Path, title: str | None = None, confirmed: Confirmation | None = None) -> Path:
         """Write the results as one HTML file, which needs no network and nothing beside it, and return its path.
 
         It has a summary in words, a sortable leaderboard, linked charts (sensitivity, curves, parallel coordinates, a
@@ -47,24 +47,27 @@ class Report:
         Args:
             path: The file, for example "page.html". Its folder must exist.
             title: The page's title; by default the task's name.
+            confirmed: What `results.confirm()` returned, to begin the summary with its verdict.
 
         Raises:
-            TypeError: The path or the title is not a text.
+            TypeError: The path or the title is not a text, or `confirmed` is not such a verdict.
             ValueError: The path is a folder or a file that is not such a page, or its folder does not exist.
 
         """
-        return write(checked_path(path), text_of(self.results, checked_title(title)))
+        if not isinstance(confirmed, Confirmation | None):
+            raise ArgumentTypeError(f"confirmed must be what results.confirm() returns, got {quoted(confirmed)}.")
+        return write(checked_path(path), text_of(self.results, checked_title(title), confirmed))
 
 
-def text_of(results: Results, title: str | None = None) -> str:
+def text_of(results: Results, title: str | None = None, confirmed: Confirmation | None = None) -> str:
     """Return the page of results: see `Report.__call__`."""
     name = f"Optimizers on {results.dataset.attrs['task']}" if title is None else title
-    return document(name, sections_of(results))
+    return document(name, sections_of(results, confirmed))
 
 
-def sections_of(results: Results) -> list[Section]:
+def sections_of(results: Results, confirmed: Confirmation | None = None) -> list[Section]:
     """Return the page's sections; those that have nothing to show are left out."""
-    made = [make(results) for make in SECTIONS]
+    made = [summary(results, confirmed), *(make(results) for make in SECTIONS)]
     listed = [found if isinstance(found, list) else [found] for found in made]
     return [section for found in listed for section in found if section is not None]
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from jaxopt_lab.compare.confirm import LIMITS, Confirmation
 from jaxopt_lab.formats import number
 from jaxopt_lab.report.page.data import settings, words
 from jaxopt_lab.report.page.document import Section
@@ -18,13 +19,16 @@ MOST_NOTES = 20
 TO = "\N{EN DASH}"
 
 
-def summary(results: Results) -> Section:
-    """Say which optimizer did best, by how much, of how many trials, and what limits this."""
+def summary(results: Results, confirmed: Confirmation | None = None) -> Section:
+    """Say which optimizer did best, by how much, of how many trials, what fresh seeds say, and what limits this."""
     dataset = results.dataset
     metric = default_metric(dataset)
     found = best(dataset, metric)
     lead = why_none(dataset, metric, rows_of(dataset, None)) if not np.isfinite(found.value) else _best(results, found)
-    lines = [el("p", lead, class_="lead"), el("p", _counts(results))]
+    lines = [el("p", lead, class_="lead")]
+    if confirmed is not None:
+        lines.append(el("p", f"{' '.join(confirmed.sentences())} {LIMITS}"))
+    lines.append(el("p", _counts(results)))
     warnings = _warnings(results, found)
     if warnings:
         lines.append(el("ul", [el("li", text) for text in warnings], class_="warnings"))
