@@ -25,7 +25,7 @@ SPEC = """\
 name = "tiny"
 steps = 10
 seeds = 2
-confirm = 3
+confirm = { seeds = 3 }
 [tasks.quadratic]
 [tasks.linear_regression]
 batch_size = 10

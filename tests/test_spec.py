@@ -164,6 +164,10 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("target = nan", before="steps"), 2, ["target must be finite"]),
     (with_line("tolerance = -1", before="steps"), 2, ["tolerance must be >= 0"]),
     (with_line("sample = 3", before="steps"), 2, ["sample must be"]),
+    (with_line("confirm = 3", before="steps"), 2, ["confirm must be { seeds = COUNT }"]),
+    (with_line("confirm = { top = 3 }", before="steps"), 2, ["confirm must be { seeds = COUNT }"]),
+    (with_line("confirm = { seeds = 3, tops = 3 }", before="steps"), 2, ["'tops'", "Did you mean 'top'?"]),
+    (with_line("confirm = { seeds = 1 }", before="steps"), 2, ["seeds must be"]),
     (
         with_line("sample = { random = 1, seed = 99999999999999999999 }", before="steps"),
         2,

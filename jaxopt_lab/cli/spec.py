@@ -5,7 +5,7 @@
     seeds = 5                      # a count, or a list; by default 1
     target = 0.01                  # likewise tolerance, record, evaluate and the other options of `sweep`
     stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
-    confirm = 20                   # ends with a verdict on each optimizer's best configuration, by so many fresh seeds
+    confirm = { seeds = 20, top = 3 }  # a verdict on the best three optimizers, by 20 fresh seeds; top may be left out
 
     [tasks.linear_regression]      # a table for each task, with arguments of its function, or empty
     batch_size = 10
@@ -75,7 +75,7 @@ class Spec:
     options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
     source: str  # where the text was read from, for errors
     given: Mapping[str, Any]  # the options that replace the spec's
-    confirm: int | None = None  # how many fresh seeds the best configurations are run with
+    confirm: Mapping[str, int] | None = None  # arguments of `results.confirm`
 
 
 def parse(text: str, source: str, given: Mapping[str, Any] | None = None, imports: bool = True) -> Spec:
@@ -130,7 +130,7 @@ class _Reader:
                     arguments[task][argument] = checked_argument(task, argument, plain(raw))
         spaces, chosen, confirm = self.spaces(), chosen | dict(self.given), document.get("confirm")
         with self.at("confirm"):
-            confirm = None if confirm is None else check_count("confirm", confirm, least=2)
+            confirm = None if confirm is None else _confirm(confirm)
         tasks = self.tasks(arguments, spaces, chosen)
         return Spec(name, self.text, tasks, spaces, chosen, self.source, dict(self.given), confirm)
 
@@ -229,6 +229,15 @@ class _Reader:
             raise SpecError(f"{self.source} with {path[0]} {self.given[path[0]]}: {message}")
         line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
         raise SpecError(f"{self.source}:{line}: {message}")
+
+
+def _confirm(raw: Any) -> dict[str, int]:
+    """Return the arguments of `results.confirm`."""
+    if not isinstance(raw, dict) or "seeds" not in raw:
+        raise ValueError(f"confirm must be {{ seeds = COUNT }}, or {{ seeds = COUNT, top = COUNT }}, got {raw!r}.")
+    for key in raw:
+        check_known("key in confirm:", key, ("seeds", "top"))
+    return {key: check_count(key, count, least=2) for key, count in raw.items()}
 
 
 def _plan(task: Task, spaces: Mapping[str, Configurations], chosen: Mapping[str, Any]) -> None:

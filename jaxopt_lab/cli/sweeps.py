@@ -100,11 +100,11 @@ def sweeps(
     return interrupted, compiling
 
 
-def confirmation(results: Results, task: Task, seeds: int) -> tuple[Confirmation | None, str]:
+def confirmation(results: Results, task: Task, options: Mapping[str, int]) -> tuple[Confirmation | None, str]:
     """Run the best configuration of each optimizer with fresh seeds; return the verdict, also in words."""
     optimizers = {name: addressed(name) for name in dict.fromkeys(results.dataset["optimizer"].values.tolist())}
     try:
-        found = confirm(results, seeds, task=task, optimizers=optimizers)
+        found = confirm(results, options["seeds"], top=options.get("top"), task=task, optimizers=optimizers)
     except ArgumentError as error:  # fewer than two optimizers have a best configuration, for example
         return None, f"No verdict. {error.message()}"
     return found, " ".join([*found.sentences(), *found.warnings()])

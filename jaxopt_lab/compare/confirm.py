@@ -45,7 +45,7 @@ class Confirmation:
 
     Attributes:
         best: The optimizer whose configuration was the best of the sweep. It is compared with each other one.
-        selected: The best configuration of each optimizer, by name.
+        selected: The best configuration of each optimizer, by name, the best one first.
         judgement: The verdicts: see `table`.
         fresh: The results of the fresh seeds.
         metric: What is compared: the metric that selected, on test data where there are any.
@@ -81,7 +81,8 @@ class Confirmation:
         for verdict, says in (("b", "It is better than {}."), ("a", "It is worse than {}.")):
             if names := [_with_p(row) for row in rows if row["verdict"] == verdict]:
                 said.append(says.format(_listed(names)))
-        said += [f"Against {row['a']} it is undecided: {_gap(row)}." for row in rows if row["verdict"] == UNDECIDED]
+        if open_rows := [row for row in rows if row["verdict"] == UNDECIDED]:
+            said.append(f"Undecided: {_listed([_gap(row) for row in open_rows])}.{_more(open_rows)}")
         return said + _said_left_out(self.left_out)
 
     def warnings(self) -> list[str]:
@@ -128,15 +129,19 @@ def _with_p(row: dict[Any, Any]) -> str:
 
 def _gap(row: dict[Any, Any]) -> str:
     if not math.isfinite(row["effect"]):
-        return "some scores are infinite"
+        return f"{row['a']}, where some scores are infinite"
     if row["effect"] == 0:
-        return "their scores do not differ"
-    ahead, needed = row["a" if row["way"] > 0 else "b"], row["seeds_needed"]
+        return f"{row['a']}, whose scores do not differ"
     ends = " to ".join(number(row[end]) if math.isfinite(row[end]) else f"{row[end]:g}" for end in ("low", "high"))
-    said = f"{ahead} is ahead by {short(abs(row['effect']))} ({row['a']} minus {row['b']}, 95 %: {ends})"
-    return said + (
-        f"; about {needed:,.0f} seeds would decide a difference of this size" if math.isfinite(needed) else ""
-    )
+    return f"{row['a']} ({row['a']} minus {row['b']}: {short(row['effect'])}, 95 %: {ends})"
+
+
+def _more(rows: list[dict[Any, Any]]) -> str:
+    """Say how many seeds would decide the undecided ones."""
+    needed = [row["seeds_needed"] for row in rows if math.isfinite(row["seeds_needed"])]
+    counts = " to ".join(f"{count:,.0f}" for count in sorted({min(needed), max(needed)})) if needed else ""
+    size = "a difference of this size" if len(needed) == 1 else "differences of this size"
+    return f" About {counts} seeds would decide {size}." if needed else ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -153,6 +158,7 @@ def confirm(
     run: Results | str | Path,
     seeds: int = 20,
     *,
+    top: int | None = None,
     names: Iterable[str] | None = None,
     unequal: bool = False,
     metric: str | None = None,
@@ -176,6 +182,7 @@ def confirm(
     Args:
         run: The sweep's results, or their folder.
         seeds: The number of fresh seeds, >= 2; they follow the largest seed of the sweep.
+        top: How many optimizers to compare, >= 2: the best of the sweep; by default all.
         names: Which optimizers of the sweep to compare, two or more; by default all that have a best configuration.
         unequal: Whether to compare optimizers also where their steps see unequal numbers of examples. Without it, those
             that see another number than most of the others are left out, which the verdict says.
@@ -197,6 +204,8 @@ def confirm(
     dataset, seeds = results.dataset, check_count("seeds", seeds, least=2)
     if not 0 < check_number("alpha", alpha) < 1:
         raise ArgumentValueError(f"alpha must be between 0 and 1, got {alpha!r}.")
+    if top is not None:
+        check_count("top", top, least=2)
     metric = default_metric(dataset) if metric is None else metric
     higher = greater_is_better(dataset, metric)
     known = list(dict.fromkeys(dataset["optimizer"].values.tolist()))
@@ -211,6 +220,8 @@ def confirm(
             f"A comparison needs two optimizers or more with a finite median {metric}, and there is "
             f"{', '.join(selected) or 'none'}. {' '.join(_said_left_out(left_out))}".rstrip()
         )
+    ranked = sorted(selected, key=lambda name: selected[name].value * (-1 if higher else 1))
+    selected = {name: selected[name] for name in ranked[:top]}
     made = Made.of(results, optimizers, task)
     made.check_problem(dataset)
     tables = {
@@ -224,10 +235,9 @@ def confirm(
     fresh = sweep(**{**options, "strategy": None, "diagnostics": None, "keep_top": None, "progress": progress})
     if fresh.dataset.attrs["interrupted"]:
         raise KeyboardInterrupt("The fresh seeds were interrupted. With out=, the same call goes on with them.")
-    winner = max(selected, key=lambda name: selected[name].value * (1 if higher else -1))
     what = reported(fresh, metric)
-    judgement = judge(_scores(fresh, what), higher_is_better=higher, reference=winner, alpha=alpha)
-    return Confirmation(winner, selected, judgement, fresh, what, left_out)
+    judgement = judge(_scores(fresh, what), higher_is_better=higher, reference=ranked[0], alpha=alpha)
+    return Confirmation(ranked[0], selected, judgement, fresh, what, left_out)
 
 
 def _unequal(dataset: "xr.Dataset", selected: Mapping[str, Best]) -> dict[str, tuple[int, int]]:
