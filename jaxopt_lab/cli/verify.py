@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from jaxopt_lab.cli import names as complete
+from jaxopt_lab.cli.examples import epilog
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.report.verdicts import counts_board
 from jaxopt_lab.verify import findings_table
@@ -31,10 +33,11 @@ def _verify() -> None:
     """Recompute the project's claims and print them."""
 
 
-@app.command()
+@app.command(epilog=epilog("verify optimizers"))
 def optimizers(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Optimizers to check; by default all.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Optimizers to check; by default all.", autocompletion=complete.optimizers),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the whole table to this file, in Markdown.")] = None,
 ) -> None:
@@ -57,10 +60,11 @@ def optimizers(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=epilog("verify theory"))
 def theory(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[CHECK]...", help="Checks to compute; by default all.")
+        list[str] | None,
+        typer.Argument(metavar="CHECK", help="Checks to compute; by default all.", autocompletion=complete.checks),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the table to this file, in Markdown.")] = None,
@@ -94,7 +98,7 @@ def _versions() -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "optax"))
 
 
-@app.command()
+@app.command(epilog=epilog("verify published"))
 def published(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
     """Reproduce published comparisons, and count them again with corrections; status 1 if one is not reproduced."""
     findings = publications.reproduced()
