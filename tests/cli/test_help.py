@@ -104,3 +104,10 @@ def test_an_interrupted_comparison(monkeypatch, number, status):
 def test_an_interruption_of_any_other_command(monkeypatch, scores):
     monkeypatch.setattr(jl, "judge", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
     assert invoke("judge", scores, "--lower-is-better").exit_code == 130
+
+
+def test_a_table_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("jaxopt_lab.verify.theory.measured", lambda names: iter([]))
+    refused = invoke("verify", "theory", "worst_case", "--out", tmp_path / "no" / "table.md")
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith("table.md: No such file or directory.\n")
