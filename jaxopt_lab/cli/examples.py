@@ -18,7 +18,7 @@ EXAMPLES = {
         "jaxopt-lab init mine.toml --optimizer lion --task digits_cnn",
     ),
     "run": (
-        "jaxopt-lab run",
+        "jaxopt-lab run --open",
         "jaxopt-lab run sweep.toml --plan",
         "jaxopt-lab run sweep.toml --steps 200 --seeds 3 --out runs/first",
     ),

@@ -26,6 +26,7 @@ HEAD = """\
 
 steps = {steps} # the budget of each trial; or {{ epochs = 10 }} or {{ examples = 50_000 }}, for equally many examples
 seeds = 3 # a count, or a list such as [0, 1, 7]
+{confirm}confirm = {{ seeds = 20, top = 3 }} # a verdict at the end on the best three optimizers, by 20 fresh seeds
 
 # Each optimizer tries this many configurations, drawn at random from its ranges; {{ sobol = 16 }} spreads them evenly.
 # Without this line it tries all combinations of its values, and each range needs a count: {{ log = [1e-4, 1.0, 8] }}.
@@ -93,7 +94,9 @@ def init(
 def spec_text(file: str, optimizers: list[str], tasks: list[str]) -> str:
     """Return a spec of these optimizers, with their priors, on these tasks, which may be edited by hand."""
     steps = max(ABOUT[TASKS[name]].steps for name in tasks)
-    parts = [HEAD.format(file=printable(shlex.quote(file)), steps=steps, rung=max(steps // 10, 1))]
+    confirm = "" if len(optimizers) > 1 else "# "  # a verdict compares two optimizers or more
+    name = printable(shlex.quote(file))
+    parts = [HEAD.format(file=name, steps=steps, rung=max(steps // 10, 1), confirm=confirm)]
     parts += ["\n".join([f"[tasks.{name}]", *_arguments(name)]) + "\n" for name in tasks]
     parts.append(SPACE)
     parts += ["\n".join([f"[optimizers.{name}]", *_hyperparameters(name)]) + "\n" for name in optimizers]

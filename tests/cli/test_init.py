@@ -45,6 +45,7 @@ def test_without_options_it_is_two_optimizers_on_the_digits(tmp_path):
     spec = parse((tmp_path / "new.toml").read_text(), "new.toml")
     assert (spec.name, list(spec.tasks), list(spec.spaces)) == ("new", ["digits_mlp"], ["adam", "momentum"])
     assert spec.options["steps"] == 1000  # the task's usual budget
+    assert spec.confirm == {"seeds": 20, "top": 3}
 
 
 def test_ranges_are_the_priors():
@@ -67,6 +68,10 @@ def test_hyperparameters_and_arguments_in_comments_are_some():
     without = lambda text: re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
     spec = parse(head + tasks + without(arguments) + space + without(rest), "x.toml")
     assert {"learning_rate", "b1", "b2", "eps", "eps_root", "moment_dtype"} == set(spec.spaces["adam"].columns)
+
+
+def test_one_optimizer_needs_no_verdict():
+    assert parse(spec_text("x.toml", ["adam"], ["quadratic"]), "x.toml").confirm is None
 
 
 def test_nothing_is_overwritten(tmp_path):
