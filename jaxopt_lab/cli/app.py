@@ -1,5 +1,6 @@
-"""The command line: run a spec, show the results of a run, list optimizers and tasks."""
+"""The command line: the program, and the commands that run sweeps."""
 
+import dataclasses
 import datetime
 import functools
 import importlib
@@ -9,27 +10,27 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 import jaxopt_lab
 from jaxopt_lab.checking import printable
+from jaxopt_lab.cli.data import print_json
+from jaxopt_lab.cli.examples import epilog
 from jaxopt_lab.cli.failing import fail
-from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken
+from jaxopt_lab.cli.init import init
+from jaxopt_lab.cli.looking import list_, report, show
+from jaxopt_lab.cli.runs import RUN, folder_of, stored, taken, tasks_of
 from jaxopt_lab.cli.spec import OPTIONS, Spec, parse
-from jaxopt_lab.cli.sweeps import NOTE, extended, sweeps, swept, timed
+from jaxopt_lab.cli.sweeps import extended, sweeps, swept, timed
 from jaxopt_lab.cli.verdicts import compare, judge
 from jaxopt_lab.cli.verify import app as verify_app
 from jaxopt_lab.cli.watch import watch
 from jaxopt_lab.errors import ArgumentError, ClusterError, RunError
-from jaxopt_lab.report import listing
-from jaxopt_lab.report.board import board
 from jaxopt_lab.store.folder import Folder
-from jaxopt_lab.store.zarr import RESULTS
 from jaxopt_lab.sweep.durable import terminable
 
 AllowDifferentVersion = Annotated[
@@ -40,11 +41,8 @@ OnCluster = Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto,
 BEGAN = time.perf_counter() - time.process_time()
 
 # A user's mistake is reported in one line (`fail`); any other error keeps its plain traceback.
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(verify_app, name="verify")
-app.command()(compare)
-app.command()(judge)
-app.command()(watch)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, epilog=epilog(""))
+app.command(epilog=epilog("init"))(init)
 
 
 def main() -> None:
@@ -70,7 +68,7 @@ def _options(
     """Which optimizer, with which hyperparameters, on my problem, and how sure am I?"""
 
 
-@app.command()
+@app.command(epilog=epilog("run"))
 def run(
     spec: Annotated[Path | None, typer.Argument(help="A TOML file; without one, the built-in first look.")] = None,
     out: Annotated[
@@ -82,22 +80,26 @@ def run(
     memory: Annotated[float | None, typer.Option(help="Memory budget: bytes, or a share of free memory.")] = None,
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Predict programs, memory and time; run nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     allow_different_version: AllowDifferentVersion = False,
     cluster: OnCluster = None,
     browse: Annotated[bool, typer.Option("--open", help="Open the page of the last task in a browser.")] = False,
 ) -> None:
     """Sweep every task of a spec; print leaderboards, write results, tables, pictures and pages."""
+    if as_json and not plan:
+        fail("--json is for --plan. `jaxopt-lab show RUN --json` prints the results of a run.")
     if out is not None and not plan:
         _refuse_strange(out)
     given = {"steps": steps, "seeds": seeds, "memory": memory}
     options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
-    page = _run(lambda: _read(spec, given), out, options, plan, quiet)
+    show_plan = (_print_plan if as_json else _show_plan) if plan else None
+    page = _run(lambda: _read(spec, given), out, options, show_plan, quiet)
     if browse and page is not None:
         _open(page)
 
 
-@app.command()
+@app.command(epilog=epilog("resume"))
 def resume(
     out: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     cache: Annotated[bool, typer.Option(help="Keep compiled programs for the next run.")] = True,
@@ -107,10 +109,10 @@ def resume(
 ) -> None:
     """Resume a run that was interrupted or killed, from its last save."""
     options = {"cache": cache, "allow_different_version": allow_different_version, "cluster": cluster}
-    _run(lambda: _read_stored(out), out, options, False, quiet)
+    _run(lambda: _read_stored(out), out, options, None, quiet)
 
 
-@app.command()
+@app.command(epilog=epilog("extend"))
 def extend(
     out: Annotated[str, typer.Argument(metavar="RUN", help="A run folder of a complete run.")],
     steps: Annotated[int | None, typer.Option(help="The steps that each trial is to have in the end.")] = None,
@@ -124,14 +126,20 @@ def extend(
     more = {name: value for name, value in given.items() if value is not None}
     if not more or len(more.keys() - {"seeds"}) > 1:
         fail("Give --seeds, or one of --steps, --examples and --epochs, or both.")
-    _run(lambda: _read_stored(out), out, {"cache": True}, False, quiet, more)
+    _run(lambda: _read_stored(out), out, {"cache": True}, None, quiet, more)
+
+
+for _command in (watch, show, report, compare, judge):
+    app.command(epilog=epilog(_command.__name__))(_command)
+app.command("list", epilog=epilog("list"))(list_)
+app.add_typer(verify_app, name="verify", epilog=epilog("verify"))
 
 
 def _run(
     read: Callable[[], Spec],
     out: str | None,
     options: dict[str, Any],
-    plan: bool,
+    show_plan: Callable[[Spec, bool], None] | None,
     quiet: bool,
     more: Mapping[str, float] | None = None,
 ) -> str | None:
@@ -144,8 +152,8 @@ def _run(
                 _heavy_imports()
             with timed(seconds, "checks and data"):
                 spec = read()
-            if plan:
-                _show_plan(spec, options["cache"])
+            if show_plan is not None:
+                show_plan(spec, options["cache"])
                 return None
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
             with taken(folder, spec, more or {}) as more:
@@ -180,59 +188,10 @@ def _open(page: str) -> None:
 
 
 def _say_interrupted(folder: Folder | None) -> None:
-    written = [folder.url(task) for task in _tasks(folder)] if folder else []
+    written = [folder.url(task) for task in tasks_of(folder)] if folder else []
     typer.echo(printable(f"Interrupted. Written: {', '.join(written) or 'nothing'}."), err=True)
     if folder is not None and folder.exists():
         typer.echo(f"Resume with: jaxopt-lab resume {shlex.quote(folder.url())}", err=True)
-
-
-@app.command("list")
-def list_(
-    what: Annotated[Literal["optimizers", "tasks"], typer.Argument(help="What to list.")],
-    priors: Annotated[bool, typer.Option("--priors", help="Show the range worth searching for each one.")] = False,
-) -> None:
-    """List optimizers with their hyperparameters, or tasks with their arguments."""
-    if priors and what != "optimizers":
-        fail("--priors is for optimizers: a task has no ranges to search.")
-    for line in listing.priors() if priors else listing.optimizers() if what == "optimizers" else listing.tasks():
-        typer.echo(line)
-
-
-@app.command()
-def show(path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a results.zarr.")]) -> None:
-    """Print the leaderboards of a run, or the latest partial ones of a run that is not complete."""
-    try:
-        folder = folder_of(path)
-        found = [jaxopt_lab.load(folder.url(task)) for task in _tasks(folder) or [""]]
-    except (OSError, ValueError, RunError) as error:
-        fail(str(error))
-    console = Console()
-    for results in sorted(found, key=lambda r: r.dataset.attrs["created"]):
-        console.print(board(results, console.width), "")
-    console.print(NOTE, style="dim")
-
-
-@app.command()
-def report(
-    path: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a results.zarr.")],
-    out: Annotated[Path, typer.Option(help="The page to write; one for each task where there are several.")] = Path(
-        "page.html"
-    ),
-) -> None:
-    """Write the page of a run: one HTML file with linked charts, which needs no network."""
-    try:
-        folder = folder_of(path)
-        tasks = _tasks(folder) or [""]
-        for task in tasks:
-            place = out.with_stem(f"{out.stem}-{task}") if len(tasks) > 1 else out
-            typer.echo(printable(str(jaxopt_lab.load(folder.url(task)).report(place))))
-    except (OSError, ValueError, RunError) as error:
-        fail(str(error))
-
-
-def _tasks(folder: Folder) -> list[str]:
-    """Return the tasks of a run that have results."""
-    return [name for name in folder.names() if RESULTS in folder.names(name)]
 
 
 def _heavy_imports() -> None:
@@ -243,9 +202,18 @@ def _heavy_imports() -> None:
 
 def _show_plan(spec: Spec, cache: bool) -> None:
     """Print the forecast for each task's sweep."""
-    for name, task in spec.tasks.items():
-        forecast = jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options, cache=cache)
+    for name, forecast in _forecasts(spec, cache):
         typer.echo(f"{name}: {forecast}\n")
+
+
+def _print_plan(spec: Spec, cache: bool) -> None:
+    """Print the forecasts as JSON."""
+    print_json([{"task": name, **dataclasses.asdict(forecast)} for name, forecast in _forecasts(spec, cache)])
+
+
+def _forecasts(spec: Spec, cache: bool) -> Iterator[tuple[str, jaxopt_lab.Forecast]]:
+    for name, task in spec.tasks.items():
+        yield name, jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options, cache=cache)
 
 
 def _refuse_strange(out: str) -> None:

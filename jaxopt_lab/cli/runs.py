@@ -19,6 +19,7 @@ from jaxopt_lab.results.written import written_table
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.lock import Lock
 from jaxopt_lab.store.manifest import differences
+from jaxopt_lab.store.zarr import RESULTS
 
 GIVEN = {"steps", "seeds", "memory"}  # options of the command line that replace the spec's
 MORE = {"steps", "examples", "epochs", "seeds"}  # what a run was extended to
@@ -152,6 +153,11 @@ def folder_of(where: str | Path) -> Folder:
         return Folder(where)
     except (ImportError, ValueError) as error:  # the URL's file system is not installed, or unknown
         raise RunError(f"{where} cannot be a run folder: {error}") from error
+
+
+def tasks_of(folder: Folder) -> list[str]:
+    """Return the tasks of a run that have results."""
+    return [name for name in folder.names() if RESULTS in folder.names(name)]
 
 
 def _changes(before: Stored, now: Stored) -> list[str]:

@@ -10,38 +10,48 @@ from rich.console import Console
 
 import jaxopt_lab
 from jaxopt_lab.checking import printable
+from jaxopt_lab.cli import names
+from jaxopt_lab.cli.data import print_json, records
 from jaxopt_lab.cli.failing import fail
+from jaxopt_lab.compare.words import sentences, warnings_of
 from jaxopt_lab.errors import ClusterError, RunError
 from jaxopt_lab.report.page.verdict import text_of
 from jaxopt_lab.report.progress import shown
-from jaxopt_lab.report.verdicts import METHODS, compared_board, counts_board, rows_board
+from jaxopt_lab.report.verdicts import METHODS, compared_board, counts_board, rows_board, sentence
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.sweep.durable import terminable
 
 
 def compare(
     optimizers: Annotated[
-        list[str], typer.Argument(metavar="OPTIMIZER...", help='Two or more: names, "optax:NAME" or "module:function".')
+        list[str],
+        typer.Argument(
+            metavar="OPTIMIZER",
+            help='Two or more: names, "optax:NAME" or "module:function".',
+            autocompletion=names.optimizers,
+        ),
     ],
-    tasks: Annotated[list[str], typer.Option("--task", help="A built-in task; repeat it for several.")],
+    tasks: Annotated[
+        list[str], typer.Option("--task", help="A built-in task; repeat it for several.", autocompletion=names.tasks)
+    ],
     budget: Annotated[int, typer.Option(help="Random configurations of each optimizer on each task.")] = 64,
     seeds: Annotated[int, typer.Option(help="Fresh seeds for the selected configurations.")] = 20,
     tuning_seeds: Annotated[int, typer.Option(help="Seeds that configurations are selected by.")] = 3,
     steps: Annotated[int | None, typer.Option(help="Steps of a trial; by default each task's own.")] = None,
     metric: Annotated[str | None, typer.Option(help="What to select by; by default the task's main metric.")] = None,
-    reference: Annotated[str | None, typer.Option(help="Compare with this optimizer; by default all pairs.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Compare with this optimizer; by default all pairs.", autocompletion=names.optimizers),
+    ] = None,
     widen: Annotated[bool, typer.Option(help="Draw again from a wider prior where the best lies on its edge.")] = True,
     key: Annotated[int, typer.Option(help="The random key of the draws.")] = 0,
     out: Annotated[str | None, typer.Option(help="A new folder, or that of the same comparison, to resume it.")] = None,
     memory: Annotated[float | None, typer.Option(help="Memory budget: bytes, or a share of free memory.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table and the words as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Tune optimizers with equal budgets, run the best with fresh seeds, and say which one is better, and how sure.
-
-    Example: jaxopt-lab compare adam momentum optax:lion --task digits_mlp --budget 64 --out runs/three
-    """
+    """Tune optimizers with equal budgets, run the best with fresh seeds, and say which one is better, and how sure."""
     console = Console()
     with terminable() as terminated:
         try:
@@ -71,7 +81,8 @@ def compare(
             typer.echo(f"Interrupted: {again}.", err=True)
             raise typer.Exit(128 + signal.SIGTERM if terminated else 130) from None
     if as_json:
-        typer.echo(verdict.table().to_json(orient="records", indent=1))
+        words = {"words": sentences(verdict), "warnings": warnings_of(verdict), "methods": verdict.methods()}
+        print_json({"table": records(verdict.table()), **words})
         return
     console.print(compared_board(verdict.table()))
     typer.echo(printable(str(verdict)))
@@ -87,7 +98,7 @@ def judge(
         bool | None, typer.Option("--higher-is-better/--lower-is-better", help="Which scores are better.")
     ] = None,
     reference: Annotated[str | None, typer.Option(help="Compare with this optimizer; by default all pairs.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table and the words as JSON.")] = False,
 ) -> None:
     """Say which of several optimizers is better, from a table of runs made anywhere, and how sure that is."""
     import pandas as pd
@@ -99,7 +110,8 @@ def judge(
     except (OSError, ValueError, TypeError) as error:
         fail(f"{runs}: {error}")
     if as_json:
-        typer.echo(judgement.table().to_json(orient="records", indent=1))
+        rows = records(judgement.table())
+        print_json({"table": rows, "words": [sentence(row) for row in rows], "methods": METHODS.format(n=len(rows))})
         return
     console = Console()
     console.print(rows_board(judgement.table()))

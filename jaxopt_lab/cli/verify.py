@@ -10,6 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from jaxopt_lab.cli import names as complete
+from jaxopt_lab.cli.examples import epilog
+from jaxopt_lab.cli.failing import fail
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.report.verdicts import counts_board
 from jaxopt_lab.verify import findings_table
@@ -31,18 +34,18 @@ def _verify() -> None:
     """Recompute the project's claims and print them."""
 
 
-@app.command()
+@app.command(epilog=epilog("verify optimizers"))
 def optimizers(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Optimizers to check; by default all.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Optimizers to check; by default all.", autocompletion=complete.optimizers),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the whole table to this file, in Markdown.")] = None,
 ) -> None:
     """Check every optimizer against its witnesses; the exit status is 1 if one exceeds its bounds."""
     names = names or list(OPTIMIZERS)
     if unknown := sorted(set(names) - set(OPTIMIZERS)):
-        typer.echo(f"error: no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` shows the names.", err=True)
-        raise typer.Exit(2)
+        fail(f"no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` shows the names.")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         under_way = progress.add_task("walks", total=1)
         measured = conformance.measure(names, lambda share: progress.update(under_way, completed=share))
@@ -50,17 +53,18 @@ def optimizers(
     console, versions = Console(), _versions()
     console.print(table.board(rows))
     if out is not None:
-        out.write_text(table.markdown(rows, versions), "utf-8")
+        _write(out, table.markdown(rows, versions))
         typer.echo(out)
     if beyond := table.misses(measured):
         console.print("Outside the bounds:", *beyond, sep="\n")
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=epilog("verify theory"))
 def theory(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[CHECK]...", help="Checks to compute; by default all.")
+        list[str] | None,
+        typer.Argument(metavar="CHECK", help="Checks to compute; by default all.", autocompletion=complete.checks),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the table to this file, in Markdown.")] = None,
@@ -68,8 +72,7 @@ def theory(
     """Compute what theory and published tables say; the exit status is 1 if a figure is beyond its bound."""
     names = names or list(theories.CHECKS)
     if unknown := sorted(set(names) - set(theories.CHECKS)):
-        typer.echo(f"error: no check {', '.join(unknown)}. Known: {', '.join(theories.CHECKS)}.", err=True)
-        raise typer.Exit(2)
+        fail(f"no check {', '.join(unknown)}. Known: {', '.join(theories.CHECKS)}.")
     began, found = time.perf_counter(), []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         under_way = progress.add_task("checks", total=len(names))
@@ -82,7 +85,7 @@ def theory(
     else:
         Console().print(findings_table.board(findings))
     if out is not None:
-        out.write_text(findings_table.markdown(findings, _versions(), seconds), "utf-8")
+        _write(out, findings_table.markdown(findings, _versions(), seconds))
     beyond = [finding for finding in findings if not finding.passed]
     if not as_json:
         typer.echo(f"{len(findings) - len(beyond)} of {len(findings)} figures within their bounds, {seconds:.0f} s")
@@ -90,11 +93,18 @@ def theory(
         raise typer.Exit(1)
 
 
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        fail(f"Cannot write {out}: {error.strerror}.")
+
+
 def _versions() -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "optax"))
 
 
-@app.command()
+@app.command(epilog=epilog("verify published"))
 def published(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
     """Reproduce published comparisons, and count them again with corrections; status 1 if one is not reproduced."""
     findings = publications.reproduced()

@@ -1,4 +1,4 @@
-"""Listings as lines of text: optimizers with their hyperparameters, tasks with their arguments, priors."""
+"""Listings, as lines of text and as data: optimizers with their hyperparameters, tasks with their arguments, priors."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -30,7 +30,11 @@ def _signature(name: str, function: Callable[..., Any]) -> Iterator[str]:
     parameters = inspect.signature(function).parameters.values()
     arguments = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
     yield f"{name}({', '.join(arguments)})"
-    yield f"    {(inspect.getdoc(function) or '').partition(chr(10))[0]}"
+    yield f"    {_summary(function)}"
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 def priors() -> Iterator[str]:
@@ -40,3 +44,28 @@ def priors() -> Iterator[str]:
         for hyperparameter, prior in PRIORS.get(factory, {}).items():
             how = {"log": "log", "linear": "linear", "one_minus": "log in 1 - value"}[prior.spacing]
             yield f"    {hyperparameter}: {prior.low:g} to {prior.high:g}, {how} ({prior.source})"
+
+
+def optimizers_data() -> Iterator[dict[str, Any]]:
+    """Return what is known of each optimizer, as data for JSON: name, summary, hyperparameters with their priors."""
+    for name, factory in OPTIMIZERS.items():
+        priors = {name: prior._asdict() for name, prior in PRIORS.get(factory, {}).items()}
+        arguments = [argument | {"prior": priors.get(argument["name"])} for argument in _arguments(factory)]
+        yield {"name": name, "summary": _summary(factory), "hyperparameters": arguments}
+
+
+def tasks_data() -> Iterator[dict[str, Any]]:
+    """Return what is known of each task, as data for JSON: name, kind, summary, arguments, budget, reference."""
+    for name, make in TASKS.items():
+        about = ABOUT[make]
+        known = {"kind": about.kind, "steps": about.steps, "reference": about.reference, "score": about.score}
+        yield {"name": name, "summary": _summary(make), "arguments": _arguments(make), **known}
+
+
+def _arguments(function: Callable[..., Any]) -> list[dict[str, Any]]:
+    """Return the name of each argument, whether it is required, and its default (null where it is required)."""
+    parameters = inspect.signature(function).parameters.values()
+    return [
+        {"name": p.name, "required": p.default is p.empty, "default": None if p.default is p.empty else p.default}
+        for p in parameters
+    ]

@@ -1,7 +1,7 @@
-"""Verdicts as tables for a terminal."""
+"""Verdicts as tables for a terminal, and those of a judgement in words."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.markup import escape
@@ -79,6 +79,16 @@ def compared_board(rows: "pd.DataFrame") -> Table:
             f"{row['p_corrected']:.2g}",
         )
     return table
+
+
+def sentence(row: "dict[str, Any]") -> str:
+    """Say what a row of `Judgement.table` says."""
+    task, a, b = row["task"], row["a"], row["b"]
+    measured = f"(p = {row['p_corrected']:.2g}, {row['seeds']} seeds)"
+    if row["verdict"] == UNDECIDED:
+        return f"{task}: {a} and {b}: undecided {measured}."
+    better, worse = (a, b) if row["verdict"] == "a" else (b, a)
+    return f"{task}: {better} is better than {worse} {measured}."
 
 
 def _figure(x: float) -> str:

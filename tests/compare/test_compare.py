@@ -240,8 +240,11 @@ def test_the_command_line(tmp_path):
     command = ["compare", "sgd", "optax:sgd", "--task", "linear_regression", "--budget", "4", "--seeds", "3"]
     found = CliRunner().invoke(app, [*command, "--tuning-seeds", "1", "--steps", "5", "--json"])
     assert found.exit_code == 0, found.output
-    (row,) = json.loads(found.stdout)
+    verdict = json.loads(found.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    (row,), (words,) = verdict["table"], verdict["words"]
     assert (row["a"], row["b"], row["seeds"]) == ("sgd", "optax:sgd", 3)
+    assert words.startswith("linear_regression: ")
+    assert verdict["methods"].startswith("Methods: 2 optimizers on 1 task")
     wrong = CliRunner().invoke(app, ["compare", "sgd", "--task", "linear_regression"])
     assert wrong.exit_code == 2
     assert "two optimizers or more" in wrong.stderr

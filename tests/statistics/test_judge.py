@@ -125,7 +125,8 @@ def test_the_command(tmp_path):
     assert found.exit_code == 0, found.output
     assert "[b]" in found.output
     assert "2 comparisons" in " ".join(found.output.split())
-    rows = json.loads(invoke("judge", tmp_path / "runs.csv", "--lower-is-better", "--reference", "a", "--json").stdout)
+    as_json = invoke("judge", tmp_path / "runs.csv", "--lower-is-better", "--reference", "a", "--json")
+    rows = json.loads(as_json.stdout)["table"]
     assert [row["better"] for row in rows] == ["a", "a"]
     assert [row["verdict"] for row in rows] == ["b", "b"]
     for wrong, says in (

@@ -1,0 +1,20 @@
+"""Names that the shell completes."""
+
+from jaxopt_lab.optimizers import OPTIMIZERS
+from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.verify.theory import CHECKS
+
+
+def optimizers(incomplete: str) -> list[str]:
+    """Return the optimizers whose names begin so."""
+    return [name for name in OPTIMIZERS if name.startswith(incomplete)]
+
+
+def tasks(incomplete: str) -> list[str]:
+    """Return the built-in tasks whose names begin so."""
+    return [name for name in TASKS if name.startswith(incomplete)]
+
+
+def checks(incomplete: str) -> list[str]:
+    """Return the checks of theory whose names begin so."""
+    return [name for name in CHECKS if name.startswith(incomplete)]
