@@ -18,7 +18,17 @@ def test_python_blocks_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "the median over 5 seeds" in done.stdout
     assert "Holm's method" in done.stdout
-    assert (tmp_path / "run.zarr").is_dir()
+    assert "fresh seeds, its mean test loss is" in done.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"rates.pdf", "page.html"}
+
+
+def test_it_is_one_page():
+    assert len(README.read_text().splitlines()) <= 200
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)", README.read_text())
+    assert [link for link in links if not (README.parent / link).exists()] == []
 
 
 def test_first_screen_holds_the_two_commands():
