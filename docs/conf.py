@@ -28,7 +28,10 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!jaxopt_lab\b).*")]  # names of JAX, NumPy, pandas ...: their sites are not asked
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!jaxopt_lab\b).*"),  # names of JAX, NumPy, pandas ...: their sites are not asked
+    ("py:class", r"jaxopt_lab\.[a-z_]+\..*"),  # what public functions return and users need not name
+]
 
 # Markdown and notebooks
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -59,6 +62,7 @@ html_title = "jaxopt_lab"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+smartquotes_action = "D"  # dashes alone: "float32" in text is Python
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

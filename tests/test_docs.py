@@ -1,5 +1,7 @@
-"""The Python blocks of the guide and of the how-to pages run unchanged; spec files parse."""
+"""The site: Python blocks of the guide and the how-to pages run unchanged, and the reference has every public name."""
 
+import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -34,3 +36,51 @@ def test_the_spec_file_is_one():
 
     (text,) = re.findall(r"^```toml\n(.*?)^```$", (DOCS / "guide" / "command_line.md").read_text(), re.DOTALL | re.M)
     assert parse(text, "command_line.md").name == "width"
+
+
+@pytest.fixture
+def extensions(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "_extensions")
+
+
+def documented():
+    """Return the full names that the reference and the pages of optimizers document."""
+    import optimizer_pages
+
+    texts = [page.read_text() for page in DOCS.glob("reference/*.md")] + list(optimizer_pages.pages().values())
+    found = set()
+    for text in texts:
+        found |= set(re.findall(r"^\.\. (?:auto\w+|py:data):: (\S+)", text, re.MULTILINE))
+        for module in re.findall(r"^\.\. automodule:: (\S+)\n   :members:", text, re.MULTILINE):
+            members = vars(importlib.import_module(module))
+            found |= {f"{module}.{name}" for name, value in members.items() if inspect.isfunction(value)}
+    return found
+
+
+def test_every_public_name_is_in_the_reference(extensions):
+    import docstrings
+
+    names = docstrings.public_names()
+    assert {"sweep", "schedules.cosine", "tasks.digits_mlp", "Results.best", "Results.to_csv"} <= names.keys()
+    assert {"Results.plot.sensitivity", "Verdict.plot.effects", "Results.diagnose", "plots.basins"} <= names.keys()
+    assert set(names.values()) - documented() == set()
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("Steps of `learning_rate` * m_ and |g|.", r"Steps of ``learning_rate`` \* m\_ and \|g\|."),
+        ("See `jl.sweep`.", "See :py:obj:`jl.sweep <jaxopt_lab.sweep>`."),
+        ("As `a, a\nb` and `c`.", "As ``a, a b`` and ``c``."),
+        ("Adam.\n\n    m <- b1 * m\n\nArgs:\n    b1: A number.", None),
+    ],
+)
+def test_docstrings_become_restructured_text(extensions, written, shown):
+    import docstrings
+
+    found = docstrings.restructured(written.split("\n"))
+    if shown is None:
+        assert found[2:5] == [".. code-block:: none", "", "    m <- b1 * m"]
+        assert found[-2:] == ["Args:", "    b1: A number."]
+    else:
+        assert "\n".join(found) == shown

@@ -7,6 +7,7 @@
 - Signatures show the names of type aliases (`ScalarOrSchedule`), not what these stand for.
 """
 
+import functools
 import importlib
 import inspect
 import re
@@ -18,9 +19,13 @@ from jaxopt_lab.report.page.page import Report
 from jaxopt_lab.report.page.verdict import VerdictReport
 from jaxopt_lab.report.plots.plots import Plots
 from jaxopt_lab.report.plots.verdicts import VerdictPlots
+from jaxopt_lab.results.accessors import Accessor
 from jaxopt_lab.sweep import arguments, budget, space
-from sphinx.util.typing import stringify_annotation
 
+MADE_BY_THE_PACKAGE = [
+    f"jaxopt_lab.{name}"
+    for name in ("Best", "Forecast", "Judgement", "Progress", "Rerun", "Results", "Rung", "Verdict")
+]  # nobody calls these classes: their pages need no arguments
 MODULES = ("schedules", "tasks", "plots")
 SECTION = re.compile(r"(Args|Arguments|Attributes|Returns|Raises|Yields|Example|Examples|Note|Notes|Columns):$")
 SEE = re.compile(r"(?:: see|\. See) `(jaxopt_lab\.[\w.]+)`\.$")
@@ -31,7 +36,6 @@ ALIASES = {
     "OptimizerFactory": types.OptimizerFactory,
     "ScalarOrSchedule": types.ScalarOrSchedule,
     "Scalar": types.Scalar,
-    "Schedule": types.Schedule,
     "Optimizer": types.Optimizer,
     "ExtraArgsOptimizer": types.ExtraArgsOptimizer,
     "Optimizers": arguments.Optimizers,
@@ -46,13 +50,20 @@ def public_names() -> dict[str, str]:
     names = {name: f"jaxopt_lab.{name}" for name, value in own.items() if not inspect.ismodule(value)}
     for module in MODULES:
         for name, value in vars(getattr(jl, module)).items():
-            if inspect.isfunction(value) and not name.startswith("_"):
+            if inspect.isfunction(value) and not name.startswith("_") and value is not own.get(name):
                 names[f"{module}.{name}"] = f"jaxopt_lab.{module}.{name}"
     for owner in (jl.Results, jl.Verdict):
-        for name, value in vars(owner).items():
-            if not name.startswith("_") and inspect.isfunction(value):
-                names[f"{owner.__name__}.{name}"] = f"jaxopt_lab.{owner.__name__}.{name}"
+        names |= {f"{owner.__name__}.{name}": f"jaxopt_lab.{owner.__name__}.{name}" for name in _methods(owner)}
+    for owner, pictures in ((jl.Results, Plots), (jl.Verdict, VerdictPlots)):
+        inside = f"{owner.__name__}.plot"
+        names |= {f"{inside}.{name}": f"jaxopt_lab.{inside}.{name}" for name in _methods(pictures)}
     return names
+
+
+def _methods(owner: type) -> list[str]:
+    """Return the names of a class's public methods, also of those that other parts of the package register."""
+    public = {name: value for name, value in vars(owner).items() if not name.startswith("_") and name != "plot"}
+    return [name for name, value in public.items() if inspect.isfunction(value) or isinstance(value, Accessor)]
 
 
 NAMES = public_names()
@@ -82,10 +93,10 @@ def prose(line: str) -> str:
 
 def restructured(lines: list[str]) -> list[str]:
     """Return a docstring's lines as reStructuredText; sections stay as Napoleon reads them."""
-    joined = "\n".join(lines)
-    joined = re.sub(r"`([^`\n]+)\n\s*([^`\n]+)`", r"`\1 \2`", joined)  # code that is broken over two lines
+    on_one_line = lambda match: re.sub(r"\s*\n\s*", " ", match[0])  # code that is broken over two lines
+    paragraphs = re.split(r"(\n\s*\n)", "\n".join(lines))
+    source = "".join(CODE.sub(on_one_line, paragraph) for paragraph in paragraphs).split("\n")
     found, section, i = [], False, 0
-    source = joined.split("\n")
     while i < len(source):
         line = source[i]
         if SECTION.match(line):
@@ -98,7 +109,13 @@ def restructured(lines: list[str]) -> list[str]:
                 i += 1
             while block and not block[-1].strip():
                 block.pop()
-            language = "python" if re.search(r"\bjl\.\w+\(|^\s+\w+ = \w+\(", "\n".join(block)) else "none"
+            language = (
+                "python"
+                if re.search(
+                    r"\bjl\.\w+\(|^\s+\w+ = \w+\(|^\s+(results|verdict)\.|^\s+def |^\s+trajectories\(", "\n".join(block)
+                )
+                else "none"
+            )
             found += [f".. code-block:: {language}", "", *block, ""]
             continue
         else:
@@ -142,15 +159,16 @@ def process_docstring(app, what, name, obj, options, lines):
     lines[:] = restructured(completed(name, lines))
 
 
+@functools.cache
 def _shown() -> list[tuple[str, str]]:
     """Return how autodoc writes each alias out, the longest first, and the link that takes its place."""
+    from sphinx.util.typing import stringify_annotation  # the tests of this module need no Sphinx
+
     written = {stringify_annotation(alias, "smart"): f"~jaxopt_lab.types.{name}" for name, alias in ALIASES.items()}
     return sorted(written.items(), key=lambda pair: -len(pair[0]))
 
 
-SHOWN = _shown()
 SHORTER = [
-    (r"~collections\.abc\.Callable\[\[~typing\.Any\], ~typing\.Any\]", "~jaxopt_lab.types.Schedule"),
     (r"~jax\.jaxlib\._jax\.Array|~jaxlib\._jax\.Array|~jax\._src\.basearray\.Array", "~jax.Array"),
     (r"'(Axes|pd\.DataFrame|xr\.Dataset|Results)'", r"\1"),
 ]
@@ -160,7 +178,7 @@ def process_signature(app, what, name, obj, options, signature, returns):
     """Write type aliases by name."""
 
     def short(text):
-        for written, alias in SHOWN:
+        for written, alias in _shown():
             text = text.replace(written, alias)
         for pattern, replacement in SHORTER:
             text = re.sub(pattern, replacement, text)
@@ -168,7 +186,10 @@ def process_signature(app, what, name, obj, options, signature, returns):
 
     if signature is None:
         return None
-    return short(signature), short(returns) if returns else returns
+    if name in MADE_BY_THE_PACKAGE:
+        return "", None
+    returns = short(returns) if returns else returns
+    return short(signature), "~jaxopt_lab.types.Schedule" if ".schedules." in name and returns else returns
 
 
 def show_accessors() -> None:
@@ -179,7 +200,12 @@ def show_accessors() -> None:
 
 
 def setup(app):
+    from sphinx.domains.python import PyObject
+
     show_accessors()
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.connect("autodoc-process-docstring", process_docstring, priority=400)  # before Napoleon
     app.connect("autodoc-process-signature", process_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -50,11 +50,6 @@ def cells(*texts: str) -> str:
     return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |"
 
 
-def title_of(said: Description) -> str:
-    """Return an optimizer's usual name: what its reference begins with."""
-    return said.paper.partition(" (")[0].removesuffix(",")
-
-
 def priors(name: str) -> list[str]:
     """Return the table of ranges that are worth searching."""
     known = jl.PRIORS.get(jl.OPTIMIZERS[name], {})
@@ -62,7 +57,7 @@ def priors(name: str) -> list[str]:
         return ["It has no hyperparameter with a prior."]
     lines = ["| hyperparameter | range | spacing | source |", "|---|---|---|---|"]
     for hyperparameter, prior in known.items():
-        low_high = f"{prior.low:g} to {prior.high:g}"
+        low_high = f"[{prior.low:g} to {prior.high:g}]{{.on-one-line}}"
         lines.append(cells(f"`{hyperparameter}`", low_high, SPACINGS[prior.spacing], linked(prior.source)))
     return [*lines, "", f"`jl.prior(jl.{name})` is this space, to draw from with `jl.random` or `jl.sobol`."]
 
@@ -88,7 +83,7 @@ def speeds(name: str) -> list[str]:
             if form in ratios:
                 rate = ratios[form]
                 low, high = rate.get("low", rate["least"]), rate.get("high", rate["most"])
-                rows.append(cells(size, called, f"{rate['median']:.2f}", f"{low:.2f} to {high:.2f}"))
+                rows.append(cells(size, called, f"{rate['median']:.2f}", f"[{low:.2f} to {high:.2f}]{{.on-one-line}}"))
     if not rows:
         return ["Its update has not been timed: Optax has no such method, or none that takes the same arguments."]
     machine = measured["machine"]
@@ -131,11 +126,10 @@ def witnesses(said: Description, figures: dict[str, table.Shown]) -> list[str]:
 
 def page(name: str, said: Description, figures: dict[str, table.Shown]) -> str:
     """Return an optimizer's page in MyST Markdown."""
-    heading = f"`{name}`: {title_of(said)}" if title_of(said).lower() != name else title_of(said)
     space = f"jl.random(jl.prior(jl.{name}), n=16, key=0)" if jl.PRIORS[jl.OPTIMIZERS[name]] else "{}"
     return "\n".join(
         [
-            f"# {heading}",
+            f"# {name}",
             "",
             "```{eval-rst}",
             f".. autofunction:: jaxopt_lab.{name}",
@@ -144,7 +138,8 @@ def page(name: str, said: Description, figures: dict[str, table.Shown]) -> str:
             "## Sweep it",
             "",
             "```python",
-            f'results = jl.sweep(jl.{name}, "digits_mlp", {space}, steps=200, seeds=3)',
+            f"space = {space}",
+            f'results = jl.sweep(jl.{name}, "digits_mlp", space, steps=200, seeds=3)',
             "```",
             "",
             "## Ranges worth searching",

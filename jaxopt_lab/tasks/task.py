@@ -31,13 +31,25 @@ AUGMENTING = 2**32 - 1  # distinguishes augmentation from the epochs and steps t
 class Task:
     """An objective, its data, and how they are split.
 
+    After a bare `*`, a loss may name:
+
+    - `key`: a random key, a function of seed and step and the same for all configurations of a seed, other than those
+      of the batch and the optimizer; None on held-out data.
+    - `training`: True in a training step, False on held-out data.
+    - `state`: arrays that it keeps from step to step, such as batch statistics. `init` then returns `(params, state)`,
+      and the loss `(loss, state)` or `(loss, state, aux)`. The optimizer never sees the state. It is saved with the
+      parameters, and on held-out data what the loss returns for it is ignored.
+    - any number with a default, a hyperparameter: a space has it as `task.NAME`, and one program runs all values. So
+      may `init`. On held-out data the loss has the defaults, so that losses of different values can be compared.
+    - anything else with a default, a structural hyperparameter (`jl.static`), which also holds on held-out data.
+
     Args:
         name: Its name in results and pictures.
         init: Pure `init(key) -> params`, any pytree of floating-point arrays; `-> (params, state)` where the loss has
             a state.
         loss: Pure `loss(params, batch) -> scalar`, the mean over the batch's examples; or `-> (scalar, aux)`, where aux
             is a dict of further scalars, each of which becomes a training curve under its name. What else it needs, it
-            names after a bare `*`: see below.
+            names after a bare `*`: see above.
         train: A pytree of arrays with a leading example axis; or None for a deterministic objective, whose loss gets
             None as its batch; or a function `key -> batch` for endless synthetic data; or `jl.stream(make)` for batches
             of a loader or generator. With a `batch_size`, stored arrays (`np.memmap`, Zarr, HDF5 and others that are
@@ -61,18 +73,6 @@ class Task:
         numbers: Values of numeric hyperparameters of `init` and `loss`. They are set automatically.
         rebuild: `params -> model`, or `(params, *, state) -> model` where the loss has a state: the model of another
             library, for evaluation. It is set by `jl.nnx_task` and its like; `results.model()` calls it.
-
-    After a bare `*`, a loss may name:
-
-    - `key`: a random key, a function of seed and step and the same for all configurations of a seed, other than those
-      of the batch and the optimizer; None on held-out data.
-    - `training`: True in a training step, False on held-out data.
-    - `state`: arrays that it keeps from step to step, such as batch statistics. `init` then returns `(params, state)`,
-      and the loss `(loss, state)` or `(loss, state, aux)`. The optimizer never sees the state. It is saved with the
-      parameters, and on held-out data what the loss returns for it is ignored.
-    - any number with a default, a hyperparameter: a space has it as `task.NAME`, and one program runs all values. So
-      may `init`. On held-out data the loss has the defaults, so that losses of different values can be compared.
-    - anything else with a default, a structural hyperparameter (`jl.static`), which also holds on held-out data.
 
     Raises:
         TypeError: Something that must be callable, or a string, is not, or data are not arrays of numbers.
