@@ -1,5 +1,6 @@
-"""Sphinx's settings for the site: `sphinx-build -W -n docs docs/_build/html`; `.ci/docs` does that in a new environment.
+"""Sphinx's settings for the site.
 
+`.ci/docs` builds it in a new environment; in one that has the extra `docs`, `sphinx-build -W -n docs docs/_build/html`.
 NOTEBOOKS=off leaves notebooks unexecuted, which takes a minute instead of several.
 """
 

@@ -4,8 +4,8 @@ Each function takes the peak of the learning rate, the trial's budget `steps` an
 schedule `count -> rate`, as Optax's do. The values are those of Optax's schedules of the same form, but no Python
 branch depends on a number: every one may be traced, so one program serves all values of a sweep.
 
-    schedule = jl.schedules.warmup_cosine(1e-3, steps=1000, warmup=0.05)      the schedule itself
-    factory = jl.scheduled(jl.adamw, jl.schedules.warmup_cosine)              its numbers as hyperparameters in a sweep
+    schedule = jl.schedules.warmup_cosine(1e-3, steps=1000, warmup=0.05)
+    factory = jl.scheduled(jl.adamw, jl.schedules.warmup_cosine)  # a sweep varies its numbers
 
 In the formulas, t counts steps from 0, T is `steps` and `peak` the learning rate. `warmup` is the length w of the
 warm-up: a share of the steps where below 1, a number of steps otherwise. `final` and `start` are shares of the peak.

@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
-import jaxopt_lab as jl
 from generated import write
+
+import jaxopt_lab as jl
 from jaxopt_lab.verify.optimizers import table
 from jaxopt_lab.verify.optimizers.cases import (
     adam_family,
@@ -165,11 +166,14 @@ def index(described: dict[str, Description], figures: dict[str, table.Shown]) ->
     lines = [
         "# All optimizers",
         "",
-        f"{len(described)} methods, each a pure `(init, update)` pair in Optax's form. *state*: bytes per parameter of a "
-        "large float32 matrix. *float64*: the largest relative difference of a step from Optax's, rounded up to a power "
-        "of ten. *records*: the same from recorded runs of PyTorch or of the authors' code. An asterisk marks methods "
-        "where Optax departs from the paper; the method's page says how. How they are checked: "
-        "[](../guide/optimizers.md).",
+        f"{len(described)} methods, each a pure `(init, update)` pair in Optax's form.",
+        "",
+        "- *state*: bytes per parameter of a large float32 matrix.",
+        "- *float64*: the largest relative difference of a step from Optax's, rounded up to a power of ten.",
+        "- *records*: the same from recorded runs of PyTorch or of the authors' code.",
+        "- An asterisk marks methods where Optax departs from the paper; the method's page says how.",
+        "",
+        "How they are checked: [](../guide/optimizers.md).",
         "",
     ]
     for family, names in families().items():
