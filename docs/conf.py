@@ -62,6 +62,7 @@ html_theme = "furo"
 html_title = "jaxopt_lab"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).parent / "search_scorer.js")
 html_copy_source = False
 smartquotes_action = "D"  # dashes alone: "float32" in text is Python
 html_show_sphinx = False
