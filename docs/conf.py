@@ -56,6 +56,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the texts say what attributes are
 
 # The site
 html_theme = "furo"

@@ -4,7 +4,7 @@
 - gradient_norm, update_norm: Euclidean norms of the step's gradient, and of what the step adds to the parameters.
 - cosine: between the update and the negative gradient.
 - noise_scale: tr(Sigma) / |G|^2 of the gradient, in examples: see `noise_scale`. About one further gradient.
-- sharpness: the largest eigenvalue of the training loss's Hessian on the step's batch: see `sharpness`. PRODUCTS
+- sharpness: the largest eigenvalue of the training loss's Hessian on the step's batch: see `sharpness`. Twenty
   products with the Hessian, each of about two gradients.
 - learning_rate: not measured; it asks for the curve "learning_rate_in_force", also where the rate is constant.
 

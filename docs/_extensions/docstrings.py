@@ -22,10 +22,13 @@ from jaxopt_lab.report.plots.verdicts import VerdictPlots
 from jaxopt_lab.results.accessors import Accessor
 from jaxopt_lab.sweep import arguments, budget, space
 
-MADE_BY_THE_PACKAGE = [
+NOT_CALLED = [
     f"jaxopt_lab.{name}"
-    for name in ("Best", "Forecast", "Judgement", "Progress", "Rerun", "Results", "Rung", "Verdict")
-]  # nobody calls these classes: their pages need no arguments
+    for name in (
+        *("Best", "Forecast", "Judgement", "Progress", "Rerun", "Results", "Rung", "Verdict"),
+        "diagnostics.noise_scale",
+    )
+]  # the package makes or calls these itself: their pages need no arguments
 MODULES = ("schedules", "tasks", "plots")
 SECTION = re.compile(r"(Args|Arguments|Attributes|Returns|Raises|Yields|Example|Examples|Note|Notes|Columns):$")
 SEE = re.compile(r"(?:: see|\. See) `(jaxopt_lab\.[\w.]+)`\.$")
@@ -169,6 +172,9 @@ def _shown() -> list[tuple[str, str]]:
 
 
 SHORTER = [
+    ("<factory>", "{}"),
+    (r"Callable\[\[\.\.\.\], ", "Callable[..., "),
+    (r"~?jaxtyping\.\w+\[~?[\w.]*Array, '[^']*'\]|Float\[~?[\w.]*Array, '[^']*'\]", "~jax.Array"),
     (r"~jax\.jaxlib\._jax\.Array|~jaxlib\._jax\.Array|~jax\._src\.basearray\.Array", "~jax.Array"),
     (r"'(Axes|pd\.DataFrame|xr\.Dataset|Results)'", r"\1"),
 ]
@@ -186,7 +192,7 @@ def process_signature(app, what, name, obj, options, signature, returns):
 
     if signature is None:
         return None
-    if name in MADE_BY_THE_PACKAGE:
+    if name in NOT_CALLED:
         return "", None
     returns = short(returns) if returns else returns
     return short(signature), "~jaxopt_lab.types.Schedule" if ".schedules." in name and returns else returns

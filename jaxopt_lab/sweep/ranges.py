@@ -65,6 +65,11 @@ class Range:
 def log(low: float, high: float, count: int | None = None) -> Range:
     """Make `count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
 
+    Args:
+        low: The least number.
+        high: The greatest number, which is included.
+        count: How many numbers; None where `jl.random` or `jl.sobol` draw from the range.
+
     Raises:
         TypeError: An end is not a number, or count is not an integer.
         ValueError: Not 0 < low <= high < inf, or count < 1.
@@ -75,6 +80,11 @@ def log(low: float, high: float, count: int | None = None) -> Range:
 
 def linear(low: float, high: float, count: int | None = None) -> Range:
     """Make `count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
+
+    Args:
+        low: The least number.
+        high: The greatest number, which is included.
+        count: How many numbers; None where `jl.random` or `jl.sobol` draw from the range.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
@@ -88,6 +98,11 @@ def one_minus(low: float, high: float, count: int | None = None) -> Range:
     """Make `count` numbers from `low` to `high` whose distances from 1 have equal ratios; without a count, an interval.
 
     It suits momenta and decay rates near 1: .9, .99 and .999 are a memory of ten, a hundred and a thousand steps.
+
+    Args:
+        low: The least number.
+        high: The greatest number, which is included.
+        count: How many numbers; None where `jl.random` or `jl.sobol` draw from the range.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
