@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import jaxopt_lab as jl
+
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted([*DOCS.glob("guide/*.md"), *DOCS.glob("howto/*.md"), DOCS / "index.md"])
 BLOCK = re.compile(r"^```(?:python|\{code-cell\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -84,3 +86,29 @@ def test_docstrings_become_restructured_text(extensions, written, shown):
         assert found[-2:] == ["Args:", "    b1: A number."]
     else:
         assert "\n".join(found) == shown
+
+
+def test_every_optimizer_has_a_page_a_family_and_a_space(extensions):
+    import optimizer_pages
+
+    pages, families = optimizer_pages.pages(), optimizer_pages.families()
+    assert sorted(name for names in families.values() for name in names) == sorted(jl.OPTIMIZERS)
+    assert pages.keys() == {"index.md", *(f"{name}.md" for name in jl.OPTIMIZERS)}
+    for name, factory in jl.OPTIMIZERS.items():  # what the page's example draws from is enough to make the optimizer
+        factory(**{hyperparameter: prior.low for hyperparameter, prior in jl.PRIORS[factory].items()})
+        assert f"jl.prior(jl.{name})" in pages[f"{name}.md"]
+
+
+def test_links_to_the_repositorys_files_lead_to_pages_of_the_site(extensions):
+    from repository_pages import ROOT, relinked
+
+    text = (
+        "[a](../models.md) [b](../../benchmarks/TABLE.md#x) [c](../../notebooks/01_first_run.ipynb) [d](https://x.org)"
+    )
+    shown = relinked(text, ROOT / "docs" / "guide", ROOT / "docs" / "guide")
+    a, b, c, d = shown.split(" ")
+    assert [a, b, d] == ["[a](../models.md)", "[b](../checks/benchmarks.md#x)", "[d](https://x.org)"]
+    assert c == "[c](../notebooks/01_first_run.ipynb)"
+    code = "```python\nf[0](x)\n```"
+    assert relinked(code, ROOT, ROOT) == code
+    assert relinked("[`LICENSE`](../LICENSE)", ROOT / "docs", ROOT / "docs") == "`LICENSE`"
