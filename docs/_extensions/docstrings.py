@@ -25,7 +25,7 @@ from jaxopt_lab.sweep import arguments, budget, space
 NOT_CALLED = [
     f"jaxopt_lab.{name}"
     for name in (
-        *("Best", "Forecast", "Judgement", "Progress", "Rerun", "Results", "Rung", "Verdict"),
+        *("Best", "Confirmation", "Forecast", "Judgement", "Progress", "Rerun", "Results", "Rung", "Verdict"),
         "diagnostics.noise_scale",
     )
 ]  # the package makes or calls these itself: their pages need no arguments
