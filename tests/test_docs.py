@@ -33,6 +33,13 @@ def test_every_how_to_page_has_code():
     assert without == {"howto/index"}
 
 
+def test_the_table_of_exit_statuses_is_the_programs_own():
+    from jaxopt_lab.cli.failing import STATUSES
+
+    text = (DOCS / "guide" / "command_line.md").read_text()
+    assert re.findall(r"^\| (\d+) \| (.*) \|$", text, re.M) == [(str(n), says) for n, says in STATUSES.items()]
+
+
 def test_the_spec_file_is_one():
     from jaxopt_lab.cli.spec import parse
 

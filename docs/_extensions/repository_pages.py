@@ -18,6 +18,7 @@ PAGES = {
     "conformance.md": "jaxopt_lab/verify/optimizers/TABLE.md",
     "theory.md": "jaxopt_lab/verify/theory/TABLE.md",
     "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
 }
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^)#\s]*)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
