@@ -1,4 +1,4 @@
-"""Where optimizers stand while a sweep runs, by the metric that it selects by: their best trials, their learning rates."""
+"""Where optimizers stand while a sweep runs, by the metric that it selects by: their best trials and their rates."""
 
 import functools
 import time
@@ -13,7 +13,7 @@ from jaxopt_lab.labels import column, labels
 from jaxopt_lab.trial import Status
 
 EVERY = 1.0  # seconds between two looks at all trials
-SHARE = 0.01  # of the time that these looks may take
+SHARE = 0.01  # of the time that these looks may take: their thread's own, without its waits for other threads
 LEFT_OUT = (Status.DIVERGED, Status.FAILED, Status.STOPPED)  # a leaderboard scores them worst, too
 RATE = "learning_rate"
 
@@ -25,8 +25,8 @@ class Rates(NamedTuple):
 
     Attributes:
         rates: The learning rates, as results have them: numbers, or labels of schedules.
-        medians: The medians over seeds, each trial at its latest evaluation: infinite (the worst) where half of the
-            trials have diverged or failed or were stopped, NaN where some trial has no value yet.
+        medians: The medians over the seeds that have a value, each trial at its latest evaluation. A trial that has
+            diverged or failed, or was stopped, counts as infinite, the worst. NaN where no seed has a value yet.
         diverged: Whether all of its trials have diverged.
 
     """
@@ -61,8 +61,9 @@ class Seldom(Generic[Answer]):
         """Look again if it is time for it, or `now`; return the last answer."""
         began = time.perf_counter()
         if now or began >= self._next:
+            before = time.thread_time()
             self._answer = self._look(*args)
-            self._next = began + max(EVERY, (time.perf_counter() - began) / SHARE)
+            self._next = began + max(EVERY, (time.thread_time() - before) / SHARE)
         return self._answer
 
 
@@ -97,8 +98,7 @@ class Standing:
         """
         lost = np.isin(status, LEFT_OUT) | np.isinf(self.latest)
         values = np.where(lost, self._sign * np.inf, self.latest)
-        with np.errstate(invalid="ignore"):
-            medians, diverged = np.median(values, axis=1), (status == Status.DIVERGED).all(axis=1)
+        medians, diverged = _medians(values), (status == Status.DIVERGED).all(axis=1)
         known = starts[np.isfinite(starts)]
         return Sensitivity(
             {name: Rates(rates, medians[own], diverged[own]) for name, (own, rates) in self._rates.items()},
@@ -123,3 +123,10 @@ class Standing:
         np.minimum.at(least, self._owners, np.where(counts, self._sign * self.latest, np.inf).min(axis=1))
         order = np.argsort(least, kind="stable")
         return {self._names[i]: float(self._sign * least[i]) + 0.0 for i in order if np.isfinite(least[i])}  # not -0.0
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """Return the median of each row without its NaN; NaN where it has nothing else."""
+    ordered, counts = np.sort(values, axis=1), (~np.isnan(values)).sum(axis=1)
+    ends = np.stack([np.maximum(counts - 1, 0) // 2, counts // 2], axis=1)
+    return np.take_along_axis(ordered, ends, axis=1).mean(axis=1)

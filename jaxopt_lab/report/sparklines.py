@@ -66,9 +66,12 @@ def sparkline(
 
 
 def of_progress(found: Sensitivity) -> Sparklines | None:
-    """Return a sparkline for each optimizer that varies its learning rate, of a sweep that runs; None without any."""
+    """Return a sparkline for each optimizer that varies its learning rate, of a sweep that runs.
+
+    None where there is no such optimizer, or nothing is known of any rate yet.
+    """
     curves = {name: curve(own, found.greater) for name, own in found.optimizers.items() if present(own.rates).any()}
-    if not curves:
+    if not any(np.isfinite(own.best).any() or DIVERGED in own.marks for own in curves.values()):
         return None
     return drawn(curves, ranging(scores(curves), found.start, MAX if found.greater else MIN))
 
