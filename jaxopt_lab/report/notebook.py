@@ -21,8 +21,7 @@ Output = Callable[..., Any]
 def output() -> Output | None:
     """Return IPython's function `display` in a notebook's kernel; None elsewhere. It imports nothing."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    if shell is None or getattr(shell, "kernel", None) is None:  # a terminal's shell has no kernel
+    if ipython is None or getattr(ipython.get_ipython(), "kernel", None) is None:  # a terminal's shell has no kernel
         return None
     return ipython.display.display
 
