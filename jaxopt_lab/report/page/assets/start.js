@@ -23,21 +23,23 @@ async function start() {
     const [name, type] = FILES[button.dataset.file];
     save(name, new Blob([page[button.dataset.file]], { type }));
   }));
-  if (sweep) await explore();
+  if (page.sweep) {
+    use(page.sweep);
+    await explore();
+  }
+  if (page.tasks) await compare();
   root.dataset.ready = String(Math.round(performance.now()));
 }
 
+/** Let the controls and charts show the selection. */
 async function explore() {
-  latest.chosen = order.slice();
   listeners.push((chosen) => { latest.chosen = chosen; });
   listeners.push(() => refreshers.forEach((refresh) => refresh()));
   listeners.push(sayCount);
-  makeRanges();
-  sayCount(latest.chosen);
+  makeOptimizers();
   if (byId("rows")) {
-    makeRowsTable();
-    fillRows(latest.chosen);
     listeners.push((chosen) => { shownCount = PER_PAGE; fillRows(chosen); });
+    byId("more").addEventListener("click", () => { shownCount += 5 * PER_PAGE; fillRows(latest.chosen); });
   }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.pick");
@@ -51,8 +53,21 @@ async function explore() {
     const select = byId(`${name}-of`);
     if (select) select.addEventListener("change", () => draw(name));
   });
-  await Promise.all([draw("sensitivity"), draw("curves"), draw("parallel"), makeHeat()]);
   listeners.push(() => Promise.all([...views.keys()].map(fill)));
+  await showSweep();
+}
+
+/** Show the sweep that is in use, from scratch. */
+function showSweep() {
+  latest.chosen = order.filter((c) => isChosen(rows[c]));
+  makeRanges();
+  sayCount(latest.chosen);
+  if (byId("rows")) {
+    makeRowsTable();
+    shownCount = PER_PAGE;
+    fillRows(latest.chosen);
+  }
+  return Promise.all([...["effects", "sensitivity", "curves", "parallel"].map(draw), makeHeat()]);
 }
 
 start();
