@@ -39,7 +39,7 @@ def sensitivity(sweep: Mapping[str, Any], position: int) -> Spec:
     band = {"x": x, "y": _metric_axis(metric, "low"), "y2": {"field": "high"}, "color": colour}
     small: Spec = {"type": "point", "filled": True}
     star = {"x": x, "y": y} | {"text": {"value": STAR}}
-    look: Spec = {"type": "text", "fontSize": 21}
+    look: Spec = {"type": "text", "fontSize": 18}
     edge: Spec = {"stroke": _of("ink"), "strokeWidth": 3, "strokeJoin": "round"}
     tuned = "selected" in sweep["configs"]
     seen = {"size": 40, "opacity": 0.7} if tuned else {"size": 26, "opacity": 0.45}

@@ -83,13 +83,14 @@ def _facts(row: dict[Any, Any]) -> list[list[str]]:
     chance = f"{row['chance']:.2f} ({row['chance_low']:.2f}{TO}{row['chance_high']:.2f})"
     return [
         ["verdict", row["better"] if row["verdict"] in ("a", "b") else row["verdict"]],
-        ["a - b, mean", _figure(row["effect"])],
-        ["95 %", f"{_figure(row['low'])} to {_figure(row['high'])}"],
+        ["a - b, mean", figure(row["effect"])],
+        ["95 %", f"{figure(row['low'])} to {figure(row['high'])}"],
         ["p, corrected", f"{row['p_corrected']:.2g}"],
         ["chance that a wins", chance],
         ["fresh seeds", str(row["seeds"])],
     ]
 
 
-def _figure(x: float) -> str:
+def figure(x: float) -> str:
+    """Format an effect, which may be infinite."""
     return number(x) if math.isfinite(x) else f"{x:g}"

@@ -212,7 +212,8 @@ def effect_range(values: np.ndarray) -> tuple[float, float]:
     """Return the ends of an axis with zero, all finite effects, and their intervals if these are not far wider."""
     effect, intervals = values[np.isfinite(values[:, 0]), 0], values[:, 1:][np.isfinite(values[:, 1:])]
     known = np.concatenate([[0.0], effect, intervals])
-    widths = np.abs(values[:, 1:] - values[:, :1])
+    with np.errstate(invalid="ignore"):  # an infinite effect has no width
+        widths = np.abs(values[:, 1:] - values[:, :1])
     widths = widths[np.isfinite(widths)]
     most = 6 * float(np.median(widths)) if widths.size else np.inf
     low, high = min(0.0, effect.min(initial=0.0)), max(0.0, effect.max(initial=0.0))

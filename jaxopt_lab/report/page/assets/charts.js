@@ -74,6 +74,7 @@ async function draw(name) {
   const turn = (turns.get(name) || 0) + 1;
   turns.set(name, turn);
   const { view } = await vegaEmbed(place, spec, embedding);
+  place.setAttribute("role", "img"); // which Vega has changed
   if (turns.get(name) !== turn) { // it has been asked for again
     view.finalize();
     return;

@@ -8,16 +8,15 @@ from typing import Any
 
 from jaxopt_lab.compare import words
 from jaxopt_lab.compare.verdict import Verdict
-from jaxopt_lab.formats import number, short
+from jaxopt_lab.formats import short
 from jaxopt_lab.report.page.cells import head, number_cell, wide
-from jaxopt_lab.report.page.compared_data import MOST_PAIRS
+from jaxopt_lab.report.page.compared_data import MOST_PAIRS, TO, figure
 from jaxopt_lab.report.page.document import Section
 from jaxopt_lab.report.page.markup import Html, el, joined
 from jaxopt_lab.report.page.sections.tuned import linked
 from jaxopt_lab.report.plots.verdicts import VerdictPlots
 from jaxopt_lab.statistics.tally import UNDECIDED
 
-TO = "\N{EN DASH}"
 PICTURE_BYTES = 1_500_000  # of all pictures together
 TEXTS = ("task", "a", "b", "better", "by seeds alone")
 NUMBERS = ("a - b", "95 %", "chance that a wins", "p, corrected", "seeds needed", "configurations needed")
@@ -128,7 +127,7 @@ def _cells(row: dict[Any, Any]) -> list[Html]:
         el("th", better, scope="row", data_sort=better),
         el("td", alone, data_sort=alone),
     ]
-    interval = f"{_figure(row['low'])}{TO}{_figure(row['high'])}"
+    interval = f"{figure(row['low'])}{TO}{figure(row['high'])}"
     chance = joined(
         [
             f"{row['chance']:.2f}",
@@ -137,16 +136,12 @@ def _cells(row: dict[Any, Any]) -> list[Html]:
     )
     return [
         *texts,
-        number_cell(row["effect"], _figure(row["effect"])),
+        number_cell(row["effect"], figure(row["effect"])),
         number_cell(row["low"], interval),
         number_cell(row["chance"], chance),
         number_cell(row["p_corrected"], f"{row['p_corrected']:.2g}"),
         *(number_cell(row[name], _needed(row[name])) for name in ("seeds_needed", "configurations_needed")),
     ]
-
-
-def _figure(x: float) -> str:
-    return number(x) if math.isfinite(x) else f"{x:g}"
 
 
 def _needed(n: float) -> str:
