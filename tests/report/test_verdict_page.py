@@ -224,8 +224,7 @@ def test_a_keyboard_selects_the_task(tab, verdict):
     before = json.loads(tab.run(CANVASES))
     tab.run("document.getElementById('task').focus()")
     tab.key("ArrowDown")
-    tab.wait("document.querySelectorAll('.chart canvas').length == 3")
-    tab.settle()
+    tab.wait("document.documentElement.dataset.drawn == '2'")
     assert tab.run("document.getElementById('task').selectedOptions[0].textContent") == "line"
     assert json.loads(tab.run(CANVASES)) != before
     assert listed(tab) == {"sgd", "sgd ★"}  # the selected optimizers stay so
@@ -245,7 +244,7 @@ def test_tasks_that_are_changed_in_haste_end_with_the_last(tab, verdict):
         await new Promise((done) => setTimeout(done, 15));
       }
     })()""")
-    tab.settle()
+    tab.wait("document.documentElement.dataset.drawn == '6'")
     study = verdict.studies["line"]
     found = [int(title.removeprefix("Configuration ")) for title, facts, *_ in tips(tab, "sensitivity") if "★" in facts]
     assert set(found) <= set(study.selected.values())

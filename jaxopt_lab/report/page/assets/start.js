@@ -67,7 +67,26 @@ function showSweep() {
     shownCount = PER_PAGE;
     fillRows(latest.chosen);
   }
-  return Promise.all([...["effects", "sensitivity", "curves", "parallel"].map(draw), makeHeat()]);
+  return drawAll();
+}
+
+let sequence = 0; // the latest one
+/** Draw the charts one after another, those nearest to the window first, so that the page answers in between. */
+async function drawAll() {
+  sequence += 1;
+  const own = sequence;
+  const away = (name) => {
+    const { top, bottom } = byId(`chart-${name}`).getBoundingClientRect();
+    return Math.max(top - innerHeight, -bottom);
+  };
+  const left = Object.keys(KINDS).filter((name) => byId(`chart-${name}`));
+  while (left.length && own === sequence) {
+    left.sort((a, b) => away(a) - away(b)); // again, since the reader may have scrolled
+    const name = left.shift();
+    await (name === "heatmap" ? makeHeat() : draw(name));
+    await new Promise((done) => setTimeout(done));
+  }
+  if (own === sequence) root.dataset.drawn = String(own);
 }
 
 start();
