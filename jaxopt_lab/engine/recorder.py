@@ -34,8 +34,9 @@ class Progress:
             has stopped, are left out, as are optimizers without a finite value. It is updated at most once a second
             (less often with millions of trials), and when the sweep ends: then it is the best of the results' last
             values.
-        sensitivity: Returns how the optimizers depend on the learning rate so far: the median of this metric for each
-            configuration, by optimizer (see `Sensitivity`). It looks at all trials at each call, so call it seldom.
+        sensitivity: Returns how the optimizers depend on the learning rate so far: `sensitivity().optimizers` has for
+            each one `rates`, the configurations' learning rates, their `medians` of this metric over seeds, and whether
+            they have `diverged`. It looks at all trials at each call, so call it seldom.
 
     """
 

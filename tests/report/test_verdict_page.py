@@ -117,6 +117,14 @@ def test_what_the_charts_show_is_what_was_tuned(verdict):
     assert means[order[0]] == means.min()
 
 
+def test_charts_are_valid_vega_lite(path):
+    alt = pytest.importorskip("altair")
+    charts = read(path).data["charts"]
+    assert set(charts) == {f"{i} {name}" for i in range(2) for name in ("effects", "sensitivity 0", "parallel")}
+    for spec in charts.values():
+        alt.LayerChart.from_dict(spec, validate=True)
+
+
 def test_a_small_page_keeps_the_best_and_the_selected(verdict):
     study = verdict.studies["line"]
     found = compared_data.tuned(study, 4)["configs"]
