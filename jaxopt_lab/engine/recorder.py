@@ -212,9 +212,11 @@ class Recorder:
         name = self.standing.metric
         return self.outcome.evaluations[name] if name in self.outcome.evaluations else self.outcome.curves[name]
 
-    def sensitivity(self) -> Sensitivity:
-        """Return how the optimizers depend on the learning rate so far."""
-        return self.standing.sensitivity(self.outcome.status, self._selects_by()[..., 0])
+    def progress(self) -> Progress:
+        """Return the progress of a sweep that begins."""
+        look = lambda: self.standing.sensitivity(self.outcome.status, self._selects_by()[..., 0])
+        plan = self.plan
+        return Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trial_steps, sensitivity=look)
 
     def _known(self, plan: Plan, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
         """Yield each array's kind, name, the array, and its points that are known between two steps of a plan."""

@@ -69,8 +69,8 @@ def _draws(sweeps: list[dict[str, Any]], kept: int, drawn: int) -> list[Section]
     over = f"the mean over {seeds} tuning seeds" if seeds > 1 else "the score of the tuning seed"
     text = (
         f"A point for each drawn configuration: {over}, which selects. ★ marks the selected ones. Points in the grey "
-        "strip diverged or are worse than the scale shows; small open ones there stand for configurations of which only "
-        "some seeds are. Lines join the draws of optimizers with one hyperparameter."
+        "strip diverged or are worse than the scale shows; small open ones there stand for configurations of which "
+        "only some seeds are. Lines join the draws of optimizers with one hyperparameter."
     )
     if kept < drawn:
         text += f" Of the {drawn:,} drawn configurations, {kept:,} are in the page: the best, and evenly others."
