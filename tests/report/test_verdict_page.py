@@ -275,6 +275,7 @@ def test_themes_a_phone_and_paper(tab):
     visible = "[...document.querySelectorAll('{}')].filter((x) => x.checkVisibility()).length"
     assert tab.run(visible.format("nav, #ranges, .bar, #effects")) == 0
     assert tab.run(visible.format(".pictures .plain img")) == len(TASKS)
+    assert tab.run(visible.format("#task")) == 1  # whose draws these are
 
 
 @in_a_browser

@@ -27,7 +27,7 @@ def linked(verdict: Verdict) -> list[Section]:
         specs |= {f"{i} {chart}": spec for chart, spec in _charts(found, study.reported).items()}
     sweeps = [task["sweep"] for task in tasks]
     pick = select("task", "Task", [(i, task["name"]) for i, task in enumerate(tasks)], 0)
-    body = controls(SAID, sweeps[0]["optimizers"], el("p", pick, class_="controls") if len(tasks) > 1 else None)
+    body = controls(SAID, sweeps[0]["optimizers"], el("div", pick, class_="controls") if len(tasks) > 1 else None)
     kept = sum(len(one["configs"]["number"]) for one in sweeps)
     drawn = sum(study.tuning.dataset.sizes["config"] for study in verdict.studies.values())
     return [
