@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
 from jaxopt_lab.checking import printable
@@ -17,6 +18,7 @@ from jaxopt_lab.cli.failing import fail
 from jaxopt_lab.cli.runs import folder_of, stored
 from jaxopt_lab.cli.toml import loaded
 from jaxopt_lab.errors import ArgumentError, RunError
+from jaxopt_lab.report.sparklines import shown_on
 from jaxopt_lab.report.watch import Watched, display, plain_line
 from jaxopt_lab.results.concat import concat
 from jaxopt_lab.results.files import PART, PARTS, parts_of
@@ -50,7 +52,7 @@ def watch(
         if not folder.exists():
             fail(f"There is no {path}.")
         if once:
-            console.print(display(Reader(folder).read(), console.width))
+            console.print(_display(console, Reader(folder).read()))
             return
         tasks = follow(Reader(folder), console, every)
     except (OSError, ValueError, RunError) as error:
@@ -78,21 +80,25 @@ def follow(
         while True:
             tasks = reader.read()
             if live is not None:
-                live.update(display(tasks, console.width, time.monotonic() - began), refresh=True)
+                live.update(_display(console, tasks, time.monotonic() - began), refresh=True)
             else:
                 _print_changes(tasks, printed, console)
             if not any(seen.state in ACTIVE for seen in tasks):
                 break
             sleep(every)
-    console.print(display(tasks, console.width))
+    console.print(_display(console, tasks))
     return tasks
+
+
+def _display(console: Console, tasks: list[Watched], seconds: float | None = None) -> Group:
+    return display(tasks, console.width, seconds, functools.partial(shown_on, console))
 
 
 def _print_changes(tasks: list[Watched], printed: dict[str, str], console: Console) -> None:
     for seen in tasks:
         if printed.get(seen.name) != (line := plain_line(seen)):
             printed[seen.name] = line
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(shown_on(console, line), markup=False, highlight=False, soft_wrap=True)
 
 
 class Reader:

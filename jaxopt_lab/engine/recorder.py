@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -11,10 +11,15 @@ import numpy as np
 from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.kept_params import BestParams, KeptParams
 from jaxopt_lab.engine.plan import Plan
-from jaxopt_lab.engine.standing import LEFT_OUT, Standing
+from jaxopt_lab.engine.standing import LEFT_OUT, Sensitivity, Standing
 from jaxopt_lab.trial import Seen, Status
 
 ENDS = ("status", "steps", "skipped")  # fields of an outcome with one value per trial
+
+
+def no_sensitivity() -> Sensitivity:
+    """Return the sensitivity of a sweep that has no optimizers."""
+    return Sensitivity({}, float("nan"), False)
 
 
 @dataclasses.dataclass
@@ -29,6 +34,9 @@ class Progress:
             has stopped, are left out, as are optimizers without a finite value. It is updated at most once a second
             (less often with millions of trials), and when the sweep ends: then it is the best of the results' last
             values.
+        sensitivity: Returns how the optimizers depend on the learning rate so far: `sensitivity().optimizers` has for
+            each one `rates`, the configurations' learning rates, their `medians` of this metric over seeds, and whether
+            they have `diverged`. It looks at all trials at each call, so call it seldom.
 
     """
 
@@ -43,6 +51,7 @@ class Progress:
     notes: list[str] = dataclasses.field(default_factory=list)
     metric: str = "train_loss"
     best: dict[str, float] = dataclasses.field(default_factory=dict)
+    sensitivity: Callable[[], Sensitivity] = dataclasses.field(default=no_sensitivity, repr=False, compare=False)
 
 
 @dataclasses.dataclass
@@ -196,9 +205,18 @@ class Recorder:
     def _see(self, name: str, at: Any, point: int) -> None:
         """Note the value at a point of a curve as its trials' latest, if the sweep selects by this curve."""
         if name == self.standing.metric:
-            curve = self.outcome.evaluations.get(name, self.outcome.curves.get(name))
-            assert curve is not None
-            self.standing.latest[at] = curve[(*at, point)]
+            self.standing.latest[at] = self._selects_by()[(*at, point)]
+
+    def _selects_by(self) -> np.ndarray:
+        """Return the curves of the metric that the sweep selects by."""
+        name = self.standing.metric
+        return self.outcome.evaluations[name] if name in self.outcome.evaluations else self.outcome.curves[name]
+
+    def progress(self) -> Progress:
+        """Return the progress of a sweep that begins."""
+        look = lambda: self.standing.sensitivity(self.outcome.status, self._selects_by()[..., 0])
+        plan = self.plan
+        return Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trial_steps, sensitivity=look)
 
     def _known(self, plan: Plan, first: int, step: int) -> Iterator[tuple[str, str, np.ndarray, slice | None]]:
         """Yield each array's kind, name, the array, and its points that are known between two steps of a plan."""

@@ -2,15 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxopt_lab.checking import printable
-from jaxopt_lab.formats import clock, number, short
-from jaxopt_lab.labels import distinct, narrowed, present
+from jaxopt_lab.engine.standing import RATE, Rates
+from jaxopt_lab.formats import clock, number
+from jaxopt_lab.labels import present
 from jaxopt_lab.report.plots.scale import scale
+from jaxopt_lab.report.sparklines import BLOCKS, KEY, Sparklines, curve, drawn, scores
 from jaxopt_lab.results.best import where_compared
 from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, median_score
@@ -20,15 +22,6 @@ if TYPE_CHECKING:  # importing Rich takes a while
     import xarray as xr
     from rich.console import Group
     from rich.table import Table
-
-BLOCKS = "▁▂▃▄▅▆▇█"
-DIVERGED, UNKNOWN, EMPTY = "x", "·", " "
-CELLS = 16  # of a sparkline, at most: more learning rates share cells
-RATE = "learning_rate"
-KEY = (
-    f"Sparklines: best score so far against the learning rate, on one scale for all; {DIVERGED}: all trials diverged, "
-    f"{UNKNOWN}: no score yet, or stopped early."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,102 +86,23 @@ class Counts:
         return f"{self.done}/{self.trials} trials done{running}, {self.diverged} diverged{failed}, {self.share:.0%}"
 
 
-def sparkline(
-    heights: Sequence[float] | np.ndarray, marks: Sequence[str] | None = None, low: float = 0.0, high: float = 1.0
-) -> str:
-    """Draw values as a line of blocks, the lowest for `low` and below, the highest for `high` and above.
-
-    Args:
-        heights: The values; NaN where there is none.
-        marks: A character for each value, which is shown where it is NaN; by default a space.
-        low: The value of the lowest block.
-        high: The value of the highest block, above `low`.
-
-    """
-    marks = [EMPTY] * len(heights) if marks is None else marks
-    blocks = []
-    for value, mark in zip(heights, marks, strict=True):
-        if math.isnan(value):
-            blocks.append(mark)
-        else:
-            share = (value - low) / (high - low) if high > low else 0.5
-            blocks.append(BLOCKS[min(max(int(share * len(BLOCKS)), 0), len(BLOCKS) - 1)])
-    return "".join(blocks)
-
-
-class Curve(NamedTuple):
-    """An optimizer's sensitivity: its least and greatest rate, and the best score and the mark of each cell."""
-
-    least: Any
-    greatest: Any
-    best: np.ndarray
-    marks: list[str]
-
-
-class Sensitivities(NamedTuple):
-    """Sparklines by optimizer, and their scale: the values of the lowest and of the highest block."""
-
-    lines: dict[str, str]
-    low: float
-    high: float
-
-
-def sensitivities(dataset: "xr.Dataset", metric: str) -> Sensitivities | None:
+def sensitivities(dataset: "xr.Dataset", metric: str) -> Sparklines | None:
     """Return a sparkline for each optimizer that varies its learning rate: the best median score at each rate.
 
     All share one scale, logarithmic where losses span a large range, which ends where the plots' does: at two
-    improvements beyond the start. Losses are low where they are good, as in a plot. Before and after the blocks are the
-    least and the greatest learning rate. Many rates share cells, which are evenly spaced in the logarithm.
-    None where no optimizer varies its learning rate.
+    improvements beyond the start. Losses are low where they are good, as in a plot. None where no optimizer varies its
+    learning rate.
     """
     if RATE not in dataset.coords:
         return None
-    found = _curves(dataset, metric)
-    axis = scale(dataset, metric, np.concatenate([np.empty(0), *(curve.best for curve in found.values())]))
-    ends = sorted([axis.best, axis.worst])
-    height = (lambda x: np.log(np.maximum(x, ends[0]))) if axis.log else np.asarray
-    low, high = map(float, map(height, ends))
-    lines = {}
-    for name, curve in found.items():
-        blocks = sparkline(height(curve.best), curve.marks, low, high)
-        after = f" {short(curve.greatest)}" if len(curve.best) > 1 else ""
-        lines[name] = f"{short(curve.least)} {blocks}{after}"
-    return Sensitivities(lines, *ends)
-
-
-def _curves(dataset: "xr.Dataset", metric: str) -> dict[str, Curve]:
-    """Return the sensitivity of each optimizer that varies its learning rate."""
-    medians, column, found = median_score(dataset, metric), dataset[RATE].values, {}
+    medians, rates, found = median_score(dataset, metric), dataset[RATE].values, {}
     lost = (dataset["status"].transpose("config", "seed").values == "diverged").all(axis=1)
-    choose = np.max if greater_is_better(dataset, metric) else np.min
+    greater = greater_is_better(dataset, metric)
     for name in dict.fromkeys(dataset["optimizer"].values.tolist()):
-        rows = np.flatnonzero((dataset["optimizer"].values == name) & present(column))
-        if not rows.size:
-            continue
-        tried, at, count = _cells(narrowed(column[rows]))
-        best, marks = np.full(count, np.nan), [EMPTY] * count
-        for cell in np.unique(at).tolist():
-            own = rows[at == cell]
-            if (finite := medians[own][np.isfinite(medians[own])]).size:
-                best[cell] = choose(finite)
-            else:
-                marks[cell] = DIVERGED if lost[own].all() else UNKNOWN
-        found[name] = Curve(tried[0], tried[-1], best, marks)
-    return found
-
-
-def _cells(rates: np.ndarray) -> tuple[list, np.ndarray, int]:
-    """Return the distinct learning rates, the cell of each configuration, and the number of cells."""
-    tried, at = distinct(rates)
-    listed = tried.tolist()
-    if len(listed) <= CELLS:
-        return listed, at, len(listed)
-    if tried.dtype.kind in "fi" and listed[0] > 0:
-        place = np.log(tried.astype(float))
-    else:
-        place = np.arange(len(listed), dtype=float)
-    share = (place - place[0]) / (place[-1] - place[0])
-    return listed, np.minimum((share * CELLS).astype(int), CELLS - 1)[at], CELLS
+        own = (dataset["optimizer"].values == name) & present(rates)
+        if own.any():
+            found[name] = curve(Rates(rates[own], medians[own], lost[own]), greater)
+    return drawn(found, scale(dataset, metric, scores(found)))
 
 
 def plain_line(seen: Watched) -> str:
@@ -198,13 +112,16 @@ def plain_line(seen: Watched) -> str:
     return printable(f"{seen.name}: {seen.state}{counts}{note}")
 
 
-def display(tasks: Sequence[Watched], width: int, seconds: float | None = None) -> "Group":
+def display(
+    tasks: Sequence[Watched], width: int, seconds: float | None = None, say: Callable[[str], str] = str
+) -> "Group":
     """Make the display of a run: for each task its counts, and a row for each optimizer.
 
     Args:
         tasks: What was read of each task's run.
         width: The terminal's width.
         seconds: How long it has been followed; None leaves it out.
+        say: Writes a text in the terminal's characters.
 
     """
     from rich.console import Group
@@ -212,17 +129,17 @@ def display(tasks: Sequence[Watched], width: int, seconds: float | None = None) 
 
     parts = []
     for seen in tasks:
-        parts.append(Text(plain_line(seen), style="bold" if seen.dataset is not None else ""))
+        parts.append(Text(say(plain_line(seen)), style="bold" if seen.dataset is not None else ""))
         if seen.dataset is not None:
-            parts += _standing(seen.dataset, width)
+            parts += _standing(seen.dataset, width, say)
     if any(seen.dataset is not None and RATE in seen.dataset.coords for seen in tasks):
-        parts.append(Text(KEY, style="dim"))
+        parts.append(Text(say(KEY), style="dim"))
     if seconds is not None:
         parts.append(Text(f"Followed for {clock(seconds)}; Ctrl-C ends this display, not the run.", style="dim"))
     return Group(*parts)
 
 
-def _standing(dataset: "xr.Dataset", width: int) -> list:
+def _standing(dataset: "xr.Dataset", width: int, say: Callable[[str], str]) -> list:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
@@ -230,10 +147,10 @@ def _standing(dataset: "xr.Dataset", width: int) -> list:
     where = where_compared(dataset, metric)
     bar = [] if counts.done == counts.trials else [ProgressBar(total=1.0, completed=counts.share, width=width)]
     about = [Text(where if where is not None else f"Compared after {budget(dataset)}.")]
-    return [*bar, *about, _table(dataset, metric), Text()]
+    return [*bar, *about, _table(dataset, metric, say), Text()]
 
 
-def _table(dataset: "xr.Dataset", metric: str) -> "Table":
+def _table(dataset: "xr.Dataset", metric: str, say: Callable[[str], str]) -> "Table":
     """Return a row for each optimizer, best first: its best median, at which learning rate, and its sparkline."""
     from rich import box
     from rich.markup import escape
@@ -242,16 +159,16 @@ def _table(dataset: "xr.Dataset", metric: str) -> "Table":
     board, found = leaderboard(dataset, metric), sensitivities(dataset, metric)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("optimizer", overflow="fold")
-    table.add_column(escape(printable(f"best\n{metric.replace('_', ' ')}")), justify="right")
+    table.add_column(escape(say(printable(f"best\n{metric.replace('_', ' ')}"))), justify="right")
     table.add_column("\ndiverged", justify="right")
     if found is not None:
         ends = f"{BLOCKS[0]} {number(found.low)}, {BLOCKS[-1]} {number(found.high)}"
         table.add_column("best\nrate", justify="right")
-        table.add_column(f"by learning rate\n{ends}", overflow="fold")
+        table.add_column(say(f"by learning rate\n{ends}"), overflow="fold")
     for row in board.to_dict("records"):
         name = row["optimizer"]
         cells = [name, number(row[metric]), f"{row['diverged']:.0%}"]
         if found is not None:
             cells += [number(row.get(RATE, math.nan)), found.lines.get(name, "")]
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+        table.add_row(*(escape(say(printable(cell))) for cell in cells))
     return table

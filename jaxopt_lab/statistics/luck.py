@@ -76,7 +76,7 @@ def chance_to_win(
     order = np.argsort(pooled[0], kind="stable")
     pooled, of_a = pooled[:, order], order < a.shape[1]
     count = _Counting(pooled, a.shape[1], budget)
-    value = float(count(of_a[None])[0])
+    value = float(np.clip(count(of_a[None])[0], 0.0, 1.0))  # shares are rounded
     p, spread = _divided_anew(count, of_a, abs(value - 0.5))
     pairs = min(0.25 / spread**2, fewest) if spread else fewest
     return Chance(value, *interval_of_share(value * pairs, pairs, confidence), p, budget, spread)

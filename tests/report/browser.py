@@ -136,7 +136,7 @@ class Browser:
 
     def key(self, name: str) -> None:
         """Press and release a key, such as ArrowRight."""
-        codes = {"ArrowRight": 39, "ArrowLeft": 37, "Enter": 13, "Tab": 9}
+        codes = {"ArrowDown": 40, "ArrowRight": 39, "ArrowLeft": 37, "Enter": 13, "Tab": 9}
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=codes[name])
 

@@ -21,7 +21,8 @@ from jaxopt_lab.cli import watch as module
 from jaxopt_lab.cli.runs import Stored
 from jaxopt_lab.cli.watch import Reader, follow, watch
 from jaxopt_lab.errors import RunError
-from jaxopt_lab.report.watch import BLOCKS, CELLS, Counts, Watched, display, plain_line, sensitivities, sparkline
+from jaxopt_lab.report.sparklines import BLOCKS, CELLS, sparkline
+from jaxopt_lab.report.watch import Counts, Watched, display, plain_line, sensitivities
 from jaxopt_lab.store.budget import Budget
 from jaxopt_lab.store.folder import Folder
 
@@ -306,3 +307,11 @@ def test_without_learning_rates_there_are_no_sparklines(dataset):
     assert "rate" not in text
     assert "y: waiting" in text
     assert "gradient_descent" in text
+
+
+def test_a_terminal_without_blocks_has_other_characters(runs):
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    follow(Reader(Folder(runs / "whole")), Console(file=out, width=90), 1)
+    out.flush()
+    assert re.search(r"0\.01 [.:\-=+*#@]{3}x 1e\+12", raw.getvalue().decode("ascii"))

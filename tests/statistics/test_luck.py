@@ -96,3 +96,15 @@ def test_what_is_not_a_study_is_refused():
         chance_to_win(np.array([1.0, np.nan]), np.ones(2), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="Each configuration needs"):
         chance_to_win(np.ones(3), np.ones(2), np.ones(2), np.ones(2))
+
+
+def test_a_certain_chance_is_not_above_one(monkeypatch):
+    monkeypatch.setattr(luck, "MOST", 1)
+    above = 0
+    for n in range(8, 60):  # the rounded shares of some add up to more
+        a, b = np.arange(n, 2.0 * n), np.arange(float(n))
+        chance = chance_to_win(a, a, b, b)
+        assert chance.value == pytest.approx(1.0, abs=1e-12)
+        assert chance.value <= 1
+        above += luck._chosen(n, max(1, n // luck.STUDIES)).sum() > 1
+    assert above

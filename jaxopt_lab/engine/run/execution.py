@@ -69,7 +69,7 @@ class Execution:
         self.plan, self.ledger, self.backend = plan, ledger, backend
         self.recorder = Recorder(plan)
         self.outcome = self.recorder.outcome
-        self.progress = Progress(plan.trials, len(plan.groups), trial_steps_planned=plan.trial_steps)
+        self.progress = self.recorder.progress()
         self.outcome.notes = self.progress.notes
         ledger.begin(self.outcome)
         self.lock, self.shrinking = threading.Lock(), threading.Lock()

@@ -23,7 +23,10 @@ COLOURS = {  # by role; the scripts change them with the theme
 BLACK = "#000000"  # in the palette; drawn in ink, so that it is seen on a dark page
 HEIGHT = 340
 MOST_TICKS = 6  # of a logarithmic axis
+ROW = 36  # height of a pair in a forest plot
+ARROWS = (("left", "low"), ("right", "high"))  # at which end of an interval that leaves the axis
 TIMES = "\N{MULTIPLICATION SIGN}"
+STAR = "★"
 SHORT = ".4~g"  # at most four significant digits
 MISSING = -0.11  # height on parallel coordinates' axes of those without the hyperparameter, and of the diverged
 
@@ -35,14 +38,20 @@ def sensitivity(sweep: Mapping[str, Any], position: int) -> Spec:
     y, colour, shape = _metric_axis(metric), _colour(sweep), _shape(sweep)
     band = {"x": x, "y": _metric_axis(metric, "low"), "y2": {"field": "high"}, "color": colour}
     small: Spec = {"type": "point", "filled": True}
+    star = {"x": x, "y": y} | {"text": {"value": STAR}}
+    look: Spec = {"type": "text", "fontSize": 18}
+    edge: Spec = {"stroke": _of("ink"), "strokeWidth": 3, "strokeJoin": "round"}
+    tuned = "selected" in sweep["configs"]
+    seen = {"size": 40, "opacity": 0.7} if tuned else {"size": 26, "opacity": 0.45}
     layers = [
         *_strip(metric),
         _layer("context", small | {"size": 18, "opacity": 0.45, "color": _of("shade")}, x=x, y=y),
         _layer("line", {"type": "area", "opacity": 0.14, "clip": True}, **band),
-        _layer("focus", small | {"size": 26, "opacity": 0.45}, x=x, y=y, color=colour, shape=shape),
+        _layer("focus", small | seen, x=x, y=y, color=colour, shape=shape),
         _layer("line", {"type": "line", "strokeWidth": 2}, x=x, y=y, color=colour, strokeDash=_dash(sweep)),
         _layer("line", small | {"size": 48, "opacity": 1}, x=x, y=y, color=colour, shape=shape),
         _layer("partly", {"type": "point", "size": 20, "strokeWidth": 1.3}, x=x, y=y, color=colour, shape=shape),
+        *([_layer("tuned", look | edge, **star), _layer("tuned", look, **star, color=colour)] if tuned else []),
         _layer(
             "marked", {"type": "point", "size": 190, "strokeWidth": 2.5, "opacity": 1, "color": _of("ink")}, x=x, y=y
         ),
@@ -104,6 +113,36 @@ def parallel(sweep: Mapping[str, Any], count: int) -> Spec:
     return _finished(layers, "Parallel coordinates, a line for each configuration", HEIGHT + 20)
 
 
+def effects(sweep: Mapping[str, Any], title: str, low: float, high: float, rows: int) -> Spec:
+    """Draw a forest plot: `rows` pairs below each other, at `y` 0, 1, ..., with effects from `low` to `high`."""
+    along: Spec = {"type": "quantitative", "title": title, "axis": {"format": SHORT, "tickCount": 6}}
+    along |= {"scale": {"domain": [low, high], "nice": False, "zero": False}}
+    down: Spec = {"type": "quantitative", "axis": None}
+    down |= {"scale": {"domain": [rows - 0.5, -0.75], "nice": False, "zero": False}}
+    y, at = down | {"field": "y"}, lambda name: along | {"field": name}
+    interval, effect = {"x": at("low"), "x2": {"field": "high"}, "y": y}, {"x": at("effect"), "y": y}
+    colour, shape = _colour(sweep), _shape(sweep)
+    rule: Spec = {"type": "rule", "strokeWidth": 2}
+    point: Spec = {"type": "point", "size": 90, "opacity": 1}
+    arrow: Spec = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+    label: Spec = {"type": "text", "align": "left", "baseline": "bottom", "dy": -7, "fontSize": 12}
+    name = {"x": {"value": 0}, "y": y, "text": {"field": "pair"}}
+    quiet, ink, none = {"color": _of("shade")}, {"color": _of("ink")}, {"fill": _of("paper"), "filled": True}
+    layers = [
+        _layer("zero", {"type": "rule", "color": _of("quiet")}, x=at("end")),
+        _layer("context", rule | quiet, **interval),
+        _layer("context", point | quiet | {"size": 30}, **effect),
+        _layer("context", label | {"color": _of("quiet")}, **name),
+        _layer("undecided", rule | ink, **interval),
+        _layer("undecided", point | none | {"stroke": _of("ink"), "strokeWidth": 1.5}, **effect),
+        _layer("decided", rule, **interval, color=colour),
+        _layer("decided", point | {"filled": True}, **effect, color=colour, shape=shape),
+        _layer("named", label | ink, **name),
+        *(_layer(side, arrow | ink | {"shape": f"triangle-{side}"}, x=at(end), y=y) for side, end in ARROWS),
+    ]
+    return _finished(layers, f"{title}, with 95 % intervals, a row for each pair", ROW * rows + 60)
+
+
 def heatmap(sweep: Mapping[str, Any]) -> Spec:
     """Draw the metric over two hyperparameters; the scripts set the titles "@x" and "@y" and fill the cells."""
     metric = sweep["metric"]
@@ -125,7 +164,7 @@ def heatmap(sweep: Mapping[str, Any]) -> Spec:
         "legend": {"gradientLength": 160, "format": SHORT, "tickCount": 4},
     }
     strong = {"condition": {"test": "datum.on", "value": 1}, "value": 0.22}
-    star: Spec = {"type": "text", "text": "★", "fontSize": 17, "color": "#000000"}
+    star: Spec = {"type": "text", "text": STAR, "fontSize": 17, "color": "#000000"}
     halo: Spec = {"stroke": "#ffffff", "strokeWidth": 2.5, "strokeJoin": "round"}
     layers = [
         _layer("frame", {"type": "rect", "color": _of("line"), "opacity": 0.45}, x=x, y=y),

@@ -12,7 +12,6 @@ from jaxopt_lab.report.plots import words as written
 from jaxopt_lab.report.plots.choice import Last, last
 from jaxopt_lab.report.plots.looks import looks
 from jaxopt_lab.report.plots.scale import STRIP, Scale, scale
-from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, greater_is_better, hyperparameters, median_score
 from jaxopt_lab.statistics.spread import spread
 
@@ -42,25 +41,35 @@ MOST_TICKS = 8
 RATE = "learning_rate"
 
 
-def sweep(results: Results) -> dict[str, Any]:
-    """Return what all charts share: optimizers, hyperparameters, the metric, and configurations as columns."""
-    dataset = results.dataset
-    metric = default_metric(dataset)
+def sweep(dataset: "xr.Dataset", metric: str | None = None, means: np.ndarray | None = None) -> dict[str, Any]:
+    """Return what all charts share: optimizers, hyperparameters, the metric, and configurations as columns.
+
+    Args:
+        dataset: The sweep's dataset.
+        metric: The metric to show; by default the one that the sweep selects by.
+        means: What to show of each configuration: its mean over seeds. By default the median, with quartiles.
+
+    """
+    metric = default_metric(dataset) if metric is None else metric
     trials = last(dataset, metric)
-    low, median, high = spread(trials.values)
-    y = scale(dataset, metric, np.concatenate([low, median, high]))
+    low, centre, high = spread(trials.values) if means is None else (means, means, means)
+    y = scale(dataset, metric, np.concatenate([low, centre, high]))
     names = written.optimizers(dataset)
     at = np.asarray([names.index(name) for name in dataset["optimizer"].values.tolist()])
-    shown = {"median": median}
-    if dataset.sizes["seed"] > 1:  # else all three are equal
+    shown = {"median": centre}
+    if dataset.sizes["seed"] > 1 and means is None:  # else all three are equal
         shown |= {"low": low, "high": high}
+    seeds, kind = dataset.sizes["seed"], "median" if means is None else "mean"
+    over = f", {kind} of {seeds} seeds" if seeds > 1 else ", 1 seed"
     ended, ends = _ends(dataset)
     return {
         "task": str(dataset.attrs["task"]),
-        "seeds": dataset.sizes["seed"],
+        "seeds": seeds,
+        "centre": kind,
         "metric": {
             "name": metric,
             "words": words(metric),
+            "title": f"{written.at_the_end(dataset, metric)}{over}".replace("\\$", "$"),
             "greater": greater_is_better(dataset, metric),
             "beyond": reasons(dataset, trials.values, y),
             **axis(y),
@@ -74,9 +83,9 @@ def sweep(results: Results) -> dict[str, Any]:
             "values": [_column(column) for column in parameters(dataset).values()],
             **{name: listed(values) for name, values in shown.items()},
             "early": np.flatnonzero(trials.early).tolist(),
-            "partly": np.flatnonzero(y.beyond(trials.values).any(axis=1) & ~y.beyond(median)).tolist(),
+            "partly": np.flatnonzero(y.beyond(trials.values).any(axis=1) & ~y.beyond(centre)).tolist(),
             "ended": ended,
-            "rank": _ranks(dataset, metric, trials),
+            "rank": _ranks(dataset, metric, trials, median_score(dataset, metric) if means is None else means),
         },
         "ends": ends,
     }
@@ -226,12 +235,11 @@ def _ends(dataset: "xr.Dataset") -> tuple[list[int], list[str]]:
     return at, list(known)
 
 
-def _ranks(dataset: "xr.Dataset", metric: str, trials: Last) -> list[int]:
+def _ranks(dataset: "xr.Dataset", metric: str, trials: Last, scores: np.ndarray) -> list[int]:
     """Return each configuration's rank, 0 for the best; the lost come last, those that came further first."""
     sign = -1 if greater_is_better(dataset, metric) else 1
-    median = sign * median_score(dataset, metric)
     came = np.median(dataset["steps_taken"].transpose("config", "seed").values, axis=1)
-    order = np.lexsort((sign * np.median(trials.values, axis=1), -came, median))
+    order = np.lexsort((sign * np.median(trials.values, axis=1), -came, sign * scores))
     ranks = np.empty(len(order), int)
     ranks[order] = np.arange(len(order))
     return ranks.tolist()

@@ -24,6 +24,7 @@ SCRIPTS = (
     "pointer",
     "controls",
     "tables",
+    "compare",
     "start",
 )  # in the order in which they run
 GENERATOR = "jaxopt_lab"

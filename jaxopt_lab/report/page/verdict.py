@@ -18,8 +18,9 @@ class VerdictReport:
     def __call__(self, path: str | Path, title: str | None = None) -> Path:
         """Write the comparison as one HTML file, which needs no network and nothing beside it, and return its path.
 
-        It has the verdict in words, a sortable table of all comparisons, pictures, the ranges that were drawn from, and
-        a methods paragraph.
+        It has the verdict in words, a sortable table of all comparisons, linked charts of one task at a time (each
+        pair's effect with its interval; the configurations that were drawn to tune, against each hyperparameter and in
+        parallel coordinates), pictures, the ranges that were drawn from, and a methods paragraph.
 
         Args:
             path: The file, for example "verdict.html". Its folder must exist. Such a page is replaced.
@@ -36,4 +37,5 @@ class VerdictReport:
 def text_of(verdict: Verdict, title: str | None = None) -> str:
     """Return the page of a comparison: see `VerdictReport.__call__`."""
     named = f"Which is better: {', '.join(verdict.optimizers)}?" if title is None else title
-    return document(named, [make(verdict) for make in SECTIONS])
+    made = [make(verdict) for make in SECTIONS]
+    return document(named, [section for found in made for section in (found if isinstance(found, list) else [found])])

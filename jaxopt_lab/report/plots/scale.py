@@ -1,5 +1,6 @@
 """The axis of a metric: a range with the relevant values, and a strip beyond its worse end for diverged trials."""
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,20 +55,32 @@ def scale(dataset: "xr.Dataset", metric: str, values: np.ndarray, log_from: floa
     three times its start: one trial at 1e30 does not flatten all others. It is logarithmic where losses >= 0 span a
     factor of `log_from`. A metric without a direction is shown whole.
     """
-    way = direction(dataset, metric)
+    starts = dataset[metric].values[..., 0]
+    starts = starts[np.isfinite(starts)]
+    start = float(np.median(starts)) if starts.size else math.nan
+    # A schedule may come from 0 or end there.
+    return ranging(values, start, direction(dataset, metric), math.inf if metric.endswith(IN_FORCE) else log_from)
+
+
+def ranging(values: np.ndarray, start: float, way: str | None, log_from: float = LOG_FROM) -> Scale:
+    """Choose a scale as `scale` does, where training starts at `start` (NaN where that is unknown).
+
+    Args:
+        values: The values to show; infinite ones and NaN do not count.
+        start: The typical value before training.
+        way: The direction in which the metric is better, "max" or "min"; None where it is unknown.
+        log_from: The ratio of worst to best from which on the scale is logarithmic.
+
+    """
     greater = way == MAX
     sign = -1 if greater else 1
-    starts = dataset[metric].values[..., 0]
-    starts = sign * starts[np.isfinite(starts)]
-    finite = sign * values[np.isfinite(values)]
-    finite = finite if finite.size else np.median(starts, keepdims=True) if starts.size else np.zeros(1)
+    finite, start = sign * values[np.isfinite(values)], sign * start
+    finite = finite if finite.size else np.full(1, start if math.isfinite(start) else 0.0)
     best, worst = float(finite.min()), float(finite.max())
-    if way and starts.size and np.median(starts) > best:
-        start = float(np.median(starts))
+    if way and start > best:
         worst = min(worst, start + 2 * (start - best))
     positive = finite[finite > 0]
-    in_force = metric.endswith(IN_FORCE)  # a schedule may come from 0 or end there
-    if not greater and not in_force and best >= 0 and positive.size and worst > log_from * positive.min():
+    if not greater and best >= 0 and positive.size and worst > log_from * positive.min():
         best = float(positive.min())
         return Scale(True, best, worst * (worst / best) ** 0.03)
     room = 0.03 * (worst - best) or 0.1 * abs(best) or 1.0

@@ -157,7 +157,7 @@ def effects(
     names = list(dict.fromkeys([*table["a"].astype(str), *table["b"].astype(str)]))
     style = dict(zip(names, looks(names), strict=True))
     finite = table[["effect", "low", "high"]].to_numpy(float)
-    ends = canvas.widened(*_ends(finite), 0.06)
+    ends = canvas.widened(*effect_range(finite), 0.06)
     at, labels, y = [], [], 0.0
     ax.axvline(0, color=canvas.GREY, linewidth=0.8, zorder=1, gid="zero")
     several = len(tasks) > 1
@@ -208,11 +208,12 @@ def _verdicts(better: Sequence[str], style: dict[str, Any], undecided: bool) -> 
     return [Line2D([], [], color=c, marker=m, linestyle="", markersize=size, label=text) for c, m, text in marks]
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def effect_range(values: np.ndarray) -> tuple[float, float]:
     """Return the ends of an axis with zero, all finite effects, and their intervals if these are not far wider."""
     effect, intervals = values[np.isfinite(values[:, 0]), 0], values[:, 1:][np.isfinite(values[:, 1:])]
     known = np.concatenate([[0.0], effect, intervals])
-    widths = np.abs(values[:, 1:] - values[:, :1])
+    with np.errstate(invalid="ignore"):  # an infinite effect has no width
+        widths = np.abs(values[:, 1:] - values[:, :1])
     widths = widths[np.isfinite(widths)]
     most = 6 * float(np.median(widths)) if widths.size else np.inf
     low, high = min(0.0, effect.min(initial=0.0)), max(0.0, effect.max(initial=0.0))

@@ -7,6 +7,7 @@ const THEMES = {
 const MOST_CONTEXT = 120; // curves of configurations that are not selected
 const NEAR = 14; // pixels within which a configuration is under the pointer
 const views = new Map(); // by chart
+const turns = new Map(); // how often each chart was drawn
 let theme = "light";
 
 /** A compiled specification without its checks of every value: rows have no invalid ones, and checking takes half the time. */
@@ -25,10 +26,21 @@ function titled(spec, titles = {}) {
   return JSON.parse(JSON.stringify(spec), replaced);
 }
 
+/** A specification by its name, that of the task where a page has several. */
+const chartOf = (name) => page.charts[task === null ? name : `${task} ${name}`];
+
 /** The kinds of charts: their specification, their data sets, and what is under the pointer. */
 const KINDS = {
+  effects: {
+    spec: () => chartOf("effects"),
+    data: effectsData,
+    near: pairUnder,
+    show: pairFacts,
+    pick: pickPair,
+    brush: null,
+  },
   sensitivity: {
-    spec: () => page.charts[`sensitivity ${byId("sensitivity-of").value}`],
+    spec: () => chartOf(`sensitivity ${byId("sensitivity-of").value}`),
     data: sensitivityData,
     near: (view, x, y) => nearest(view, shownRows(), (row) => [position(view, "x", row[`h${key()}`]), view.scale("y")(row.y)], x, y),
     brush: (view, a, b) => {
@@ -36,14 +48,14 @@ const KINDS = {
     },
   },
   curves: {
-    spec: () => page.charts[`curves ${byId("curves-of").value}`],
+    spec: () => chartOf(`curves ${byId("curves-of").value}`),
     data: curveData,
     near: nearestCurve,
     brush: null,
   },
-  parallel: { spec: () => page.charts.parallel, data: parallelData, near: nearestLine, brush: brushAxis },
+  parallel: { spec: () => chartOf("parallel"), data: parallelData, near: nearestLine, brush: brushAxis },
   heatmap: {
-    spec: () => titled(page.charts.heatmap, { "@x": parameters[heat.x].words, "@y": parameters[heat.y].words }),
+    spec: () => titled(chartOf("heatmap"), { "@x": parameters[heat.x].words, "@y": parameters[heat.y].words }),
     data: (chosen) => (latest.cells = heatCells(chosen)),
     near: cellUnder,
     brush: brushCells,
@@ -57,14 +69,30 @@ const latest = { chosen: [] };
 /** Draw a chart in its place; a chart that was there is replaced. */
 async function draw(name) {
   const place = byId(`chart-${name}`);
-  if (!place) return;
-  const before = views.get(name);
-  const { view } = await vegaEmbed(place, KINDS[name].spec(), embedding);
-  if (before) before.finalize();
+  const spec = place && KINDS[name].spec();
+  if (!spec) return;
+  const turn = (turns.get(name) || 0) + 1;
+  turns.set(name, turn);
+  const { view } = await vegaEmbed(place, spec, embedding);
+  place.setAttribute("role", "img"); // which Vega has changed
+  if (turns.get(name) !== turn) { // it has been asked for again
+    view.finalize();
+    return;
+  }
+  if (views.has(name)) views.get(name).finalize();
   views.set(name, view);
   for (const [role, colour] of Object.entries(THEMES[theme])) view.signal(role, colour);
   await fill(name);
   attend(name, view, place);
+}
+
+/** Forget all charts, whose data are of another task. */
+function forget() {
+  for (const [name, view] of views) {
+    turns.set(name, turns.get(name) + 1);
+    view.finalize();
+  }
+  views.clear();
 }
 
 /** Fill a chart's data sets from the selection. */
@@ -104,7 +132,8 @@ function sensitivityData(chosen) {
     if (has(row) && !row.early && parameters[at].joined[row.at] && !best.has(pair)) best.set(pair, row);
   }
   const partly = chosen.map((c) => rows[c]).filter((row) => row.partly && has(row)).map((row) => ({ ...row, y: metric.lanes[row.at] }));
-  return { ...split(chosen, has), line: [...best.values()], partly };
+  const tuned = sweep.configs.selected ? { tuned: rows.filter((row) => row.selected && state.optimizers.has(row.at) && has(row)) } : {};
+  return { ...split(chosen, has), line: [...best.values()], partly, ...tuned };
 }
 
 function curveOf(row, curve, more = {}) {
@@ -152,7 +181,7 @@ function curveData(chosen) {
 
 // Parallel coordinates: axes from 0 to 1, and a place below for what has no value.
 const MISSING = -0.11;
-const axes = sweep ? axesOf() : [];
+let axes = [];
 
 function axesOf() {
   const varied = parameters.map((parameter, i) => ({ ...parameter, key: i })).filter((parameter) => parameter.count > 1);
@@ -186,10 +215,8 @@ const heightOf = (axis, row) => {
   return at === null ? MISSING : at;
 };
 
-let placed = false;
 function parallelData(chosen) {
-  if (!placed) for (const row of rows) axes.forEach((axis, i) => { row[`a${i}`] = heightOf(axis, row); });
-  placed = true;
+  if (rows.length && !("a0" in rows[0])) for (const row of rows) axes.forEach((axis, i) => { row[`a${i}`] = heightOf(axis, row); });
   const ticks = axes.flatMap((axis, i) => ticksOf(axis).map((tick) => ({ ...tick, x: i })));
   const lines = split(chosen, () => true, page.most_lines);
   latest.lines = lines.focus;

@@ -83,10 +83,15 @@ function range(key, words) {
 
 function makeRanges() {
   const place = byId("ranges");
+  place.replaceChildren();
+  refreshers.length = 0;
   parameters.forEach((parameter, key) => {
     if (parameter.count > 1) place.append(parameter.kind === "text" ? checkboxes(key, parameter.words) : range(key, parameter.words));
   });
   if (distinctOf(METRIC).length > 1) place.append(range(METRIC, metric.words));
+}
+
+function makeOptimizers() {
   for (const box of document.querySelectorAll("#optimizers input")) {
     const at = Number(box.dataset.optimizer);
     box.addEventListener("change", () => {
@@ -94,7 +99,7 @@ function makeRanges() {
       else state.optimizers.delete(at);
       changed();
     });
-    refreshers.push(() => { box.checked = state.optimizers.has(at); });
+    listeners.push(() => { box.checked = state.optimizers.has(at); });
   }
   byId("clear").addEventListener("click", clearAll);
 }
@@ -103,7 +108,7 @@ function makeRanges() {
 function sayCount(chosen) {
   const lost = chosen.filter((c) => !Number.isFinite(rows[c].median) || rows[c].early).length;
   const [n, all] = [chosen.length.toLocaleString("en"), rows.length.toLocaleString("en")];
-  const more = lost ? `; ${lost.toLocaleString("en")} of them have no finite median at the end` : "";
+  const more = lost ? `; ${lost.toLocaleString("en")} of them have no finite ${sweep.centre} at the end` : "";
   byId("count").textContent = `${n} of ${all} configurations selected${more}.`;
   byId("clear").disabled = isAll() && state.marked === null;
   document.querySelectorAll("#board button.pick").forEach((button) => {

@@ -146,13 +146,13 @@ function attend(name, view, place) {
     }
     const c = kind.near(view, ...point(event));
     if (c === null) hideTip();
-    else showTip(c, event.clientX, event.clientY);
+    else showTip(...(kind.show || configurationFacts)(c), event.clientX, event.clientY);
   };
   surface.onpointerup = (event) => {
     if (kind.brush && dragged(event)) kind.brush(view, from.at, point(event));
     else if (from || event.pointerType === "touch") {
       const c = kind.near(view, ...point(event));
-      if (c !== null) mark(c);
+      if (c !== null) (kind.pick || mark)(c);
     }
     from = null;
     band.hidden = true;
@@ -164,11 +164,12 @@ function attend(name, view, place) {
   };
 }
 
-function showTip(c, x, y) {
-  const row = rows[c];
+const configurationFacts = (c) => [`Configuration ${rows[c].number}`, facts(rows[c])];
+
+function showTip(title, pairs, x, y) {
   const list = make("dl");
-  for (const [name, value] of facts(row)) list.append(make("dt", {}, name), make("dd", {}, value));
-  tip.replaceChildren(make("strong", {}, `Configuration ${row.number}`), list);
+  for (const [name, value] of pairs) list.append(make("dt", {}, name), make("dd", {}, value));
+  tip.replaceChildren(make("strong", {}, title), list);
   tip.hidden = false;
   const box = tip.getBoundingClientRect();
   tip.style.left = `${Math.max(4, x + 16 + box.width > innerWidth ? x - box.width - 12 : x + 16)}px`;

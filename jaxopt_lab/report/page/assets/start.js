@@ -23,21 +23,23 @@ async function start() {
     const [name, type] = FILES[button.dataset.file];
     save(name, new Blob([page[button.dataset.file]], { type }));
   }));
-  if (sweep) await explore();
+  if (page.sweep) {
+    use(page.sweep);
+    await explore();
+  }
+  if (page.tasks) await compare();
   root.dataset.ready = String(Math.round(performance.now()));
 }
 
+/** Let the controls and charts show the selection. */
 async function explore() {
-  latest.chosen = order.slice();
   listeners.push((chosen) => { latest.chosen = chosen; });
   listeners.push(() => refreshers.forEach((refresh) => refresh()));
   listeners.push(sayCount);
-  makeRanges();
-  sayCount(latest.chosen);
+  makeOptimizers();
   if (byId("rows")) {
-    makeRowsTable();
-    fillRows(latest.chosen);
     listeners.push((chosen) => { shownCount = PER_PAGE; fillRows(chosen); });
+    byId("more").addEventListener("click", () => { shownCount += 5 * PER_PAGE; fillRows(latest.chosen); });
   }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.pick");
@@ -51,8 +53,40 @@ async function explore() {
     const select = byId(`${name}-of`);
     if (select) select.addEventListener("change", () => draw(name));
   });
-  await Promise.all([draw("sensitivity"), draw("curves"), draw("parallel"), makeHeat()]);
   listeners.push(() => Promise.all([...views.keys()].map(fill)));
+  await showSweep();
+}
+
+/** Show the sweep that is in use, from scratch. */
+function showSweep() {
+  latest.chosen = order.filter((c) => isChosen(rows[c]));
+  makeRanges();
+  sayCount(latest.chosen);
+  if (byId("rows")) {
+    makeRowsTable();
+    shownCount = PER_PAGE;
+    fillRows(latest.chosen);
+  }
+  return drawAll();
+}
+
+let sequence = 0; // the latest one
+/** Draw the charts one after another, those nearest to the window first, so that the page answers in between. */
+async function drawAll() {
+  sequence += 1;
+  const own = sequence;
+  const away = (name) => {
+    const { top, bottom } = byId(`chart-${name}`).getBoundingClientRect();
+    return Math.max(top - innerHeight, -bottom);
+  };
+  const left = Object.keys(KINDS).filter((name) => byId(`chart-${name}`));
+  while (left.length && own === sequence) {
+    left.sort((a, b) => away(a) - away(b)); // again, since the reader may have scrolled
+    const name = left.shift();
+    await (name === "heatmap" ? makeHeat() : draw(name));
+    await new Promise((done) => setTimeout(done));
+  }
+  if (own === sequence) root.dataset.drawn = String(own);
 }
 
 start();

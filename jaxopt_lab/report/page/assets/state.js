@@ -1,21 +1,30 @@
 // The selection, in one place: which configurations are chosen, and which one is marked.
 
 const page = JSON.parse(byId("data").textContent);
-const sweep = page.sweep || null;
-const metric = sweep && sweep.metric;
-const parameters = sweep ? sweep.parameters : [];
 const METRIC = "metric"; // its key among the ranges, beside the positions of hyperparameters
-const LOST = sweep && (metric.greater ? -Infinity : Infinity); // what a configuration without a finite median scores
-
-const rows = sweep ? makeRows() : [];
-const order = rows.map((row) => row.c).sort((a, b) => rows[a].rank - rows[b].rank); // best first
-const state = { optimizers: new Set(sweep ? sweep.optimizers.keys() : []), ranges: new Map(), marked: null };
+let [sweep, metric, parameters, rows, order] = [null, null, [], [], []]; // the order is that of ranks, best first
+let LOST = null; // what a configuration without a finite median scores
+let several = false; // whether each has quartiles over seeds
+let task = null; // the one that is shown, where a page has several
+const state = { optimizers: new Set(), ranges: new Map(), marked: null };
 const listeners = [];
+
+/** Show a sweep, which may be the tuning of one task of several. The selected optimizers stay so. */
+function use(given, of = null) {
+  if (!sweep) state.optimizers = new Set(given.optimizers.keys());
+  state.ranges.clear();
+  state.marked = null;
+  [sweep, metric, parameters, task] = [given, given.metric, given.parameters, of];
+  LOST = metric.greater ? -Infinity : Infinity;
+  several = "low" in sweep.configs;
+  rows = makeRows();
+  order = rows.map((row) => row.c).sort((a, b) => rows[a].rank - rows[b].rank);
+  axes = axesOf();
+}
 
 function makeRows() {
   const { configs, optimizers, ends } = sweep;
-  const [early, partly] = [new Set(configs.early), new Set(configs.partly)];
-  const several = sweep.seeds > 1;
+  const [early, partly, selected] = [new Set(configs.early), new Set(configs.partly), new Set(configs.selected)];
   // Beyond the range, in the strip; on a logarithmic axis, what is better than its end is at that end.
   const clip = (value, at) => {
     if (value === null || (metric.greater ? value < metric.worst : value > metric.worst)) return metric.lanes[at];
@@ -37,6 +46,7 @@ function makeRows() {
       high: clip(high, at),
       early: early.has(c),
       partly: partly.has(c), // some seeds are beyond the range, the median is not
+      selected: selected.has(c), // by tuning
       ended: ends[configs.ended[c]],
       rank: configs.rank[c],
     };
@@ -114,10 +124,11 @@ function facts(row) {
     if (row.values[i] !== null) found.push([parameter.words, textOf(i, row.values[i])]);
   });
   const [low, high] = row.quartiles;
-  const spread = sweep.seeds > 1 && Number.isFinite(row.median) ? ` (${number(low)}\u2013${number(high)})` : "";
+  const spread = several && Number.isFinite(row.median) ? ` (${number(low)}\u2013${number(high)})` : "";
   const when = row.early ? " when stopped" : "";
   found.push([metric.words, `${number(row.median)}${spread}${when}`]);
   found.push(["trials", row.ended]);
+  if (row.selected) found.push(["★", "selected by tuning"]);
   return found;
 }
 

@@ -28,24 +28,23 @@ const PER_PAGE = 20;
 let shownCount = PER_PAGE;
 
 function makeRowsTable() {
-  const heads = ["", "optimizer", ...parameters.map((parameter) => parameter.words), metric.words, "quartiles", "trials"];
-  byId("rows").tHead.append(make("tr", {}, ...heads.map((text, i) => make("th", { scope: "col", class: i > 1 && i < heads.length - 1 ? "number" : null }, text))));
-  byId("more").addEventListener("click", () => { shownCount += 5 * PER_PAGE; fillRows(latest.chosen); });
+  const heads = ["", "optimizer", ...parameters.map((parameter) => parameter.words), metric.words, ...(several ? ["quartiles"] : []), "trials"];
+  const last = heads.length - 1;
+  byId("rows").tHead.replaceChildren(make("tr", {}, ...heads.map((text, i) => make("th", { scope: "col", class: i > 1 && i < last ? "number" : null }, text))));
 }
 
 function fillRows(chosen) {
-  const several = sweep.seeds > 1;
   const body = chosen.slice(0, shownCount).map((c) => {
     const row = rows[c];
     const button = make("button", { type: "button", class: "pick", "aria-pressed": String(state.marked === c), "data-config": c, "aria-label": `Mark configuration ${row.number}` }, row.number);
-    const spread = several && Number.isFinite(row.median) ? row.quartiles.map(number).join("\u2013") : "";
+    const spread = Number.isFinite(row.median) ? row.quartiles.map(number).join("\u2013") : "";
     const cells = [
       ...row.values.map((value, i) => make("td", { class: "number" }, value === null ? "" : textOf(i, value))),
       make("td", { class: "number" }, `${number(row.median)}${row.early ? " when stopped" : ""}`),
-      make("td", { class: "number" }, spread),
+      ...(several ? [make("td", { class: "number" }, spread)] : []),
       make("td", {}, row.ended),
     ];
-    return make("tr", { class: state.marked === c ? "marked" : null }, make("th", { scope: "row" }, button), make("td", {}, row.o), ...cells);
+    return make("tr", { class: state.marked === c ? "marked" : null }, make("th", { scope: "row" }, button), make("td", {}, row.selected ? `${row.o} ★` : row.o), ...cells);
   });
   byId("rows").tBodies[0].replaceChildren(...body);
   const n = Math.min(shownCount, chosen.length);

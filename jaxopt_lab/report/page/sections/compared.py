@@ -8,15 +8,16 @@ from typing import Any
 
 from jaxopt_lab.compare import words
 from jaxopt_lab.compare.verdict import Verdict
-from jaxopt_lab.formats import number, short
+from jaxopt_lab.formats import short
 from jaxopt_lab.report.page.cells import head, number_cell, wide
+from jaxopt_lab.report.page.compared_data import MOST_PAIRS, TO, figure
 from jaxopt_lab.report.page.document import Section
 from jaxopt_lab.report.page.markup import Html, el, joined
+from jaxopt_lab.report.page.sections.tuned import linked
 from jaxopt_lab.report.plots.verdicts import VerdictPlots
 from jaxopt_lab.statistics.tally import UNDECIDED
 
-TO = "\N{EN DASH}"
-MOST_PAIRS = 40  # a forest plot of more is not read
+PICTURE_BYTES = 1_500_000  # of all pictures together
 TEXTS = ("task", "a", "b", "better", "by seeds alone")
 NUMBERS = ("a - b", "95 %", "chance that a wins", "p, corrected", "seeds needed", "configurations needed")
 
@@ -37,6 +38,7 @@ def conclusion(verdict: Verdict) -> Section:
 def comparisons(verdict: Verdict) -> Section:
     """List every task and pair in a table that can be sorted."""
     rows = verdict.table().to_dict("records")
+    at = {name: i for i, name in enumerate(verdict.optimizers)}
     heads = [head(name, name in NUMBERS) for name in (*TEXTS, *NUMBERS)]
     caption = (
         "Better: counting the luck of seeds and of tuning. By seeds alone: of these two configurations, which says "
@@ -46,7 +48,7 @@ def comparisons(verdict: Verdict) -> Section:
         "table",
         el("caption", el("span", caption)),
         el("thead", el("tr", heads)),
-        el("tbody", [el("tr", _cells(row)) for row in rows]),
+        el("tbody", [el("tr", _cells(row), data_a=at[row["a"]], data_b=at[row["b"]]) for row in rows]),
         class_="sortable",
         id="comparisons-table",
     )
@@ -60,12 +62,18 @@ def comparisons(verdict: Verdict) -> Section:
 
 
 def pictures(verdict: Verdict) -> Section:
-    """Show effects, ranks, chances and tuning curves."""
-    plot, figures = VerdictPlots(verdict), []
-    several = len(verdict.studies) > 1
+    """Show ranks, chances and tuning curves; effects where there is no chart of them: without scripts, and on paper."""
+    plot, figures, room = VerdictPlots(verdict), [], PICTURE_BYTES
+    several, left_out = len(verdict.studies) > 1, 0
 
-    def add(what: str, draw: Callable[[], Any]) -> None:
-        figures.append(el("figure", el("figcaption", what), _image(draw().figure, what)))
+    def add(what: str, draw: Callable[[], Any], plain: bool = False) -> None:
+        nonlocal room, left_out
+        image = _image(draw().figure, what) if room > 0 else None
+        if image is None or len(image) > room:
+            room, left_out = 0, left_out + 1
+            return
+        room -= len(image)
+        figures.append(el("figure", el("figcaption", what), image, class_="plain" if plain else None))
 
     if several:
         add("Mean rank over tasks, with its interval over tasks.", plot.ranks)
@@ -73,10 +81,13 @@ def pictures(verdict: Verdict) -> Section:
     for task in verdict.studies:
         rows: Any = verdict.rows
         if (rows["task"] == task).sum() <= MOST_PAIRS:
-            add(f"{task}: mean difference of each pair on fresh seeds.", lambda task=task: plot.effects(task))
+            said = f"{task}: mean difference of each pair on fresh seeds."
+            add(said, lambda task=task: plot.effects(task), plain=True)
         add(f"{task}: chance to win when both are tuned anew.", lambda task=task: plot.chances(task))
         add(f"{task}: the best of k random configurations.", lambda task=task: plot.tuning(task))
-    return Section("pictures", "Pictures", el("div", figures, class_="pictures"))
+    said = f"{left_out} more pictures are not in the page, to keep it small: verdict.plot draws them."
+    body = [el("p", said, class_="note") if left_out else None, el("div", figures, class_="pictures")]
+    return Section("pictures", "Pictures", joined(body))
 
 
 def drawn_from(verdict: Verdict) -> Section:
@@ -105,7 +116,7 @@ def paragraph(verdict: Verdict) -> Section:
     return Section("methods", "Methods", el("p", verdict.methods().removeprefix("Methods: ")))
 
 
-SECTIONS = (conclusion, comparisons, pictures, drawn_from, paragraph)
+SECTIONS = (conclusion, comparisons, linked, pictures, drawn_from, paragraph)
 
 
 def _cells(row: dict[Any, Any]) -> list[Html]:
@@ -116,7 +127,7 @@ def _cells(row: dict[Any, Any]) -> list[Html]:
         el("th", better, scope="row", data_sort=better),
         el("td", alone, data_sort=alone),
     ]
-    interval = f"{_figure(row['low'])}{TO}{_figure(row['high'])}"
+    interval = f"{figure(row['low'])}{TO}{figure(row['high'])}"
     chance = joined(
         [
             f"{row['chance']:.2f}",
@@ -125,16 +136,12 @@ def _cells(row: dict[Any, Any]) -> list[Html]:
     )
     return [
         *texts,
-        number_cell(row["effect"], _figure(row["effect"])),
+        number_cell(row["effect"], figure(row["effect"])),
         number_cell(row["low"], interval),
         number_cell(row["chance"], chance),
         number_cell(row["p_corrected"], f"{row['p_corrected']:.2g}"),
         *(number_cell(row[name], _needed(row[name])) for name in ("seeds_needed", "configurations_needed")),
     ]
-
-
-def _figure(x: float) -> str:
-    return number(x) if math.isfinite(x) else f"{x:g}"
 
 
 def _needed(n: float) -> str:

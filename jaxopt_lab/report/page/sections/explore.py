@@ -1,5 +1,6 @@
 """The linked charts, and the one selection that all of them show."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxopt_lab.report.page import charts
@@ -8,7 +9,6 @@ from jaxopt_lab.report.page.data import sweep, words
 from jaxopt_lab.report.page.document import Section
 from jaxopt_lab.report.page.markup import Html, el, joined
 from jaxopt_lab.report.page.swatch import swatch
-from jaxopt_lab.report.plots import words as written
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import default_metric, metrics
 
@@ -18,13 +18,22 @@ MOST_LINES = 3_000  # of parallel coordinates at once: more look the same, and t
 
 def explore(results: Results) -> list[Section]:
     """Make the selection and the charts that show it; charts that need more hyperparameters are left out."""
-    data = _titled(results)
+    data = sweep(results.dataset)
     made = [selection(data), sensitivity(data), curves(results, data), parallel(data), heatmap(data)]
     return [section for section in made if section is not None]
 
 
 def selection(data: dict[str, Any]) -> Section:
     """Make the controls of the selection: optimizers, and a range of each hyperparameter and of the metric."""
+    said = (
+        "What is selected here is in colour in every chart and listed below; everything else stays in grey. "
+        "Drag in a chart to select ranges, click a configuration to mark it."
+    )
+    return Section("selection", "Selection", controls(said, data["optimizers"]), {"sweep": data})
+
+
+def controls(said: str, optimizers: Sequence[Mapping[str, Any]], first: Html | None = None) -> Html:
+    """Make the controls: what they do, the `first` ones, a checkbox for each optimizer, and room for ranges."""
     legend = [
         el(
             "label",
@@ -32,15 +41,12 @@ def selection(data: dict[str, Any]) -> Section:
             swatch(look),
             el("span", look["name"]),
         )
-        for i, look in enumerate(data["optimizers"])
+        for i, look in enumerate(optimizers)
     ]
     body = joined(
         [
-            el(
-                "p",
-                "What is selected here is in colour in every chart and listed below; everything else stays in grey. "
-                "Drag in a chart to select ranges, click a configuration to mark it.",
-            ),
+            el("p", said),
+            first,
             el("fieldset", el("legend", "Optimizers"), el("div", legend, class_="legend"), id="optimizers"),
             el("div", id="ranges"),
             el(
@@ -52,14 +58,14 @@ def selection(data: dict[str, Any]) -> Section:
             el("div", id="marked", aria_live="polite", hidden=True),
         ]
     )
-    return Section("selection", "Selection", el("div", body, class_="script card"), {"sweep": data})
+    return el("div", body, class_="script card")
 
 
 def sensitivity(data: dict[str, Any]) -> Section | None:
     """Show the metric against each hyperparameter."""
     if not data["parameters"]:
         return None
-    names = _varied(data)
+    names = varied(data)
     specs = {f"sensitivity {i}": charts.sensitivity(data, i) for i, _ in names}
     seeds = data["seeds"]
     text = (
@@ -70,8 +76,8 @@ def sensitivity(data: dict[str, Any]) -> Section | None:
     if data["configs"]["early"]:
         text += " Points that no line reaches may be of configurations that were stopped early, at their last value."
     chosen = next((i for i, name in names if name == "learning_rate"), names[0][0])
-    pick = _select("sensitivity-of", "Hyperparameter", [(i, words(name)) for i, name in names], chosen)
-    return Section("sensitivity", "Sensitivity", _figure("sensitivity", text, pick), charts=specs)
+    pick = select("sensitivity-of", "Hyperparameter", [(i, words(name)) for i, name in names], chosen)
+    return Section("sensitivity", "Sensitivity", figure("sensitivity", text, pick), charts=specs)
 
 
 def curves(results: Results, data: dict[str, Any]) -> Section:
@@ -98,14 +104,14 @@ def curves(results: Results, data: dict[str, Any]) -> Section:
         if len(data["configs"]["number"]) > MOST_DRAWN
         else "",
     ]
-    pick = _select("curves-of", "Curve", [(i, curve["words"]) for i, curve in enumerate(found)], 0)
-    body = _figure("curves", "".join(text), pick)
+    pick = select("curves-of", "Curve", [(i, curve["words"]) for i, curve in enumerate(found)], 0)
+    body = figure("curves", "".join(text), pick)
     return Section("curves", "Curves", body, {"curves": found, "most_drawn": MOST_DRAWN}, specs)
 
 
 def parallel(data: dict[str, Any]) -> Section | None:
     """Show all hyperparameters and the metric at once."""
-    count = len(_varied(data)) + 1
+    count = len(varied(data)) + 1
     if count < 2:
         return None
     text = (
@@ -118,7 +124,7 @@ def parallel(data: dict[str, Any]) -> Section | None:
         text += (
             f" At most {MOST_LINES:,} lines are drawn at once: the best selected ones, and evenly those of the others."
         )
-    body, spec = _figure("parallel", text), charts.parallel(data, count)
+    body, spec = figure("parallel", text), charts.parallel(data, count)
     return Section("parallel", "Parallel coordinates", body, {"most_lines": MOST_LINES}, {"parallel": spec})
 
 
@@ -138,40 +144,32 @@ def heatmap(data: dict[str, Any]) -> Section | None:
     )
     controls = joined(
         [
-            _select("heat-optimizer", "Optimizer", able, able[0][0]),
-            _select("heat-x", "Across", [], None),
-            _select("heat-y", "Up", [], None),
+            select("heat-optimizer", "Optimizer", able, able[0][0]),
+            select("heat-x", "Across", [], None),
+            select("heat-y", "Up", [], None),
             el("div", id="heat-others", class_="others"),
         ]
     )
     spec = charts.heatmap(data)
-    return Section("heatmap", "Heat map", _figure("heatmap", text, controls), charts={"heatmap": spec})
-
-
-def _titled(results: Results) -> dict[str, Any]:
-    """Return the shared data, with the title of the metric's axis."""
-    data = sweep(results)
-    name, seeds = data["metric"]["name"], data["seeds"]
-    data["metric"]["title"] = f"{written.at_the_end(results.dataset, name)}{_over(seeds)}".replace("\\$", "$")
-    return data
+    return Section("heatmap", "Heat map", figure("heatmap", text, controls), charts={"heatmap": spec})
 
 
 def _over(seeds: int) -> str:
     return f", median of {seeds} seeds" if seeds > 1 else ", 1 seed"
 
 
-def _varied(data: dict[str, Any]) -> list[tuple[int, str]]:
+def varied(data: dict[str, Any]) -> list[tuple[int, str]]:
     """Return the hyperparameters with several values, or the first one where none has."""
     named = [(i, p["name"]) for i, p in enumerate(data["parameters"])]
     return [(i, n) for i, n in named if data["parameters"][i]["count"] > 1] or named[:1]
 
 
-def _select(id: str, label: str, options: list[tuple[Any, str]], chosen: Any) -> Html:
+def select(id: str, label: str, options: list[tuple[Any, str]], chosen: Any) -> Html:
     listed = [el("option", text, value=value, selected=value == chosen) for value, text in options]
     return el("label", label, " ", el("select", listed, id=id))
 
 
-def _figure(name: str, text: str, controls: Html | None = None) -> Html:
+def figure(name: str, text: str, controls: Html | None = None) -> Html:
     """Make a chart's place, with its controls, its description and its downloads."""
     files = [
         el("button", kind.upper(), type="button", class_="file", data_chart=name, data_kind=kind,
