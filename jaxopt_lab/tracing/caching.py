@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,10 +20,14 @@ R = TypeVar("R")
 def remembered(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Cache as `functools.lru_cache` does, but keyed by JAX's settings too, and by the `exact` keys of arguments.
 
-    Calls with arguments that cannot be hashed are not cached.
+    A thread that asks for what another one is making waits for it, so that no program is compiled twice. Calls with
+    arguments that cannot be hashed are not cached.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        making: dict[Any, threading.RLock] = {}
+        changing = threading.Lock()
+
         @functools.lru_cache(maxsize)
         def cached(call: Any) -> R:
             return function(*call.args, **call.kwargs)  # pyright: ignore[reportCallIssue]
@@ -34,7 +39,14 @@ def remembered(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 hash(made)
             except TypeError:
                 return function(*args, **kwargs)
-            return cached(made)
+            with changing:
+                alone = making.setdefault(made, threading.RLock())
+            try:
+                with alone:
+                    return cached(made)
+            finally:
+                with changing:
+                    making.pop(made, None)
 
         return call
 
