@@ -6,6 +6,8 @@
 - noise_scale: tr(Sigma) / |G|^2 of the gradient, in examples: see `noise_scale`. About one further gradient.
 - sharpness: the largest eigenvalue of the training loss's Hessian on the step's batch: see `sharpness`. Twenty
   products with the Hessian, each of about two gradients.
+- preconditioned_sharpness: likewise of P^-1 H, where P is the diagonal that divides the step of an adaptive method:
+  of Adam, AdamW, Adagrad and RMSProp.
 - learning_rate: not measured; it asks for the curve "learning_rate_in_force", also where the rate is constant.
 
 All are of the parameters before the step, and of its batch. A curve keeps its value from one measurement to the next,
@@ -27,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxopt_lab.types import Batch, Params, random_key
 
 LEARNING_RATE = "learning_rate"  # no measurement: it asks for the curve of the learning rate in force
+PRECONDITIONED = "preconditioned_sharpness"  # of methods that register what divides their step
 PRODUCTS = 20  # products with the Hessian in a measurement of the sharpness
 MEMORY = 0.9  # of the noise scale's running means, from one measurement to the next
 
@@ -43,6 +46,7 @@ class Step(NamedTuple):
     state: Any  # the optimizer's, with which it made the updates: after the step
     batch: Batch
     gradient: Callable[[Params, Batch], Params]  # of the step's training loss, at other parameters or other examples
+    preconditioner: Any = None  # a function of the state: the diagonal that divides the step, where it is known
 
 
 class NoiseMeans(NamedTuple):
@@ -185,11 +189,8 @@ def sharpness(
     Gradient descent is stable where the sharpness is below 2 / eta, and with heavy-ball momentum b below (2 + 2 b) /
     eta (Cohen et al. 2021, https://arxiv.org/abs/2103.00065). For Adam the same holds of P^-1 H, where P is the
     diagonal that divides its step, below (2 + 2 b1) / ((1 - b1) eta): 38 / eta at b1 = 0.9 (Cohen et al. 2022,
-    https://arxiv.org/abs/2207.14484). As a diagnostic of one's own, at Adam's b2 and eps:
-
-        def preconditioned(params, grads, updates, state, batch):
-            p = jax.tree.map(lambda v: jnp.sqrt(v / (1 - b2**state.t)) + eps, state.v)
-            return sharpness(jax.grad(lambda w: loss(w, batch)), params, p)
+    https://arxiv.org/abs/2207.14484). "preconditioned_sharpness" knows P for some methods; for
+    another, a function of your own is a diagnostic: `sharpness(jax.grad(lambda w: loss(w, batch)), params, p)`.
 
     Args:
         gradient: The gradient of the loss, as a function of the parameters.
@@ -229,10 +230,9 @@ def sharpness(
 
 
 def largest_of_tridiagonal(diagonal: Float[Array, " n"], beside: Float[Array, " n-1"]) -> Float[Array, ""]:
-    """Return the largest eigenvalue of a symmetric tridiagonal matrix, by bisection.
+    """Return the largest eigenvalue of a symmetric tridiagonal matrix: it is below x where all pivots are negative.
 
-    It is below x where all pivots of the matrix less x are negative. LAPACK's function, called from a loop in several
-    threads at once, may wait for ever on a CPU.
+    LAPACK's function, called from a loop in several threads at once, may wait for ever on a CPU.
     """
     squares = beside**2
     radius = jnp.pad(jnp.abs(beside), (0, 1)) + jnp.pad(jnp.abs(beside), (1, 0))
@@ -272,10 +272,15 @@ BUILT_IN: Mapping[str, Callable[[Step], dict[str, Array]]] = {
     "gradient_norm": lambda step: {"gradient_norm": norm(step.grads)},
     "update_norm": lambda step: {"update_norm": norm(step.updates)},
     "cosine": lambda step: {"cosine": cosine(step)},
-    "sharpness": lambda step: {"sharpness": sharpness(lambda w: step.gradient(w, step.batch), step.params)},
+    "sharpness": lambda step: {"sharpness": _sharpness(step)},
+    PRECONDITIONED: lambda step: {PRECONDITIONED: _sharpness(step, step.preconditioner(step.state))},
 }
 NAMES = (*BUILT_IN, "noise_scale", LEARNING_RATE)
-SPARSE = ("sharpness", "noise_scale")  # their default stride is longer, since they evaluate further gradients
+SPARSE = ("sharpness", PRECONDITIONED, "noise_scale")  # measured less often by default: they take further gradients
+
+
+def _sharpness(step: Step, preconditioner: Params | None = None) -> Array:
+    return sharpness(lambda w: step.gradient(w, step.batch), step.params, preconditioner)
 
 
 def _wide(x: Array) -> Array:

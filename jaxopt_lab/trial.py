@@ -117,16 +117,15 @@ RISE = 1e6  # the default of a sweep
 class Trial:
     """One training run as pure functions of its state.
 
-    `data` is `task.data`; `key` is the trial's, `random_key(seed)`: initial parameters and batches are derived from it,
-    so all configurations of a seed share both.
+    `data` is `task.data`; `key` is `random_key(seed)`: all configurations of a seed share initial parameters and batches.
 
     Attributes:
         optimizer: The (init, update) pair.
         task: The task to minimise.
         stop: When the trial ends before its budget.
-        in_force: Hyperparameters that change during the trial, by name: functions from the optimizer's step count to
-            the value.
+        in_force: Hyperparameters that change, by name: functions from the optimizer's step count to the value.
         diagnostics: What is measured in its steps, beside the loss.
+        preconditioner: A function of the optimizer's state that gives the diagonal which divides its step, if known.
 
     """
 
@@ -135,6 +134,7 @@ class Trial:
     stop: Stop = NEVER
     in_force: Mapping[str, Callable[[Array], Any]] = dataclasses.field(default_factory=dict)
     diagnostics: tuple[measuring.Diagnostic, ...] = ()
+    preconditioner: Callable[[Any], Params] | None = None
 
     def start(self, params: Params, model: Any = None, values: Mapping[str, Any] | None = None) -> TrialState:
         """Make the state before the first step, with the loss's state; `values` are numeric hyperparameters by name."""
@@ -279,7 +279,7 @@ class Trial:
         """Return the diagnostics' values in step `t`, and what they keep; `seen` comes after params in their `Step`."""
         loss = lambda params, batch: calls.evaluate(self.task, params, batch, state.model, keys.loss).loss
         gradient = lambda params, batch: jax.tree.map(_ascent, jax.grad(loss)(params, batch))
-        step = measuring.Step(state.params, *seen, gradient=gradient)
+        step = measuring.Step(state.params, *seen, gradient=gradient, preconditioner=self.preconditioner)
         return measuring.measured(self.diagnostics, step, t, state.info, state.watched)
 
     def _in_force(self, taken: Int[Array, ""]) -> Info:

@@ -12,14 +12,15 @@ from jax.flatten_util import ravel_pytree
 
 import jaxopt_lab as jl
 from jaxopt_lab.cli.spec import SpecError, parse
-from jaxopt_lab.diagnostics import MEMORY, norm, sharpness
+from jaxopt_lab.diagnostics import MEMORY, PRECONDITIONED, norm, sharpness
+from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.sweep.planning import plan_sweep
 
 STEPS, RATES, B1, B2, EPS = 12, [0.02, 0.1], 0.9, 0.999, 1e-8
 X = np.random.default_rng(1).normal(size=(40, 3))
 Y = np.sin(X @ np.ones(3))
 CHEAP = ("gradient_norm", "update_norm", "cosine", "update_ratio.hidden", "update_ratio.out")
-ALL = ["update_ratio", "gradient_norm", "update_norm", "cosine", "sharpness", "noise_scale"]
+ALL = ["update_ratio", "gradient_norm", "update_norm", "cosine", "sharpness", "preconditioned_sharpness", "noise_scale"]
 OPTIONS = {"steps": STEPS, "seeds": [0, 4], "record": 1, "evaluate": 4}
 
 
@@ -119,7 +120,8 @@ def noise_scale(found, stride):
 @pytest.fixture(scope="module")
 def whole():
     with jax.enable_x64(True):
-        strides = {"sharpness": 5, "noise_scale": 3, "largest": (largest_weight, 2)} | {"own": (preconditioned, 6)}
+        strides = {"sharpness": 5, "preconditioned_sharpness": 6, "noise_scale": 3}
+        strides |= {"largest": (largest_weight, 2), "own": (preconditioned, 6)}
         return jl.sweep(jl.adam, task(), {"learning_rate": RATES}, **OPTIONS, diagnostics=dict.fromkeys(ALL) | strides)
 
 
@@ -127,6 +129,7 @@ def test_curves_are_those_of_a_loop_by_hand(whole, float64):
     dataset = whole.dataset
     assert json.loads(dataset.attrs["diagnostics"]) == dict.fromkeys(ALL, 1) | {
         "sharpness": 5,
+        "preconditioned_sharpness": 6,
         "noise_scale": 3,
         "largest": 2,
         "own": 6,
@@ -139,7 +142,8 @@ def test_curves_are_those_of_a_loop_by_hand(whole, float64):
             np.testing.assert_allclose(found["largest"], held(expected["largest"], 2), rtol=1e-9)
             # 20 products for a Hessian of 20 parameters, in float64: exact but for rounding
             np.testing.assert_allclose(found["sharpness"], held(expected["sharpness"], 5), rtol=1e-7)
-            np.testing.assert_allclose(found["own"], held(expected["own"], 6), rtol=1e-7)
+            for name in ("preconditioned_sharpness", "own"):
+                np.testing.assert_allclose(found[name], held(expected["own"], 6), rtol=1e-7, err_msg=name)
             np.testing.assert_allclose(found["noise_scale"], held(noise_scale(expected, 3), 3), rtol=1e-7)
 
 
@@ -157,7 +161,8 @@ def test_training_is_the_same_with_and_without(whole, float64):
     for name in ("train_loss", "validation_loss"):
         np.testing.assert_allclose(whole.dataset[name], plain[name], rtol=1e-12)
     assert "diagnostics" not in plain.attrs
-    assert set(whole.dataset.data_vars) - set(plain.data_vars) == {*CHEAP, "sharpness", "noise_scale", "largest", "own"}
+    others = {"sharpness", "preconditioned_sharpness", "noise_scale", "largest", "own"}
+    assert set(whole.dataset.data_vars) - set(plain.data_vars) == {*CHEAP, *others}
 
 
 def test_a_stride_does_nothing_where_it_is_not_due(float64):
@@ -194,6 +199,44 @@ def test_strides_are_those_of_the_largest_batch_where_the_budget_is_in_examples(
         each = 1 + np.arange(0, 72, 9) // batch
         assert found["each"][row].values.tolist() == [*each, each[-1]]
         assert found["second"][row].values.tolist() == [*np.repeat(each[::2], 2), each[-2]]
+
+
+ROOTS = {  # what is left of a step's update without the preconditioner: its direction, by hand
+    "adam": ({"b2": 0.97, "eps": 1e-3}, lambda m, g, t: m / (1 - 0.9**t)),
+    "adamw": ({"b2": 0.97, "eps": 1e-3, "weight_decay": 0.0}, lambda m, g, t: m / (1 - 0.9**t)),
+    "adagrad": ({"eps": 1e-3}, lambda m, g, t: g),
+    "adagrad apart": ({"eps": 1e-3, "eps_in_sqrt": False}, lambda m, g, t: g),
+    "rmsprop": ({"decay": 0.95, "eps": 1e-3}, lambda m, g, t: g),
+    "rmsprop apart": ({"decay": 0.95, "eps_in_sqrt": False, "bias_correction": True}, lambda m, g, t: g),
+    "rmsprop centred": ({"decay": 0.95, "eps": 1e-3, "centered": True}, lambda m, g, t: g),
+}
+
+
+@pytest.mark.parametrize(("values", "direction"), ROOTS.values(), ids=ROOTS)
+def test_a_preconditioner_is_what_divides_the_step(values, direction, request, float64):
+    """Three steps by the optimizer itself: its update, times the preconditioner, is the step without it."""
+    name = request.node.callspec.id.split()[0]
+    structure = Structure(jl.OPTIMIZERS[name], tuple(values.items()), ("learning_rate",), task())
+    rate = {"learning_rate": jnp.asarray(0.1)}
+    optimizer, root = structure.optimizer(rate), structure.preconditioner(rate)
+    params = {"w": jnp.ones(3), "b": jnp.zeros(())}
+    state, m = optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
+    for t, key in enumerate(jax.random.split(jax.random.key(0), 3), 1):
+        grads = {"w": jax.random.normal(key, (3,)), "b": jnp.asarray(0.3 * t)}
+        updates, state = optimizer.update(grads, state, params)
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
+        for u, p, g, mean in zip(*map(jax.tree.leaves, (updates, root(state), grads, m)), strict=True):
+            np.testing.assert_allclose(-u * p / 0.1, direction(mean, g, t), rtol=1e-12)
+
+
+def test_adam_trains_at_its_edge_of_stability(float64):
+    """Cohen et al. 2022: with all examples in each step, the preconditioned sharpness rises to 38 / eta, and stays."""
+    few, rates = jl.Task("few", init, loss, (X[:20], Y[:20])), [0.01, 0.03, 0.1]
+    found = jl.sweep(jl.adam, few, {"learning_rate": rates}, steps=6000, diagnostics=[PRECONDITIONED]).dataset
+    curves = found[PRECONDITIONED].values[:, 0] * np.asarray(rates)[:, None] / 38
+    assert (curves[:, 0] < 0.1).all()
+    half = curves.shape[1] // 2
+    assert (np.abs(np.median(curves[:, half:], axis=1) - 0.95) < 0.1).all()  # oscillations keep it somewhat below
 
 
 def test_sharpness_of_a_quadratic_is_its_largest_eigenvalue(float64):
@@ -307,10 +350,10 @@ def test_the_forecast_counts_their_curves(float64):
     from jaxopt_lab.engine.tuning.sizing import results_bytes
 
     plans = [
-        plan_sweep(jl.sgd, task(), {"learning_rate": RATES}, steps=99, record=1, diagnostics=d) for d in (None, ALL)
+        plan_sweep(jl.adam, task(), {"learning_rate": RATES}, steps=99, record=1, diagnostics=d) for d in (None, ALL)
     ]
     one, other = map(results_bytes, plans)
-    assert other - one == 2 * 8 * 7 * (100 + 1)  # trials, bytes, curves, points and the last value
+    assert other - one == 2 * 8 * 8 * (100 + 1)  # trials, bytes, curves, points and the last value
 
 
 @pytest.mark.parametrize("said", ['["sharpness"]', "{ sharpness = 40 }"])
@@ -358,6 +401,14 @@ def test_what_cannot_be_measured_is_refused_before_anything_compiles(which, floa
     diagnostics, error, words = WRONG[which]
     with pytest.raises(error, match=words):
         plan_sweep(jl.adam, task(), {"learning_rate": [0.1]}, steps=4, diagnostics=diagnostics)
+
+
+def test_a_preconditioner_that_is_not_known_is_refused():
+    words = "divides the step of 'sgd', and that is known of adagrad, adam, adamw, rmsprop"
+    with pytest.raises(ValueError, match=words):
+        plan_sweep(jl.sgd, task(), {"learning_rate": [0.1]}, steps=4, diagnostics=[PRECONDITIONED])
+    scheduled = jl.scheduled(jl.adamw, jl.schedules.warmup_cosine)
+    plan_sweep(scheduled, task(), {"learning_rate": [0.1]}, steps=4, diagnostics=[PRECONDITIONED])
 
 
 @pytest.mark.parametrize(

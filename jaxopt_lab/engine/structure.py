@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from jaxopt_lab.tracing.caching import exact, remembered
 from jaxopt_lab.tracing.calling import refuse_leaks
 from jaxopt_lab.tracing.fingerprint import Fingerprint, fingerprint, uses
 from jaxopt_lab.trial import NEVER, Stop, Trial
-from jaxopt_lab.types import OptimizerFactory, Schedule, random_key
+from jaxopt_lab.types import OptimizerFactory, Params, Schedule, random_key
 from jaxopt_lab.updating import checked
 
 BUDGET = "steps"  # what a factory names after a bare * to be given the trial's budget
@@ -79,7 +80,19 @@ class Structure:
         """Make one trial with these numbers; those named in `changes` have a curve, since they may change."""
         changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
         scheduled = {name: schedule(values) for name, schedule in self.in_force.items()}
-        return Trial(self.optimizer(values), at(self.task, values), stop, changing | scheduled, diagnostics)
+        preconditioner = self.preconditioner(values) if diagnostics else None
+        return Trial(
+            self.optimizer(values), at(self.task, values), stop, changing | scheduled, diagnostics, preconditioner
+        )
+
+    def preconditioner(self, values: Mapping[str, Any]) -> Callable[[Any], Params] | None:
+        """Return the function of the optimizer's state that gives the diagonal which divides its step, if known."""
+        found = getattr(self.factory, "preconditioner", None)
+        if found is None:
+            return None
+        parameters = inspect.signature(self.factory).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        return functools.partial(found, **defaults | self.hyperparameters(values))
 
     def curves(self, changes: Collection[str] = (), diagnostics: tuple[Diagnostic, ...] = ()) -> tuple[str, ...]:
         """Return the names of a trial's curves."""

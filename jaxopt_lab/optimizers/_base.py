@@ -33,11 +33,20 @@ PRIORS: dict[OptimizerFactory, Mapping[str, Prior]] = {}
 """For each factory, where its tunable hyperparameters are worth searching."""
 
 
-def method(*, further_gradients_every: str | None = None, **priors: Prior) -> Callable[[F], F]:
+def method(
+    *, further_gradients_every: str | None = None, preconditioner: Callable[..., Params] | None = None, **priors: Prior
+) -> Callable[[F], F]:
     """Register a factory under its name, with priors of the hyperparameters that are worth searching.
 
-    A search leaves hyperparameters without a prior at their defaults. `further_gradients_every` is the hyperparameter
-    that says every how many steps, from the first on, the method evaluates more gradients than in other steps.
+    A search leaves hyperparameters without a prior at their defaults.
+
+    Args:
+        further_gradients_every: The hyperparameter that says every how many steps, from the first on, the method
+            evaluates more gradients than in other steps.
+        preconditioner: Returns the positive diagonal that divides the method's step, as a tree like the parameters:
+            a function of its state and, by keyword, of all of its hyperparameters. For diagnostics.
+        **priors: By hyperparameter.
+
     """
 
     def register(factory: F) -> F:
@@ -49,6 +58,7 @@ def method(*, further_gradients_every: str | None = None, **priors: Prior) -> Ca
             )
         cast(Any, factory).__signature__ = _structural_apart(inspect.signature(factory))
         cast(Any, factory).further_gradients_every = further_gradients_every
+        cast(Any, factory).preconditioner = preconditioner
         REGISTERED[name], PRIORS[factory] = factory, priors
         return factory
 

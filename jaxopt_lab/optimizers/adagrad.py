@@ -1,5 +1,6 @@
 """Adagrad: steps divided by the root of the sum of all squared gradients so far."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,18 @@ class AdagradState(NamedTuple):
     s: Params  # sum of g**2
 
 
+def preconditioner(state: AdagradState, *, eps: Scalar, eps_in_sqrt: bool, **_: Any) -> Params:
+    """Return what divides g."""
+    return jax.tree.map(_root(eps, eps_in_sqrt), state.s)
+
+
+def _root(eps: Scalar, eps_in_sqrt: bool) -> Callable[[Array], Array]:
+    root = lambda s: jnp.sqrt(s + eps) if eps_in_sqrt else jnp.sqrt(s) + eps
+    return lambda s: jnp.where(s == 0, jnp.inf, root(s))  # no step where s = 0
+
+
 @method(
+    preconditioner=preconditioner,
     learning_rate=Prior(1e-4, 1.0, "log", "the usual values and decades either way; our choice"),
     eps=Prior(1e-10, 1e-2, "log", "the default, some decades either way"),
 )
@@ -55,8 +67,8 @@ def adagrad(
     def update(grads, state, params=None):
         rate = value_at(learning_rate, state.t)
         s = jax.tree.map(lambda s, g: s + squared(g), state.s, grads)
-        root = lambda s: jnp.sqrt(s + eps) if eps_in_sqrt else jnp.sqrt(s) + eps
-        step = lambda g, s: -rate * g / jnp.where(s == 0, jnp.inf, root(s))
+        root = _root(eps, eps_in_sqrt)
+        step = lambda g, s: -rate * g / root(s)
         return jax.tree.map(step, grads, s), AdagradState(next_step(state.t), s)
 
     return optimizer(init, update)

@@ -52,7 +52,14 @@ def adam_direction(
     return optimizer(init, update)
 
 
+def preconditioner(state: AdamState, *, b2: Scalar, eps: Scalar, eps_root: Scalar, **_: Any) -> Params:
+    """Return what divides m / (1 - b1^t)."""
+    scale = 1 / one_minus_power(b2, state.t)
+    return jax.tree.map(lambda v: jnp.sqrt(scale * v + eps_root) + eps, state.v)
+
+
 @method(
+    preconditioner=preconditioner,
     learning_rate=Prior(1e-5, 1e-1, "log", "the usual values and decades either way; our choice"),
     b1=Prior(0.5, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
     b2=Prior(0.8, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),

@@ -4,11 +4,12 @@ from typing import Any
 
 from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers.adam import adam_direction
+from jaxopt_lab.optimizers.adam import adam_direction, preconditioner
 from jaxopt_lab.types import Optimizer, Prior, Scalar, ScalarOrSchedule
 
 
 @method(
+    preconditioner=preconditioner,
     learning_rate=Prior(1e-5, 1e-1, "log", "as Adam's"),
     b1=Prior(0.5, 0.999, "one_minus", "as Adam's"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),

@@ -1,5 +1,6 @@
 """RMSProp: steps divided by a running root mean square of the gradient."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,28 @@ class RMSPropState(NamedTuple):
     trace: Params | None  # decaying sum of steps; None without momentum
 
 
+def preconditioner(
+    state: RMSPropState, *, decay: Scalar, eps: Scalar, eps_in_sqrt: bool, bias_correction: bool, **_: Any
+) -> Params:
+    """Return what divides g."""
+    root = _root(1 / one_minus_power(decay, state.t) if bias_correction else 1, eps, eps_in_sqrt)
+    return jax.tree.map(root, state.v) if state.m is None else jax.tree.map(root, state.v, state.m)
+
+
+def _root(scale: Scalar, eps: Scalar, eps_in_sqrt: bool) -> Callable[..., Array]:
+    """Return the function of v, and of m where it is centred, that gives what divides g."""
+
+    def root(v, m=None):
+        # A variance is never negative, but a difference of rounded means can be.
+        variance = scale * v if m is None else jnp.maximum(scale * v - squared(scale * m), 0)
+        found = jnp.sqrt(variance + eps) if eps_in_sqrt else jnp.sqrt(variance) + eps
+        return jnp.where(v == 0, jnp.inf, found)  # no step where v = 0, even if eps is 0
+
+    return root
+
+
 @method(
+    preconditioner=preconditioner,
     learning_rate=Prior(1e-5, 1e-1, "log", "the usual values and decades either way; our choice"),
     decay=Prior(0.8, 0.999, "one_minus", "a memory of a few steps to a thousand; our choice"),
     eps=Prior(
@@ -88,14 +110,8 @@ def rmsprop(
     def update(grads, state, params=None):
         t = next_step(state.t)
         rate = value_at(learning_rate, state.t)
-        scale = 1 / one_minus_power(decay, t) if bias_correction else 1
-
-        def step(g, v, m=None):
-            # A variance is never negative, but a difference of rounded means can be.
-            variance = scale * v if m is None else jnp.maximum(scale * v - squared(scale * m), 0)
-            root = jnp.sqrt(variance + eps) if eps_in_sqrt else jnp.sqrt(variance) + eps
-            return rate * g / jnp.where(v == 0, jnp.inf, root)  # no step where v = 0, even if eps is 0
-
+        root = _root(1 / one_minus_power(decay, t) if bias_correction else 1, eps, eps_in_sqrt)
+        step = lambda g, *means: rate * g / root(*means)
         v = jax.tree.map(lambda v, g: decay * v + (1 - decay) * squared(g), state.v, grads)
         if centered:
             m = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.m, grads)

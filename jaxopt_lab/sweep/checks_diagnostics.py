@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_lab.checking import check_count, check_known, quoted
-from jaxopt_lab.diagnostics import LEARNING_RATE, NAMES, SPARSE, Diagnostic, Own
-from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.diagnostics import LEARNING_RATE, NAMES, PRECONDITIONED, SPARSE, Diagnostic, Own
+from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.structure import Structure, step_shapes
 from jaxopt_lab.errors import ArgumentError, ArgumentTypeError, ArgumentValueError, concerning
+from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.results import RESERVED
 from jaxopt_lab.sweep.budget import MOST, Timeline
 from jaxopt_lab.tasks.calls import aux, shapes, trained_on
@@ -107,6 +108,8 @@ def check_measured(plan: Plan) -> None:
                     check_name(f"Diagnostic {one.name!r}: the curve of a group of parameters", name)
                 if one.name == "noise_scale":
                     _check_examples(task)
+                if one.name == PRECONDITIONED:
+                    _check_preconditioner(group)
                 if one.name != LEARNING_RATE:
                     _check_traceable(one, group.structure)
     _check_learning_rate(plan)
@@ -119,6 +122,17 @@ def _check_learning_rate(plan: Plan) -> None:
             "No optimizer of this sweep has a learning rate in its space, so there is none to record. Add "
             "learning_rate to the space, or leave it out of diagnostics.",
             about=("diagnostics", LEARNING_RATE),
+        )
+
+
+def _check_preconditioner(group: Group) -> None:
+    """Raise where it is not known what divides an optimizer's step."""
+    if getattr(group.structure.factory, "preconditioner", None) is None:
+        known = [name for name, factory in OPTIMIZERS.items() if getattr(factory, "preconditioner", None) is not None]
+        raise ArgumentValueError(
+            f"The preconditioned sharpness needs to know what divides the step of {group.optimizer!r}, and that is "
+            f"known of {', '.join(known)}, also within jl.scheduled. Sweep these apart, leave it out, or write a "
+            "diagnostic of your own with jaxopt_lab.diagnostics.sharpness(gradient, params, preconditioner)."
         )
 
 
@@ -178,8 +192,10 @@ def _check_traceable(one: Diagnostic, structure: Structure) -> None:
         ) from error
 
 
+_FORWARD = "It differentiates the gradient in forward mode, which jax.custom_vjp does not allow. Leave it out."
 _ADVICE = {
-    "sharpness": "It differentiates the gradient in forward mode, which jax.custom_vjp does not allow. Leave it out.",
+    "sharpness": _FORWARD,
+    PRECONDITIONED: _FORWARD,
     "noise_scale": "It takes the gradient of the loss of half a batch, so the loss must take any number of them.",
 }
 

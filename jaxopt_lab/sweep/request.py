@@ -140,10 +140,11 @@ class Request:
         metadata=option(
             check_diagnostics,
             """Further curves of each trial: a list of "update_ratio", "gradient_norm", "update_norm", "cosine",
-            "sharpness", "noise_scale", "learning_rate", or a dict from name to the stride in steps. A dict may also
-            name functions of your own, or pairs (function, stride): `(params, grads, updates, state, batch) -> scalar`.
-            By default they are measured at the steps that `record` has, sharpness and noise_scale at about 20 of
-            them; between two measurements a curve keeps its value. See `jl.diagnostics`.""",
+            "sharpness", "preconditioned_sharpness", "noise_scale", "learning_rate", or a dict from name to the stride
+            in steps. A dict may also name functions of your own, `(params, grads, updates, state, batch) -> scalar`, or
+            pairs (function, stride). By default they are measured at the steps that `record` has, both kinds of
+            sharpness and noise_scale at about 20 of them; between two measurements a curve keeps its value. See
+            `jl.diagnostics`.""",
             True,
         ),
     )

@@ -52,6 +52,11 @@ class Scheduled:
         return self.schedule(**given)
 
     @property
+    def preconditioner(self) -> Callable[..., Any] | None:
+        """What divides the optimizer's step: see `method`."""
+        return getattr(self.factory, "preconditioner", None)
+
+    @property
     def in_force(self) -> Mapping[str, Callable[..., Schedule]]:
         """For each hyperparameter that follows a schedule, a function from all of them to the schedule."""
         return {RATE: self.rate}
