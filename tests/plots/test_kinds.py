@@ -41,12 +41,25 @@ def test_every_method_has_a_look_of_its_own():
     assert len({seen(look) for look in looks(list(jl.OPTIMIZERS))}) == len(jl.OPTIMIZERS)
 
 
-def test_a_look_follows_from_the_name_alone():
-    mine = ["mine", "yours", "theirs"]
+def test_a_look_follows_from_the_name_alone_where_colours_differ():
+    mine = ["mine", "theirs"]
     alone = {name: seen(looks([name])[0]) for name in (*mine, "adam", "muon")}
+    assert len({colour for colour, *_ in alone.values()}) == len(alone)
     for order in itertools.permutations([*mine, "adam"]):
         assert [seen(look) for look in looks(order)] == [alone[name] for name in order]
-    assert len({*alone.values()}) == len(alone)
+
+
+def test_looks_do_not_depend_on_the_order_of_the_picture():
+    names = ["mine", "yours", "theirs", "adam"]
+    found = {name: seen(look) for name, look in zip(names, looks(names), strict=True)}
+    for order in itertools.permutations(names):
+        assert [seen(look) for look in looks(order)] == [found[name] for name in order]
+
+
+def test_another_name_has_a_colour_that_no_other_line_of_the_picture_has():
+    for name in map("optimizer {}".format, range(20)):
+        colours = [look["color"] for look in looks(["adam", "sgd", "momentum", name, f"{name}, again"])]
+        assert len({*colours}) == 5
 
 
 def test_no_two_lines_of_a_picture_look_the_same():

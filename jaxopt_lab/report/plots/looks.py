@@ -1,6 +1,5 @@
 """Looks: the colour, dash and marker of each optimizer, the same in every picture of every project."""
 
-import itertools
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -30,8 +29,9 @@ Place = tuple[int, int]  # colour, variant
 def looks(names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the colour, marker and line of each line of a picture; no two of them are the same.
 
-    A method of this package always has the same look. Another name has one that follows from the name alone, or the
-    next free one where another line of the picture has it. A name that occurs again keeps its colour.
+    A method of this package always has the same look. Another name has one that follows from the name alone; where
+    another name of the picture has its colour, it has the next free colour, as long as there is one. A name that occurs
+    again keeps its colour.
 
     Args:
         names: The optimizer of each line.
@@ -63,11 +63,13 @@ def _fixed(name: str) -> Place:
 
 
 def _free(first: int, places: dict[Any, Place]) -> Place:
-    """Return the first place from number `first` on that is not taken."""
+    """Return the first place from number `first` on of a colour that no other name has, or else that is not taken."""
     every = len(COLOURS) * VARIANTS
-    numbered = ((n % len(COLOURS), n // len(COLOURS)) for n in (k % every for k in itertools.count(first)))
+    numbered = [(n % len(COLOURS), n // len(COLOURS)) for n in (k % every for k in range(first, first + every))]
     taken = {*places.values()}
-    return next(place for n, place in enumerate(numbered) if place not in taken or n > every)
+    colours = {colour for colour, _ in taken}
+    free = (place for place in numbered if place not in taken)
+    return next((place for place in numbered if place[0] not in colours), next(free, numbered[0]))
 
 
 def _look(place: Place) -> dict[str, Any]:
