@@ -117,7 +117,7 @@ RISE = 1e6  # the default of a sweep
 class Trial:
     """One training run as pure functions of its state.
 
-    `data` is `task.data`; `key` is `random_key(seed)`: all configurations of a seed share initial parameters and batches.
+    `data` is `task.data`, and `key` is `random_key(seed)`: all configurations of a seed share parameters and batches.
 
     Attributes:
         optimizer: The (init, update) pair.

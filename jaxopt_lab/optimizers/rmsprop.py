@@ -32,7 +32,8 @@ def preconditioner(
     state: RMSPropState, *, decay: Scalar, eps: Scalar, eps_in_sqrt: bool, bias_correction: bool, **_: Any
 ) -> Params:
     """Return what divides g."""
-    root = _root(1 / one_minus_power(decay, state.t) if bias_correction else 1, eps, eps_in_sqrt)
+    scale = 1 / one_minus_power(decay, state.t) if bias_correction and state.t is not None else 1
+    root = _root(scale, eps, eps_in_sqrt)
     return jax.tree.map(root, state.v) if state.m is None else jax.tree.map(root, state.v, state.m)
 
 

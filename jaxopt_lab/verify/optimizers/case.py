@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -69,9 +70,14 @@ def pair_with_extras(init: Callable[..., Any], update: Callable[..., Any]) -> op
     return optax.GradientTransformationExtraArgs(init, cast(Any, update))
 
 
-halving = optax.exponential_decay(0.1, transition_steps=50, decay_rate=0.5)
-slow_halving = optax.exponential_decay(0.01, transition_steps=50, decay_rate=0.5)
-crawling_halving = optax.exponential_decay(0.001, transition_steps=50, decay_rate=0.5)
+def in_full(schedule: optax.Schedule) -> optax.Schedule:
+    """Give a schedule the step as a float, since JAX divides an int32 by an int in float32, also in float64 mode."""
+    return lambda t: schedule(jnp.asarray(t, float))
+
+
+halving = in_full(optax.exponential_decay(0.1, transition_steps=50, decay_rate=0.5))
+slow_halving = in_full(optax.exponential_decay(0.01, transition_steps=50, decay_rate=0.5))
+crawling_halving = in_full(optax.exponential_decay(0.001, transition_steps=50, decay_rate=0.5))
 rate, slow, crawl = {"learning_rate": 0.1}, {"learning_rate": 0.01}, {"learning_rate": 0.001}
 matrices = lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
 

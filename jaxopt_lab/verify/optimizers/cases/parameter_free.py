@@ -150,7 +150,7 @@ CASES = {
     "prodigy safeguard": Case(
         jl.prodigy, optax_prodigy, prodigy_values | {"learning_rate": warmup}, {"safeguard_warmup": True}, feedback
     ),
-    "prodigy schedule": Case(jl.prodigy, optax_prodigy, {"learning_rate": fading}),
+    "prodigy schedule": Case(jl.prodigy, optax_prodigy, {"learning_rate": fading}, bounds=feedback),
     "dadapt_adamw": Case(
         jl.dadapt_adamw,
         optax_dadapt_adamw,
