@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LIMITS = (
-    "This is about the selected configurations: tuned anew, another optimizer might win. `jl.compare` and `jaxopt-lab "
-    "compare` count that too."
+    "This is about the selected configurations: tuned anew, another optimizer might win. jl.compare and jaxopt-lab "
+    "compare count that too."
 )
 
 
@@ -133,7 +133,8 @@ def _gap(row: dict[Any, Any]) -> str:
     if row["effect"] == 0:
         return f"{row['a']}, whose scores do not differ"
     ends = " to ".join(number(row[end]) if math.isfinite(row[end]) else f"{row[end]:g}" for end in ("low", "high"))
-    return f"{row['a']} ({row['a']} minus {row['b']}: {short(row['effect'])}, 95 %: {ends})"
+    p = f"corrected p = {short(row['p_corrected'], 2)}"
+    return f"{row['a']} ({row['a']} minus {row['b']}: {short(row['effect'])}, 95 %: {ends}, {p})"
 
 
 def _more(rows: list[dict[Any, Any]]) -> str:
