@@ -301,10 +301,17 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     assert set(pd.read_csv(tmp_path / "run" / "leaderboard.csv")["task"]) == {"quadratic", "linear_regression"}
 
 
+def only_tables(monkeypatch):
+    """Write no pages and no pictures, which take most of the time of a small run."""
+    write = lambda results, folder, task, *_: folder.write(f"{task}/table.csv", results.table().to_csv().encode())
+    monkeypatch.setattr(sweeps, "write_about", write)
+
+
 def test_a_broken_run_goes_on(tmp_path, monkeypatch):
     """By `resume` or by the same command, with the same tables as an uninterrupted run."""
     spec = tmp_path / "tiny.toml"
     spec.write_text(SPEC)
+    only_tables(monkeypatch)
     assert invoke("run", spec, "--steps", 40, "--out", tmp_path / "whole", "--quiet").exit_code == 0
 
     def interrupting(self, *args):
