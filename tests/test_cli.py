@@ -276,15 +276,23 @@ def test_a_start_is_light():
     assert json.loads(done.stdout) == [[0, 0, 0], []]
 
 
+EAGER = """if True:
+    from jaxopt_lab.report import progress
+    progress.PLAIN_EVERY = 0.2  # the first line ends the wait of the test
+    import jaxopt_lab.cli.__main__
+"""
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     # The quadratic reaches its target at once; the regression cannot, and would go on for hours.
     spec = SPEC.replace("steps = 10", "steps = 5_000_000\ntarget = 1e-3").replace("1e-2, 100.0, 3", "0.3, 0.5, 2")
     (tmp_path / "long.toml").write_text(spec.replace("[tasks.quadratic]", "[tasks.quadratic]\nspectrum = [1.0]"))
-    command = [sys.executable, "-m", "jaxopt_lab.cli", "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
+    command = [sys.executable, "-c", EAGER, "run", tmp_path / "long.toml", "--out", tmp_path / "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
         stderr = iter(run.stderr or [])
-        next(line for line in stderr if line.startswith("linear_regression: 0/8 trials"))
+        trains = re.compile("linear_regression: 0/8 trials, 0 diverged, 2/2 compiled, (?!0 trial-steps)")
+        next(line for line in stderr if trains.match(line))
         run.send_signal(number)
         *_, interrupted, last = stderr
         stdout = run.stdout.read() if run.stdout else ""
@@ -301,10 +309,17 @@ def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     assert set(pd.read_csv(tmp_path / "run" / "leaderboard.csv")["task"]) == {"quadratic", "linear_regression"}
 
 
+def only_tables(monkeypatch):
+    """Write no pages and no pictures, which take most of the time of a small run."""
+    write = lambda results, folder, task, *_: folder.write(f"{task}/table.csv", results.table().to_csv().encode())
+    monkeypatch.setattr(sweeps, "write_about", write)
+
+
 def test_a_broken_run_goes_on(tmp_path, monkeypatch):
     """By `resume` or by the same command, with the same tables as an uninterrupted run."""
     spec = tmp_path / "tiny.toml"
     spec.write_text(SPEC)
+    only_tables(monkeypatch)
     assert invoke("run", spec, "--steps", 40, "--out", tmp_path / "whole", "--quiet").exit_code == 0
 
     def interrupting(self, *args):

@@ -59,21 +59,22 @@ def adam(w, g, m, v, t, rate):
 
 @functools.cache
 def derivatives():
-    """Return a function that shapes a vector as parameters, and the gradient and the Hessian at a vector."""
+    """Return functions: a vector shaped as parameters, the gradient and the Hessian at one, the batch of a step."""
     _, shaped = ravel_pytree(init(jax.random.key(0)))
     flat_loss = lambda w, batch: loss(shaped(w), batch)
-    return shaped, jax.jit(jax.grad(flat_loss)), jax.jit(jax.hessian(flat_loss))
+    batch = jax.jit(lambda key, t: task().batch(task().data[0], key, t))
+    return shaped, jax.jit(jax.grad(flat_loss)), jax.jit(jax.hessian(flat_loss)), batch
 
 
 @functools.cache
 def by_hand(rate, seed):
     """Return the values of all diagnostics before every step, as if all were measured at each."""
-    made, key = task(), jax.random.key(seed)
+    key = jax.random.key(seed)
     w, _ = ravel_pytree(init(jax.random.fold_in(key, 0)))
-    (shaped, gradient, hessian), hidden = derivatives(), np.arange(20) < 16
+    (shaped, gradient, hessian, batch_of), hidden = derivatives(), np.arange(20) < 16
     size, rows, m, v = np.linalg.norm, [], 0.0, 0.0
     for t in range(STEPS):
-        batch = made.batch(made.data[0], jax.random.fold_in(key, 1), t)
+        batch = batch_of(jax.random.fold_in(key, 1), t)
         g = np.asarray(gradient(w, batch))
         update, m, v = adam(w, g, m, v, t, rate)
         halves = [

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import jaxopt_lab as jl
 from jaxopt_lab import cli
+from jaxopt_lab.cli import sweeps
 from jaxopt_lab.sweep import durable
 
 PAGE = Path(__file__).parent.parent / "docs" / "data.md"
@@ -297,8 +298,13 @@ def invoke(*args):
     ],
     ids=["steps", "examples", "epochs"],
 )
-def test_from_the_command_line(before, options, after, tmp_path):
-    """As the larger run would have been; `resume` keeps to it, and a refusal changes nothing."""
+def test_from_the_command_line(before, options, after, tmp_path, monkeypatch):
+    """As the larger run would have been; `resume` keeps to it, and a refusal changes nothing.
+
+    Pages and pictures, which take most of the time, are made for one of the units.
+    """
+    if "--steps" not in options:
+        monkeypatch.setattr(sweeps, "write_about", lambda *results: None)
     seeds = 3 if "--seeds" in options else 2
     for name, steps, n in (("run", before, 2), ("once", after, seeds)):
         (tmp_path / f"{name}.toml").write_text(SPEC.format(steps=steps, seeds=n))

@@ -1,8 +1,8 @@
 """Every optimizer beside its Optax twin, row by row: `jaxopt_lab.verify.optimizers.cases`."""
 
 import ast
+import functools
 import inspect
-import itertools
 from pathlib import Path
 
 import jax
@@ -16,7 +16,7 @@ from jaxopt_lab.optimizers._base import method
 from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
 from jaxopt_lab.verify.optimizers.haste import compiled
 from jaxopt_lab.verify.optimizers.problems import PROBLEMS, wave
-from jaxopt_lab.verify.optimizers.walks import differences
+from jaxopt_lab.verify.optimizers.walks import differences, problem, walked
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 each_first_row = pytest.mark.parametrize("case", METHODS.values(), ids=METHODS.keys())
@@ -48,12 +48,34 @@ def assert_same(ours, twin, rtol):
 
 
 options = [pytest.param(name, "float64", marks=pytest.mark.thorough) for name in CASES if name not in METHODS]
-WALKS = [*itertools.product(METHODS, ["float64", "float32"]), *options]
+WALKS = [*((name, precision) for precision in ("float64", "float32") for name in METHODS), *options]
+
+
+@functools.cache
+def neighbours(precision):
+    """Return, by method, its problem and the names of up to eight methods in a row that walk there in one program.
+
+    What they have in common, the problem's gradient, is compiled once for all of them.
+    """
+    places = {}
+    for name in METHODS:
+        places.setdefault(problem(name, precision), []).append(name)
+    groups = [(where, tuple(names[i : i + 8])) for where, names in places.items() for i in range(0, len(names), 8)]
+    return {name: (where, names) for where, names in groups for name in names}
+
+
+@functools.cache
+def walked_together(where, names, precision):
+    return dict(zip(names, walked([METHODS[name] for name in names], where, precision), strict=True))
 
 
 @pytest.mark.parametrize(("name", "precision"), WALKS)
 def test_two_hundred_steps(name, precision):
-    assert differences(name, precision).beyond(CASES[name].bounds, precision) == {}
+    if name in METHODS:
+        found = walked_together(*neighbours(precision)[name], precision)[name]
+    else:
+        found = differences(name, precision)
+    assert found.beyond(CASES[name].bounds, precision) == {}
 
 
 @each_case
