@@ -11,13 +11,13 @@ The digits network, Adam, float32, many learning rates by a few seeds, with the 
 `ratio` is the time over that of arrays, turn by turn. The losses must agree to a thousandth, or the script fails. The
 memory: a sweep of a stream of wide batches in a process of its own, its peak over that of an empty one, and the plan's.
 
-Aim: a stream at most 1.10. What it took: batches of the stream are float64 (as NumPy makes them) and are converted to
-JAX's type as they come, not after they were stacked (150 to 45 us of CPU time a batch beside training, since large arrays
-are new memory, which costs most); and segments of 128 steps, where 32, 64 and 256 take 1.18, 1.12 and 1.07 times the CPU
-time of arrays, and 128 take 1.08 (medians of five turns): a chunk waits for its first segment. What is left: iterator,
-copy, checks, checksum and stacking, 25 us a batch alone on a core. Chunks wait for their first segments for 0.12 s of
-the threads' 17.5 s (one traced sweep of segments of 64 steps), so reading a chunk's first segment while the one before
-runs could gain about 1 %, and is not done.
+Aim: a stream at most 1.10. What it took: the stream's batches are float64, as NumPy makes them, and are converted to
+JAX's type as they come, not after they were stacked: 150 to 45 us of CPU time a batch beside training, as large arrays
+are new memory, which costs most. And segments have 128 steps: with 32, 64, 128 and 256, a stream takes 1.18, 1.12, 1.08
+and 1.07 times the CPU time of arrays (medians of five turns), but a chunk waits for its first segment. What is left:
+iterator, copy, checks, checksum and stacking, 25 us a batch alone on a core. Chunks wait for their first segments for
+0.12 s of the threads' 17.5 s (one traced sweep of segments of 64 steps), so reading a chunk's first segment while the
+one before runs could gain about 1 %, and is not done.
 """
 
 import argparse

@@ -158,7 +158,7 @@ def _run(
             folder = folder_of(out or Path("runs") / f"{spec.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
             with taken(folder, spec, more or {}) as more:
                 one = functools.partial(extended, more) if more else functools.partial(swept, options)
-                interrupted, compiling = sweeps(spec, one, folder, quiet, seconds)
+                interrupted, compiling = sweeps(spec, one, folder, options, quiet, seconds)
                 page = folder.url(f"{[*spec.tasks][-1]}/page.html")
         except ArgumentError as error:  # what was read is checked already, but not what it is to be extended by
             fail(error.message("toml"))

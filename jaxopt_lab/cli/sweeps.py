@@ -19,7 +19,6 @@ from jaxopt_lab.report.progress import shown
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.sweep.arguments import addressed
-from jaxopt_lab.tasks.task import Task
 
 NOTE = (
     "Each optimizer at its best configuration: medians over seeds with quartiles; diverged: share of all its trials; "
@@ -62,10 +61,13 @@ def sweeps(
     spec: Spec,
     one: Callable[[Spec, str, Any, str], Results],
     folder: Folder,
+    options: Mapping[str, Any],
     quiet: bool,
     seconds: dict[str, float],
 ) -> tuple[bool, float]:
     """Sweep task by task, writing and printing each, and then the verdicts where the spec has fresh seeds.
+
+    `options` are those of the command line, with which the fresh seeds run too.
 
     Returns whether it was interrupted, and the compile time.
     """
@@ -79,7 +81,7 @@ def sweeps(
         interrupted, confirmed = bool(results.dataset.attrs["interrupted"]), None
         if spec.confirm is not None and not interrupted:
             with timed(seconds, "fresh seeds"):
-                confirmed, said = confirmation(results, spec.tasks[name], spec.confirm)
+                confirmed, said = confirmation(results, spec, name, options)
             verdicts.append(f"{name}: {said}")
             compiling += 0.0 if confirmed is None else confirmed.fresh.dataset.attrs["compile_seconds"]
         with timed(seconds, "pictures and writing"), _interrupts_later():
@@ -100,11 +102,14 @@ def sweeps(
     return interrupted, compiling
 
 
-def confirmation(results: Results, task: Task, options: Mapping[str, int]) -> tuple[Confirmation | None, str]:
+def confirmation(
+    results: Results, spec: Spec, name: str, options: Mapping[str, Any]
+) -> tuple[Confirmation | None, str]:
     """Run the best configuration of each optimizer with fresh seeds; return the verdict, also in words."""
-    optimizers = {name: addressed(name) for name in dict.fromkeys(results.dataset["optimizer"].values.tolist())}
+    optimizers = {optimizer: addressed(optimizer) for optimizer in spec.spaces}
+    how = {"cache": options["cache"], "cluster": options.get("cluster"), "memory": spec.options.get("memory")}
     try:
-        found = confirm(results, options["seeds"], top=options.get("top"), task=task, optimizers=optimizers)
+        found = confirm(results, **spec.confirm or {}, task=spec.tasks[name], optimizers=optimizers, **how)
     except ArgumentError as error:  # fewer than two optimizers have a best configuration, for example
         return None, f"No verdict. {error.message()}"
     return found, " ".join([*found.sentences(), *found.warnings()])

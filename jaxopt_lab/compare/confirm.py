@@ -167,7 +167,10 @@ def confirm(
     task: Task | Callable[..., Task] | None = None,
     optimizers: Optimizers | None = None,
     out: str | Path | None = None,
+    memory: int | float | None = None,
+    cluster: str | None = None,
     progress: bool | Callable[[Progress], None] = False,
+    cache: bool = True,
 ) -> Confirmation:
     """Run the best configuration of each optimizer of a sweep with fresh seeds, and say whether the best one holds.
 
@@ -192,7 +195,10 @@ def confirm(
         task: The sweep's task, where it is not one of `jl.TASKS`.
         optimizers: Factories of the sweep's optimizers that are not this package's, by name.
         out: As for `jl.sweep`.
+        memory: As for `jl.sweep`.
+        cluster: As for `jl.sweep`.
         progress: As for `jl.sweep`.
+        cache: As for `jl.sweep`.
 
     Raises:
         TypeError, ValueError: An argument is invalid, there are fewer than two optimizers to compare, or the task or an
@@ -233,7 +239,8 @@ def confirm(
     first = int(dataset["seed"].values.max()) + 1
     request = made.request(dataset, tables, list(range(first, first + seeds)), out=None if out is None else str(out))
     options = {field.name: getattr(request, field.name) for field in dataclasses.fields(SweepRequest)}
-    fresh = sweep(**{**options, "strategy": None, "diagnostics": None, "keep_top": None, "progress": progress})
+    how = {"memory": memory, "cluster": cluster, "progress": progress, "cache": cache}
+    fresh = sweep(**{**options, "strategy": None, "diagnostics": None, "keep_top": None, **how})
     if fresh.dataset.attrs["interrupted"]:
         raise KeyboardInterrupt("The fresh seeds were interrupted. With out=, the same call goes on with them.")
     what = reported(fresh, metric)
