@@ -21,11 +21,11 @@ from measuring.compare import OURS, Way, compare, ranged, show
 from measuring.handwritten import digits
 
 import jaxopt_lab as jl
-from jaxopt_lab.diagnostics import NAMES
+from jaxopt_lab.diagnostics import NAMES, PRECONDITIONED
 from jaxopt_lab.sweep.planning import plan_sweep
 
-SHARPNESS = "sharpness"
-CHEAP = tuple(name for name in NAMES if name != SHARPNESS)
+SHARP = ("sharpness", PRECONDITIONED)
+CHEAP = tuple(name for name in NAMES if name not in SHARP)
 
 
 def measure(trials: int, width: int, steps: int, seeds: int, repeats: int) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def measure(trials: int, width: int, steps: int, seeds: int, repeats: int) -> di
     task = digits(width)
     space = {"learning_rate": np.geomspace(1e-4, 1e-1, trials // seeds).astype("float32")}
     what = {"steps": steps, "seeds": seeds, "strategy": "scan"}
-    asked: dict[str, Any] = {OURS: None, **{name: [name] for name in (*CHEAP, SHARPNESS)}}
+    asked: dict[str, Any] = {OURS: None, **{name: [name] for name in (*CHEAP, *SHARP)}}
     asked |= {"all but sharpness": CHEAP}
     asked |= {"all but sharpness, never due": {n: None if n == "learning_rate" else 2**30 for n in CHEAP}}
     sweep = lambda which: jl.sweep(jl.adam, task, space, diagnostics=which, **what) and None

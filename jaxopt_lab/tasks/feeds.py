@@ -6,7 +6,8 @@ number, and give the same batch each time they are asked, so that all configurat
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -19,6 +20,7 @@ from jaxopt_lab.tasks.sampling import batch_indices, batch_key
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.types import Batch, random_key
 
+ALIGNMENT = 64  # bytes
 REMEMBERED_SEGMENTS = 64  # whose examples' numbers are remembered
 
 
@@ -88,7 +90,11 @@ class Rows:
         rows = jax.tree.map(lambda x: rows_of(x, found), self.arrays)
         if where is not None:
             check_values(where, rows)
-        return jax.tree.map(lambda x: converted(x)[back.reshape(indices.shape)], rows)
+        return jax.tree.map(lambda x: _taken(converted(x), back.reshape(indices.shape)), rows)
+
+
+def _taken(x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    return np.take(x, indices, axis=0, out=aligned((*indices.shape, *x.shape[1:]), x.dtype), mode="clip")
 
 
 class RowsReader:
@@ -135,6 +141,20 @@ def _host() -> Any:
 def joined(task: Any, drawn: Any, batches: Batch) -> Any:
     """Return what `Task.draw` drew, with the batches in their place; `task` has a feed."""
     return batches if task.augment is None else (batches, drawn[1])
+
+
+def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack arrays along a new first axis, in memory that a program on a CPU uses as it is."""
+    made = aligned((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    return np.stack(arrays, out=made)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an empty array that begins at a multiple of 64 bytes, which a program on a CPU uses without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def digest_of(batch: Batch) -> bytes:

@@ -25,7 +25,7 @@ from jaxopt_lab.tasks._examples import (
     is_usable,
     read_whole,
 )
-from jaxopt_lab.tasks.feeds import Feed, Rows, digest_of
+from jaxopt_lab.tasks.feeds import Feed, Rows, digest_of, stacked
 from jaxopt_lab.tasks.names import SPLITS
 from jaxopt_lab.tracing.calling import explained
 from jaxopt_lab.types import Batch
@@ -145,7 +145,7 @@ class StreamReader:
             batches, last = [], first + count
             while (step := first + len(batches)) < last:
                 batches += self._known(seed, step, last) or self._next(known, seed, step, last)
-        return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
+        return jax.tree.map(lambda *arrays: stacked(arrays), *batches)
 
     def close(self) -> None:
         for known in self._seeds.values():

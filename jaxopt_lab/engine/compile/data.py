@@ -13,7 +13,7 @@ from jaxopt_lab.engine.compile.axes import Axes
 from jaxopt_lab.engine.compile.program import Program
 from jaxopt_lab.engine.devices import devices, on_devices, thread_count
 from jaxopt_lab.engine.plan import Segment
-from jaxopt_lab.tasks.feeds import Reader, joined
+from jaxopt_lab.tasks.feeds import Reader, joined, stacked
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.settings import enter, of_this_thread
 
@@ -59,7 +59,7 @@ class TaskData:
         found = [self.reader.read(int(seed), first, last - first) for seed in np.asarray(seeds)]
         missing = length - (last - first)
         pad = lambda x: np.pad(x, [(0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)]) if missing else x
-        return jax.tree.map(lambda *x: pad(x[0][None] if len(x) == 1 else np.stack(x)), *found)
+        return jax.tree.map(lambda *x: pad(x[0][None] if len(x) == 1 else stacked(x)), *found)
 
     def with_batches(self, program: Program, draws: Any, batches: Any) -> Any:
         """Return the draws with the batches that the host has read."""
