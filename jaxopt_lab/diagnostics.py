@@ -14,7 +14,8 @@ All are of the parameters before the step, and of its batch. A curve keeps its v
 and after the last step; it is NaN once the trial has diverged. The gradients do not count as `gradients_taken`.
 
 Where a diagnostic is not due it is not computed: the number of the step, which decides that, is the same for all trials
-of a chunk, so the branch remains a branch when trials are mapped.
+of a chunk, so the branch remains a branch when trials are mapped. Where all are seldom due, the steps in between have a
+loop of their own, without a branch.
 """
 
 import dataclasses
@@ -26,11 +27,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxopt_lab.types import Batch, Params, random_key
+from jaxopt_lab.sharpness import dot, norm, sharpness, square
+from jaxopt_lab.types import Batch, Params
 
 LEARNING_RATE = "learning_rate"  # no measurement: it asks for the curve of the learning rate in force
 PRECONDITIONED = "preconditioned_sharpness"  # of methods that register what divides their step
-PRODUCTS = 20  # products with the Hessian in a measurement of the sharpness
+SELDOM = 4  # the least stride, in steps, at which the steps between measurements have a loop of their own
 MEMORY = 0.9  # of the noise scale's running means, from one measurement to the next
 
 Own = Callable[[Params, Params, Params, Any, Batch], Any]
@@ -76,6 +78,12 @@ class Diagnostic:
     def due(self, t: Int[Array, ""]) -> Bool[Array, ""]:
         """Return whether it is measured in step `t`."""
         return (t.astype(jnp.uint32) * jnp.uint32(self.per_step)) % jnp.uint32(self.stride) < self.per_step
+
+    def next_due(self, t: Int[Array, ""]) -> Int[Array, ""]:
+        """Return the first step from `t` on in which it is measured."""
+        stride, per_step, t = jnp.uint32(self.stride), jnp.uint32(self.per_step), t.astype(jnp.uint32)
+        multiple = jnp.where(t == 0, 0, ((jnp.maximum(t, 1) - 1) * per_step // stride + 1) * stride)
+        return ((multiple + (per_step - 1)) // per_step).astype(jnp.int32)
 
     def curves(self, params: Params) -> list[str]:
         """Return the names of its curves; only the shapes of the parameters matter."""
@@ -130,6 +138,69 @@ def measured(
     return values, kept
 
 
+def advanced(
+    diagnostics: tuple[Diagnostic, ...],
+    plain: Callable[..., Any],
+    full: Callable[..., Any],
+    carry: tuple[Any, dict[str, Array]],
+    first: Int[Array, ""],
+    count: Int[Array, ""] | int,
+    loop: Callable[..., Any],
+    bad: Callable[[Any], Int[Array, ""]],
+) -> tuple[Any, dict[str, Array]]:
+    """Make `count` steps from `first` on; where few of them measure, by a loop of plain steps before each that does.
+
+    A branch in each step would cost more than what it leaves out, since XLA could no longer compute an update together
+    with the parameters; and each curve takes some small kernels in each step.
+
+    Args:
+        diagnostics: What is measured.
+        plain: Makes step `first + i` of the trial without diagnostics: `(i, carry) -> carry`.
+        full: Likewise with them.
+        carry: The trial's state, and its curves from `first` on.
+        first: The first step.
+        count: How many to make.
+        loop: As `jax.lax.fori_loop`.
+        bad: Gives the first step in which curves are NaN, since the trial diverged: a function of the state.
+
+    """
+    measured = [one for one in diagnostics if one.name != LEARNING_RATE]
+    if min((one.stride // one.per_step for one in measured), default=0) < SELDOM:
+        return loop(0, count, full, carry)
+    (state, curves), end = carry, jnp.asarray(count, jnp.int32)
+    own = {name for one in measured for name in one.curves(state.params)}
+    mine = lambda named: {name: x for name, x in named.items() if name in own}
+    others = lambda named: {name: x for name, x in named.items() if name not in own}
+    before = mine(state.info)
+
+    def apart(state, curves):
+        rest = state._replace(info=others(state.info), watched=None), others(curves)
+        return rest, (mine(state.info), state.watched, mine(curves))
+
+    def joined(rest, kept):
+        (state, curves), (info, watched, measured) = rest, kept
+        return state._replace(info=state.info | info, watched=watched), curves | measured
+
+    def block(reached):
+        i, rest, kept = reached
+        nearest = jnp.stack([one.next_due(first + i) for one in measured]).min() - first
+        due, following = jnp.minimum(nearest, end), jnp.minimum(nearest + 1, end)
+        return following, *loop(
+            due, following, lambda i, parts: apart(*full(i, joined(*parts))), (loop(i, due, plain, rest), kept)
+        )
+
+    _, *parts = jax.lax.while_loop(lambda reached: reached[0] < end, block, (jnp.int32(0), *apart(state, curves)))
+    state, curves = joined(*parts)
+    ended, i = bad(state), jnp.arange(len(next(iter(curves.values()))), dtype=jnp.int32)
+    due = jnp.stack([one.due(first + i) for one in measured]).any(axis=0)
+    at = jax.lax.cummax(jnp.where(due, i, -1))  # the last measurement before each step, whose values are kept
+    known = (i < end) & (first + i < ended)
+    fill = lambda curve, before: jnp.where(known, jnp.where(at >= 0, curve[jnp.maximum(at, 0)], before), jnp.nan)
+    last = {name: jnp.where(first + end > ended, jnp.nan, x) for name, x in mine(state.info).items()}
+    filled = {name: fill(curve, before[name]) for name, curve in mine(curves).items()}
+    return state._replace(info=state.info | last), curves | filled
+
+
 def groups(params: Params) -> dict[str, list[int]]:
     """Group the leaves of parameters by the top-level keys of their tree: positions, by the name of the curve."""
     found: dict[str, list[int]] = {}
@@ -177,96 +248,6 @@ def noise_scale(step: Step, means: NoiseMeans) -> tuple[Array, NoiseMeans]:
     return jnp.where(means.signal > 0, means.noise / means.signal, jnp.inf), means
 
 
-def sharpness(
-    gradient: Callable[[Params], Params], params: Params, preconditioner: Params | None = None, products: int = PRODUCTS
-) -> Float[Array, ""]:
-    """Return the largest eigenvalue of a Hessian, or of a preconditioned one, at `params`.
-
-    It is the largest Ritz value of the Lanczos method after `products` products with the Hessian, from a fixed random
-    vector: as power iteration, it needs no matrix, and it gets closer in as many products. It never exceeds the
-    eigenvalue, but for rounding; with as many products as parameters it is exact.
-
-    Gradient descent is stable where the sharpness is below 2 / eta, and with heavy-ball momentum b below (2 + 2 b) /
-    eta (Cohen et al. 2021, https://arxiv.org/abs/2103.00065). For Adam the same holds of P^-1 H, where P is the
-    diagonal that divides its step, below (2 + 2 b1) / ((1 - b1) eta): 38 / eta at b1 = 0.9 (Cohen et al. 2022,
-    https://arxiv.org/abs/2207.14484). "preconditioned_sharpness" knows P for some methods; for
-    another, a function of your own is a diagnostic: `sharpness(jax.grad(lambda w: loss(w, batch)), params, p)`.
-
-    Args:
-        gradient: The gradient of the loss, as a function of the parameters.
-        params: Where; any tree of floating-point arrays.
-        preconditioner: The diagonal P, positive, as a tree like `params`: the eigenvalue is then that of P^-1 H.
-        products: The number of products with the Hessian.
-
-    """
-    _, times_hessian = jax.linearize(gradient, params)
-    narrow = lambda v: jax.tree.map(lambda v, w: v.astype(w.dtype), v, params)  # the vectors themselves are wide
-    root = None if preconditioner is None else jax.tree.map(lambda p: jnp.sqrt(_wide(p)), preconditioner)
-    divided = lambda v: v if root is None else jax.tree.map(jnp.divide, v, root)
-    # P^-1/2 H P^-1/2 has the eigenvalues of P^-1 H.
-    times = lambda v: divided(jax.tree.map(_wide, times_hessian(narrow(divided(v)))))
-    first = _random_like(params)
-    zero = jnp.zeros_like(norm(first))
-    eps = max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(params))
-
-    def turn(carry, _):
-        before, v, beta, size, live = carry
-        w = times(v)
-        alpha = dot(v, w)
-        w = jax.tree.map(lambda w, v, u: w - _like(alpha, w) * v - _like(beta, w) * u, w, v, before)
-        beta = norm(w)
-        size = jnp.maximum(size, jnp.abs(alpha) + beta)
-        goes_on = live & (beta > eps * size)  # else the vectors so far span an invariant subspace
-        following = jax.tree.map(lambda w: w / _like(jnp.where(goes_on, beta, 1), w), w)
-        beta = jnp.where(goes_on, beta, 0)
-        return (v, following, beta, size, goes_on), (alpha, beta, live)
-
-    v = jax.tree.map(lambda x: x / _like(norm(first), x), first)
-    carry = jax.tree.map(jnp.zeros_like, v), v, zero, zero, jnp.asarray(True)
-    _, (alpha, beta, live) = jax.lax.scan(turn, carry, length=products)
-    alpha = jnp.where(live, alpha, alpha[0])  # after the end, a value that is no larger than the largest
-    found = largest_of_tridiagonal(alpha, beta[:-1])
-    return jnp.where(jnp.isfinite(alpha).all() & jnp.isfinite(beta).all(), found, jnp.nan)
-
-
-def largest_of_tridiagonal(diagonal: Float[Array, " n"], beside: Float[Array, " n-1"]) -> Float[Array, ""]:
-    """Return the largest eigenvalue of a symmetric tridiagonal matrix: it is below x where all pivots are negative.
-
-    LAPACK's function, called from a loop in several threads at once, may wait for ever on a CPU.
-    """
-    squares = beside**2
-    radius = jnp.pad(jnp.abs(beside), (0, 1)) + jnp.pad(jnp.abs(beside), (1, 0))
-
-    def halve(_, bounds):
-        low, high = bounds
-        x = low + (high - low) / 2
-        pivot = diagonal[0] - x
-        below = pivot < 0
-        for n in range(1, len(diagonal)):
-            pivot = diagonal[n] - x - squares[n - 1] / jnp.where(pivot == 0, -jnp.finfo(x.dtype).tiny, pivot)
-            below &= pivot < 0
-        return jnp.where(below, low, x), jnp.where(below, x, high)
-
-    bounds = diagonal.max(), (diagonal + radius).max()
-    return jax.lax.fori_loop(0, jnp.finfo(diagonal.dtype).nmant + 8, halve, bounds)[1]
-
-
-def dot(a: Any, b: Any) -> Float[Array, ""]:
-    """Return the inner product of two trees over the real numbers, in float32 or wider."""
-    pairs = zip(map(_wide, jax.tree.leaves(a)), map(_wide, jax.tree.leaves(b)), strict=True)
-    return sum((jnp.sum(jnp.real(x * jnp.conj(y))) for x, y in pairs), start=jnp.zeros([], jnp.float32))
-
-
-def square(tree: Any) -> Float[Array, ""]:
-    """Return the squared Euclidean norm of a tree, in float32 or wider."""
-    return dot(tree, tree)
-
-
-def norm(tree: Any) -> Float[Array, ""]:
-    """Return the Euclidean norm of a tree, in float32 or wider."""
-    return jnp.sqrt(square(tree))
-
-
 BUILT_IN: Mapping[str, Callable[[Step], dict[str, Array]]] = {
     "update_ratio": update_ratio,
     "gradient_norm": lambda step: {"gradient_norm": norm(step.grads)},
@@ -281,20 +262,3 @@ SPARSE = ("sharpness", PRECONDITIONED, "noise_scale")  # measured less often by 
 
 def _sharpness(step: Step, preconditioner: Params | None = None) -> Array:
     return sharpness(lambda w: step.gradient(w, step.batch), step.params, preconditioner)
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _like(number: Array, x: Array) -> Array:
-    """Return a number in the precision of an array, which it thus does not widen."""
-    return number.astype(jnp.real(x).dtype)
-
-
-def _random_like(params: Params) -> Params:
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(random_key(0), len(leaves))
-    return tree.unflatten(
-        jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, map(_wide, leaves), strict=True)
-    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -38,7 +39,6 @@ class Status(enum.IntEnum):
 
     @property
     def text(self) -> str:
-        """The status's name in results and tables."""
         return self.name.lower()
 
 
@@ -219,15 +219,17 @@ class Trial:
         `count`, an accelerator need not ask its host at each iteration whether to continue. `loop`: as `fori_loop`.
         """
 
-        def turn(i, carry):
+        def turn(i, carry, trial=self):
             state, curves = carry
             drawn, keys = jax.tree.map(lambda x: x[i + offset], draws)
-            state, info = self.step(state, first + i, self.task.take(data[0], drawn), keys)
+            state, info = trial.step(state, first + i, self.task.take(data[0], drawn), keys)
             return state, {name: curve.at[i].set(info[name]) for name, curve in curves.items()}
 
         curves = {name: jnp.full((length,), jnp.nan, x.dtype) for name, x in state.info.items()}
         values, best, state = state.values, state.best, state._replace(values={}, best=None)  # no step changes them
-        state, curves = loop(0, count, turn, (state, curves))
+        plain = functools.partial(turn, trial=dataclasses.replace(self, diagnostics=()))
+        bad = lambda state: jnp.where(state.status == Status.DIVERGED, state.steps, jnp.iinfo(jnp.int32).max)
+        state, curves = measuring.advanced(self.diagnostics, plain, turn, (state, curves), first, count, loop, bad)
         return state._replace(values=values, best=best), curves
 
     def evaluate(self, state: TrialState, key: Key, t: Int[Array, ""], data: Any) -> Seen:
@@ -257,10 +259,7 @@ class Trial:
         return values
 
     def _judge(self, state: TrialState, loss: Array, aux: Mapping[str, Any], skips: Skips | None) -> tuple[Array, Info]:
-        """Return the status after seeing `loss`, and the last values; a trial that has ended keeps both.
-
-        `skips` already counts the step of this loss, if it is to be skipped.
-        """
+        """Return the status after `loss`, which `skips` has counted, and the last values; an ended trial keeps both."""
         finite, running = jnp.isfinite(loss), state.status == Status.RUNNING
         reached = finite & (loss <= self.stop.target)
         lost, last, above = ~finite, loss, (loss > state.bound) | (loss > self.stop.ceiling)

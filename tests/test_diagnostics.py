@@ -157,6 +157,55 @@ def test_curves_do_not_depend_on_how_trials_run(whole, cut, float64):
         np.testing.assert_allclose(found[name], whole.dataset[name].sel(step=found["step"]), rtol=1e-9, err_msg=name)
 
 
+FEW = {"update_norm": 4, "cosine": 6, "sharpness": 5, "noise_scale": 6, "largest": (largest_weight, 7)}
+DENSE = {"gradient_norm": 1}  # measured in each step, so no steps have a loop of their own
+
+
+def test_few_measurements_are_those_of_a_loop_by_hand(float64):
+    """Plain steps between them have a loop of their own."""
+    found = jl.sweep(jl.adam, task(), {"learning_rate": RATES}, **OPTIONS, diagnostics=FEW).dataset
+    for row, rate in enumerate(RATES):
+        for s, seed in enumerate(OPTIONS["seeds"]):
+            expected, own = by_hand(rate, seed), found.isel(config=row, seed=s)
+            for name in ("update_norm", "cosine", "sharpness", "largest"):
+                stride = FEW[name][1] if name == "largest" else FEW[name]
+                np.testing.assert_allclose(own[name], held(expected[name], stride), rtol=1e-7, err_msg=name)
+            np.testing.assert_allclose(own["noise_scale"], held(noise_scale(expected, 6), 6), rtol=1e-7)
+
+
+def bad_batch(w, batch):
+    """The task's loss, which is not finite for some examples."""
+    return loss(w, batch) + jnp.where(jnp.abs(batch[0]).max() > 2.2, jnp.nan, 0.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"evaluate": 3},
+        {"chunk": 3, "strategy": "steps"},
+        {"target": 0.15},
+        {"diverged_above": 0.5},
+        {"nonfinite": 50},
+        {"keep": "best", "record": 5},
+    ],
+    ids=str,
+)
+def test_few_measurements_are_those_of_many(options, float64):
+    """However segments are cut and trials end: diverged between two measurements, reached, or with skipped steps."""
+    made = task(loss=bad_batch) if "nonfinite" in options else task()
+    space = {"learning_rate": [*RATES, 3.0]}
+    few, many = (
+        jl.sweep(jl.adam, made, space, **OPTIONS | {"seeds": 2} | options, diagnostics=FEW | dense).dataset
+        for dense in ({}, DENSE)
+    )
+    np.testing.assert_array_equal(few["status"], many["status"])
+    for name in ("train_loss", *FEW):
+        np.testing.assert_allclose(few[name], many[name], rtol=1e-9, err_msg=name)
+    if "diverged_above" in options:
+        assert "diverged" in few["status"].values
+        assert np.isnan(few["update_norm"].values[few["status"].values == "diverged"][:, -1]).all()
+
+
 def test_training_is_the_same_with_and_without(whole, float64):
     plain = jl.sweep(jl.adam, task(), {"learning_rate": RATES}, **OPTIONS).dataset
     for name in ("train_loss", "validation_loss"):

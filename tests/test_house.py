@@ -23,6 +23,7 @@ ROOMS = [
         "schedules",
         "optimizers",
         "tasks",
+        "sharpness",
         "diagnostics",
         "updating",
         "trial",
