@@ -10,7 +10,9 @@ import pytest
 import jaxopt_lab as jl
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = sorted([*DOCS.glob("guide/*.md"), *DOCS.glob("howto/*.md"), DOCS / "index.md"])
+PAGES = sorted(
+    [*(page for part in ("guide", "howto", "reference") for page in DOCS.glob(f"{part}/*.md")), DOCS / "index.md"]
+)
 BLOCK = re.compile(r"^```(?:python|\{code-cell\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUN = [page for page in PAGES if BLOCK.search(page.read_text())]
 
@@ -31,6 +33,15 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 def test_every_how_to_page_has_code():
     without = {named(page) for page in PAGES if page.parent.name == "howto"} - {named(page) for page in RUN}
     assert without == {"howto/index"}
+
+
+def test_every_public_name_has_an_example_that_runs():
+    """The pages of optimizers have theirs; docs/models.md, whose blocks run with its tests, has those of models."""
+    code = "\n".join(BLOCK.findall("\n".join(page.read_text() for page in [*RUN, DOCS / "models.md"])))
+    names = {
+        n for n, x in vars(jl).items() if not n.startswith("_") and n not in jl.OPTIMIZERS and not inspect.ismodule(x)
+    }
+    assert {name for name in names - {"TYPE_CHECKING"} if f"jl.{name}" not in code} == set()
 
 
 def test_the_table_of_exit_statuses_is_the_programs_own():
