@@ -184,7 +184,8 @@ def advanced(
     def block(reached):
         i, rest, kept = reached
         nearest = jnp.stack([one.next_due(first + i) for one in measured]).min() - first
-        due, following = jnp.minimum(nearest, end), jnp.minimum(nearest + 1, end)
+        due = jnp.minimum(nearest, end)
+        following = jnp.minimum(due + 1, end)
         return following, *loop(
             due, following, lambda i, parts: apart(*full(i, joined(*parts))), (loop(i, due, plain, rest), kept)
         )

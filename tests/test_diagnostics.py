@@ -14,6 +14,7 @@ import jaxopt_lab as jl
 from jaxopt_lab.cli.spec import SpecError, parse
 from jaxopt_lab.diagnostics import MEMORY, PRECONDITIONED, norm, sharpness
 from jaxopt_lab.engine.structure import Structure
+from jaxopt_lab.sweep.budget import MOST
 from jaxopt_lab.sweep.planning import plan_sweep
 
 STEPS, RATES, B1, B2, EPS = 12, [0.02, 0.1], 0.9, 0.999, 1e-8
@@ -171,6 +172,14 @@ def test_few_measurements_are_those_of_a_loop_by_hand(float64):
                 stride = FEW[name][1] if name == "largest" else FEW[name]
                 np.testing.assert_allclose(own[name], held(expected[name], stride), rtol=1e-7, err_msg=name)
             np.testing.assert_allclose(own["noise_scale"], held(noise_scale(expected, 6), 6), rtol=1e-7)
+
+
+def test_a_stride_beyond_the_run_is_measured_once(float64):
+    """The largest stride that there is, whose next step would not fit into 32 bits."""
+    found = jl.sweep(jl.adam, task(), {"learning_rate": 0.1}, **OPTIONS, diagnostics={"update_norm": MOST}).dataset
+    curve = found["update_norm"].values[0, 0]
+    assert curve[0] > 0
+    assert (curve == curve[0]).all()
 
 
 def bad_batch(w, batch):
