@@ -8,29 +8,10 @@ from generated import write
 
 import jaxopt_lab as jl
 from jaxopt_lab.verify.optimizers import table
-from jaxopt_lab.verify.optimizers.cases import (
-    adam_family,
-    averaging,
-    basic,
-    classic,
-    curvature,
-    little_memory,
-    matrix,
-    parameter_free,
-)
+from jaxopt_lab.verify.optimizers.cases import FAMILIES
 from jaxopt_lab.verify.optimizers.conformance import Description, describe
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = {
-    "The basics": basic,
-    "Relatives of Adam": adam_family,
-    "Averages of gradients or of parameters": averaging,
-    "Signs, norms, extrapolation, loss values and noise": classic,
-    "Step size found by the method itself": parameter_free,
-    "Matrices treated as matrices": matrix,
-    "Little memory": little_memory,
-    "Curvature and neighbourhoods": curvature,
-}
 SIZES = {
     "1e+04": "10,000 parameters",
     "1e+06": "1,000,000 parameters",
@@ -43,7 +24,7 @@ SPACINGS = {"log": "logarithmic", "linear": "linear", "one_minus": "logarithmic 
 
 def families() -> dict[str, list[str]]:
     """Return the names of all optimizers by family, in the order of the registry's cases."""
-    return {title: [name for name in room.CASES if " " not in name] for title, room in FAMILIES.items()}
+    return {title: [name for name in cases if " " not in name] for title, cases in FAMILIES.items()}
 
 
 def cells(*texts: str) -> str:

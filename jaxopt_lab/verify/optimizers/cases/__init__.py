@@ -12,16 +12,17 @@ from jaxopt_lab.verify.optimizers.cases import (
     parameter_free,
 )
 
-CASES: dict[str, Case] = {
-    **basic.CASES,
-    **adam_family.CASES,
-    **averaging.CASES,
-    **classic.CASES,
-    **parameter_free.CASES,
-    **matrix.CASES,
-    **little_memory.CASES,
-    **curvature.CASES,
+FAMILIES: dict[str, dict[str, Case]] = {
+    "The basics": basic.CASES,
+    "Relatives of Adam": adam_family.CASES,
+    "Averages of gradients or of parameters": averaging.CASES,
+    "Signs, norms, extrapolation, loss values and noise": classic.CASES,
+    "Step size found by the method itself": parameter_free.CASES,
+    "Matrices treated as matrices": matrix.CASES,
+    "Little memory": little_memory.CASES,
+    "Curvature and neighbourhoods": curvature.CASES,
 }
+CASES = {name: case for family in FAMILIES.values() for name, case in family.items()}
 
 METHODS = {name: case for name, case in CASES.items() if " " not in name}
 """The first row of every method, named as the method."""
