@@ -1,10 +1,7 @@
-"""The two problems on which the authors' code was recorded: small tanh networks, with no random number anywhere."""
+"""The problems on which the authors' code was recorded: small tanh networks, with no random number anywhere."""
 
 import jax.numpy as jnp
 import numpy as np
-
-MATRIX = ("muon", "moonlight_muon", "torch_muon")
-"""Sources recorded on the second problem."""
 
 
 def grid(function, *shape):
@@ -42,10 +39,30 @@ def matrix_loss(w, **_):
     return jnp.mean((jnp.tanh(x @ w["W1"].T + w["b1"][None, :]) @ w["W2"].T + w["b2"][None, :] - y) ** 2)
 
 
+def square_start():
+    return {
+        "S": grid(lambda i, j: 0.5 * np.sin(0.6 + 2 * i + 3 * j + 5 * i * j), 4, 4),
+        "c": grid(lambda j: 0.1 * np.cos(2 + 3 * j), 4),
+    }
+
+
+def square_loss(w, **_):
+    x = grid(lambda n, j: np.cos(0.2 + 2 * n + 5 * j + 3 * n * j), 12, 4)
+    y = grid(lambda n, j: np.sin(0.9 + n + 3 * j + 2 * n * j), 12, 4)
+    return jnp.mean((jnp.tanh(x @ w["S"] + w["c"][None, :]) - y) ** 2)
+
+
+PROBLEMS = {"": (start, loss), "A": (matrix_start, matrix_loss), "C": (square_start, square_loss)}
+"""The start and the loss of each problem, by its name in `sources.json`."""
+
+ORDER = ("W1", "b1", "W2", "b2", "S", "c")
+
+
 def flat(w):
     """Join all parameters into one vector, in the order of the records."""
-    return jnp.concatenate([w[name].ravel() for name in ("W1", "b1", "W2", "b2")])
+    return jnp.concatenate([w[name].ravel() for name in ORDER if name in w])
 
 
-WEIGHTS = np.r_[0:24, 30:48]
-"""Where W1 and W2 are in `flat`: some records contain only these."""
+def held(numbers):
+    """Return where the parameters are in `flat` of which a record has this many numbers: some have no biases."""
+    return {42: np.r_[0:24, 30:48], 16: np.r_[0:16]}.get(numbers, slice(None))

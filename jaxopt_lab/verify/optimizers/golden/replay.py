@@ -13,15 +13,7 @@ import optax
 
 from jaxopt_lab.trial import answer
 from jaxopt_lab.types import random_key
-from jaxopt_lab.verify.optimizers.golden.problems import (
-    MATRIX,
-    WEIGHTS,
-    flat,
-    loss,
-    matrix_loss,
-    matrix_start,
-    start,
-)
+from jaxopt_lab.verify.optimizers.golden.problems import PROBLEMS, flat, held
 from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
 
 FOLDER = resources.files("jaxopt_lab.verify.optimizers.golden")
@@ -29,7 +21,11 @@ FOLDER = resources.files("jaxopt_lab.verify.optimizers.golden")
 
 @functools.cache
 def recorded() -> dict[str, np.ndarray]:
-    """Load the records: `SOURCE/VARIANT` is the flat parameters after each of `steps`, and `... eval` its answer."""
+    """Load the records: `SOURCE/VARIANT` is the flat parameters after each of `steps`, and `... eval` its answer.
+
+    `... Q PARAMETER SIDE` is the basis that some methods had for that side of a matrix after their first step: the sign
+    of an eigenvector is arbitrary, and a replay begins with those of the record.
+    """
     with resources.as_file(FOLDER / "recorded.npz") as path, np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -47,7 +43,8 @@ def difference(name: str, optimizer: Any) -> float:
 
 def problem(name: str) -> tuple[Any, Any]:
     """Return the start of a record and its loss."""
-    return (matrix_start, matrix_loss) if name.split("/")[0] in MATRIX else (start, loss)
+    source, run = name.split("/")
+    return PROBLEMS[sources()[source]["settings"][run].get("problem", "")]
 
 
 def differences(optimizers: Mapping[str, Any]) -> dict[str, float]:
@@ -65,7 +62,7 @@ def differences(optimizers: Mapping[str, Any]) -> dict[str, float]:
     for name, rows in zip(optimizers, seen, strict=True):
         for kind, ours in zip(("", " eval"), rows, strict=True):
             for t, there in zip(steps, arrays.get(name + kind, []), strict=False):
-                of = WEIGHTS if len(there) == len(WEIGHTS) else slice(None)
+                of = held(len(there))
                 gap, way = abs(ours[t - 1][of] - there).max(), abs(there - origin[of]).max()
                 if gap != 0:  # some methods do not move in their first step
                     worst[name] = max(worst[name], float(gap / way) if np.isfinite(gap) and way > 0 else np.inf)
