@@ -44,8 +44,10 @@ from jaxopt_lab.results.accessors import register_method as _register_method
 from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
+from jaxopt_lab.results.lineage import lineage as _lineage
 from jaxopt_lab.results.results import Results as Results
 from jaxopt_lab.rewrite import rewritten as rewritten
+from jaxopt_lab.search.population import pbt as pbt
 from jaxopt_lab.statistics.judge import Judgement as Judgement
 from jaxopt_lab.statistics.judge import judge as judge
 from jaxopt_lab.sweep.budget import epochs as epochs
@@ -80,7 +82,7 @@ globals().update(OPTIMIZERS)  # each method under its name
 _register(Results, "plot", _Plots)
 _register(Results, "diagnose", _Diagnose)
 _register(Results, "report", _Report)
-for _method in (confirm, _to_csv, _to_parquet, _to_latex, _to_tensorboard):
+for _method in (confirm, _lineage, _to_csv, _to_parquet, _to_latex, _to_tensorboard):
     _register_method(Results, _method)
 _register(Verdict, "plot", _VerdictPlots)
 _register(Verdict, "report", _VerdictReport)

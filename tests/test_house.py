@@ -30,7 +30,7 @@ ROOMS = [
         "trial",
         "engine",
     ),
-    *("store", "statistics", "results", "cluster", "sweep", "compare", "verify", "report", "cli"),
+    *("store", "statistics", "results", "cluster", "sweep", "compare", "search", "verify", "report", "cli"),
 ]
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise
 HEAVY = (

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxopt_lab.engine.chunk import Chunk
 from jaxopt_lab.engine.kept_params import BestParams, KeptParams
+from jaxopt_lab.engine.lineage import Lineage
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.standing import LEFT_OUT, Sensitivity, Standing
 from jaxopt_lab.trial import Seen, Status
@@ -70,6 +71,7 @@ class Outcome:
         params: The parameters that are kept, of configurations of one structure at a time: their numbers, and a tree
             with leading axes (these configurations, seed).
         decisions: The stop rule's decisions, in the order in which cohorts reached their rungs.
+        lineage: From whom trials continued at rungs, and with which values; None where no rule changed that.
         strategies: How each group ran: see `probe.Choice`; with the seconds of a step of one trial, as measured.
         notes: See `Progress`.
         compile_seconds: Summed over programs, some of which compile in parallel.
@@ -88,6 +90,7 @@ class Outcome:
     evaluations: dict[str, np.ndarray]
     params: list[tuple[np.ndarray, Any]]
     decisions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    lineage: Lineage | None = None
     strategies: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     compile_seconds: float = 0.0

@@ -14,7 +14,7 @@ from jaxopt_lab.formats import compact, number
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import compared, default_metric
 from jaxopt_lab.store.axes import at_point, budget, unequal_examples, unequal_gradients
-from jaxopt_lab.tasks.names import QUARTILES
+from jaxopt_lab.tasks.names import CONTINUED_FROM, QUARTILES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,8 @@ def board(results: Results, width: int) -> Group:
     for unequal in (unequal_examples(results.dataset), unequal_gradients(results.dataset)):
         title += "" if unequal is None else f", {unequal}"
     gap = 1 if width >= ROOMY else 0  # in addition to the box's own
+    if CONTINUED_FROM in results.dataset:
+        title += ", hyperparameters as they began"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("optimizer", overflow="fold")
     columns: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ import numpy as np
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.results.score import UNFINISHED
-from jaxopt_lab.store.axes import COUNTED, unit_of
+from jaxopt_lab.store.axes import COUNTED, unit_of, without_rungs
 from jaxopt_lab.tracing.caching import exact
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def by_cost(dataset: "xr.Dataset", by: str) -> "xr.Dataset":
     import xarray as xr
 
     check_known("cost", by, COSTS)
+    dataset = without_rungs(dataset)
     if np.isin(dataset["status"].values, UNFINISHED).any():
         raise ArgumentValueError("Trials can be compared at equal cost when their sweep has ended; this one has not.")
     if by == (unit := unit_of(dataset)):

@@ -18,7 +18,15 @@ from jaxopt_lab.results.leaderboard import leaderboard
 from jaxopt_lab.results.rebuilding import model
 from jaxopt_lab.results.score import UNFINISHED, default_metric, greater_is_better, hyperparameters, score
 from jaxopt_lab.results.tuning import tuning_curves
-from jaxopt_lab.store.axes import AXES, COUNTED, budget, unequal_examples, unequal_gradients
+from jaxopt_lab.store.axes import (
+    AXES,
+    COUNTED,
+    RUNGS,
+    budget,
+    unequal_examples,
+    unequal_gradients,
+    without_rungs,
+)
 from jaxopt_lab.store.zarr import save
 from jaxopt_lab.tasks.names import QUARTILES
 from jaxopt_lab.tasks.task import Task
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Names in datasets and their folders that are not hyperparameters, losses or metrics.
-DIMS = {"config", "seed", *AXES}
+DIMS = {"config", "seed", *AXES, *RUNGS}
 COUNTS = {"status", "first_bad_step", *COUNTED.values(), "skipped_steps", "rung"}
 RESERVED = frozenset({*DIMS, *COUNTS, "optimizer", "train_loss", "params"})
 
@@ -124,7 +132,8 @@ class Results:
         """Return one row per trial: optimizer, hyperparameters, seed, status, and every loss and metric at its end."""
         import pandas as pd
 
-        last = self.dataset.isel(dict.fromkeys(set(AXES) & set(self.dataset.dims), -1), drop=True)
+        dataset = without_rungs(self.dataset)
+        last = dataset.isel(dict.fromkeys(set(AXES) & set(dataset.dims), -1), drop=True)
         table = last.to_dataframe(dim_order=["config", "seed"]).reset_index()
         columns = hyperparameters(self.dataset)
         for name in [name for name, values in columns.items() if values.dtype == object]:

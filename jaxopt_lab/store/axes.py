@@ -15,6 +15,12 @@ COUNTED = {  # what curves may be recorded by, and what counts it for each trial
 }
 UNITS = tuple(COUNTED)  # the last dimension of curves; that of evaluations is eval_UNIT
 AXES = (*UNITS, *(f"eval_{unit}" for unit in UNITS))
+RUNGS = tuple(f"rung_{unit}" for unit in UNITS)  # the last dimension of what a stop rule made of trials
+
+
+def without_rungs(dataset: "xr.Dataset") -> "xr.Dataset":
+    """Leave out what a stop rule made of trials at its rungs."""
+    return dataset.drop_dims(RUNGS, errors="ignore")
 
 
 def unit_of(dataset: "xr.Dataset") -> str:

@@ -85,6 +85,7 @@ def _claimed(file: str, array: dict[str, Any]) -> tuple[int, int]:
 def check_dataset(dataset: "xr.Dataset") -> None:
     """Raise ValueError where a dataset lacks something that a sweep's dataset has, or has it with another type."""
     unit = unit_of(dataset)
+    rungs = f"rung_{unit}"
     wanted = {**DIMS, unit: (unit,), f"eval_{unit}": (f"eval_{unit}",), "train_loss": ("config", "seed", unit)}
     for name, dims in wanted.items():
         if name not in dataset.variables or dataset[name].dims != dims or not dataset[name].size:
@@ -102,12 +103,13 @@ def check_dataset(dataset: "xr.Dataset") -> None:
         ):
             raise ValueError(f"its {name} are not distinct numbers")
     for name, array in dataset.data_vars.items():
-        if array.dims not in [("config", "seed", *more) for more in ((), (unit,), (f"eval_{unit}",))]:
+        if array.dims not in [("config", "seed", *more) for more in ((), (unit,), (f"eval_{unit}",), (rungs,))]:
             raise ValueError(f"its {name} has dims {array.dims}")
         if str(name) not in TEXTUAL and array.dtype.kind not in "iuf":
             raise ValueError(f"its {name} is {array.dtype}")
     for name, coordinate in dataset.coords.items():
-        if name not in wanted and (coordinate.dims != ("config",) or coordinate.dtype.kind not in "iufUb"):
+        dims, kinds = (("config",), "iufUb") if name != rungs else ((rungs,), "iu")
+        if name not in wanted and (coordinate.dims != dims or coordinate.dtype.kind not in kinds):
             raise ValueError(f"its {name} is {coordinate.dtype} of dims {coordinate.dims}")
     for names, kinds, optional in (
         (TEXTS, str, False),

@@ -11,6 +11,7 @@ import numpy as np
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.gradients import UNKNOWN, gradients, per_step
+from jaxopt_lab.engine.lineage import Lineage
 from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
@@ -19,7 +20,7 @@ from jaxopt_lab.store.identity import problem, versions
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.calls import examples_per_step, task_values
 from jaxopt_lab.tasks.measures import measures
-from jaxopt_lab.tasks.names import LOSS_CURVE
+from jaxopt_lab.tasks.names import AFTER_RUNG, CONTINUED_FROM, LOSS_CURVE
 from jaxopt_lab.tasks.rewriting import rules_of
 from jaxopt_lab.tracing.fingerprint import ADDRESS
 from jaxopt_lab.trial import STATUSES, Status
@@ -45,12 +46,14 @@ def collect(plan: Plan, outcome: Outcome) -> Results:
             "gradients_taken": (trials, _gradients_taken(plan, outcome)),
             **({"skipped_steps": (trials, outcome.skipped)} if plan.nonfinite else {}),
             **({} if plan.stop is None else {"rung": (trials, outcome.rung)}),
+            **_lineage(plan, outcome.lineage),
         },
         coords={
             "config": np.arange(plan.configs),
             "seed": plan.seeds,
             plan.unit: plan.record_steps,
             f"eval_{plan.unit}": plan.eval_steps,
+            **({} if outcome.lineage is None else {f"rung_{plan.unit}": outcome.lineage.rungs}),
             "optimizer": ("config", np.asarray(owners)),
             **{name: coordinate("config", column(values)) for name, values in columns.items()},
         },
@@ -68,6 +71,15 @@ def _examples_seen(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             return {}
         seen[group.configs] = outcome.steps[group.configs].astype(np.int64) * each
     return {"examples_seen": (("config", "seed"), seen)}
+
+
+def _lineage(plan: Plan, lineage: Lineage | None) -> dict[str, Any]:
+    """Return from whom each trial continued after each rung, and with which hyperparameters."""
+    if lineage is None:
+        return {}
+    dims = ("config", "seed", f"rung_{plan.unit}")
+    values = {f"{name}{AFTER_RUNG}": (dims, values) for name, values in lineage.values.items()}
+    return {CONTINUED_FROM: (dims, lineage.source), **values}
 
 
 def _gradients_taken(plan: Plan, outcome: Outcome) -> np.ndarray:

@@ -18,6 +18,7 @@ from jaxopt_lab.engine.structure import BUDGET
 from jaxopt_lab.labels import present, same, tuples
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.files import load
+from jaxopt_lab.results.lineage import Leg, legs, takeovers
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import hyperparameters
 from jaxopt_lab.store.axes import unit_of
@@ -26,6 +27,7 @@ from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.checks import takes_budget
 from jaxopt_lab.sweep.made import rewrote
 from jaxopt_lab.sweep.planning import plan_sweep
+from jaxopt_lab.sweep.scripted import Scripted
 from jaxopt_lab.sweep.space import Static, static
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.calls import evaluate, examples_per_step, shapes
@@ -45,7 +47,8 @@ class Rerun:
     Attributes:
         params: Its final parameters, as NumPy arrays in the task's own tree.
         dataset: Its results, with the training loss of every step: dims `step` and `eval_step`.
-        largest_difference: The largest relative difference from the stored training losses at any stored step.
+        largest_difference: The largest relative difference from the stored training losses at any stored step; of a
+            trial that continued from another's state, after it did so for the last time.
         tolerance: The largest difference to expect, since another program ran it and rounding errors grow from step to
             step: half of the digits of the lowest precision among the parameters and the loss (.09 in bfloat16, 3.5e-4
             in float32, 1.5e-8 in float64). Chaotic training may exceed it.
@@ -74,6 +77,8 @@ def rerun(
     diagnostics: Mapping[str, Own] | None = None,
 ) -> Rerun:
     """Repeat one trial of a sweep by itself, up to the step that it reached there.
+
+    A trial that continued from others (`jl.pbt`) is repeated along its lineage, from the start.
 
     Args:
         run: The sweep's results, or their folder.
@@ -108,7 +113,8 @@ def rerun(
     if base is None:
         raise ValueError(f"The task {dataset.attrs['task']!r} is not among jl.TASKS: pass it, as task=...")
     number = dataset.attrs["dtype"]
-    space = _space(dataset, config, values or {})
+    lineage = legs(dataset, config, seed)
+    space = _space(dataset, lineage[0].config, values or {})
     with jax.enable_x64(number == "float64"):
         per_step = _per_step(dataset, {name: factory}, base, space | _numbers(space, factory))
     budget = -(-int(dataset.attrs["steps" if per_step is None else "examples"]) // (per_step or 1))
@@ -130,6 +136,7 @@ def rerun(
             "record": 1,
             "strategy": "scan_each",
             "rewrite": rewrote(dataset),
+            "stop": _scripted(lineage, steps, per_step or 1),
             "diagnostics": _diagnostics(dataset, per_step or 1, diagnostics or {}),
         },
     )
@@ -141,11 +148,12 @@ def rerun(
     one = again.dataset.isel(config=0, seed=0)
     curve = trial["train_loss"]
     at = -(-curve[curve.dims[-1]].values // (per_step or 1))
-    stored = curve.values[at <= steps]
+    own = (at <= steps) & (at > max((-(-rung // (per_step or 1)) for rung in takeovers(lineage)), default=-1))
+    stored = curve.values[own]
     return Rerun(
         params=again.params(0, seed),
         dataset=one,
-        largest_difference=_difference(stored, one["train_loss"].sel(step=at[at <= steps]).values),
+        largest_difference=_difference(stored, one["train_loss"].sel(step=at[own]).values),
         tolerance=tolerance,
     )
 
@@ -168,6 +176,16 @@ def _diagnostics(dataset: "xr.Dataset", per_step: int, own: Mapping[str, Own]) -
         elif stride % per_step == 0 and name in (*NAMES, *own):
             found[name] = stride // per_step if name in NAMES else (own[name], stride // per_step)
     return found
+
+
+def _scripted(lineage: list[Leg], steps: int, per_step: int) -> Scripted | None:
+    """Return a rule that gives a single trial the hyperparameters of a lineage."""
+    rungs = [(-(-leg.start // per_step), leg.values) for leg in lineage[1:]]
+    rungs = [(rung, values) for rung, values in rungs if rung < steps]
+    if not rungs or not rungs[0][1]:
+        return None
+    values = [(name, tuple(values[name] for _, values in rungs)) for name in rungs[0][1]]
+    return Scripted(tuple(rung for rung, _ in rungs), tuple(values))
 
 
 def _bound(stored: Any) -> Any:

@@ -117,6 +117,23 @@ def halved():
     return jl.Results(dataset, None, [])
 
 
+def population():
+    """Ten learning rates that approach .01 at three rungs, each from its neighbour on that side; one ends early."""
+    rates = np.geomspace(1e-4, 1.0, 10)
+    curve = lambda kind, values, seed, steps: 2.0 ** (-steps / 20) + abs(np.log10(values["learning_rate"]) + 2)
+    dataset = results(["adam"] * 10, {"learning_rate": rates.tolist()}, curve, seeds=2).dataset.copy(deep=True)
+    own = np.arange(10)
+    source = np.clip(own + np.sign(4.5 - own).astype(int), 0, 9)
+    after = np.stack([rates[source], rates[source[source]], rates[source[source[source]]]], axis=1)
+    both = lambda x: np.stack([x, x], axis=1)
+    made_from = np.tile(source[:, None], 3)
+    made_from[9, 1:], after[9, 1:] = -1, np.nan
+    dims = ("config", "seed", "rung_step")
+    dataset["continued_from"] = (dims, both(made_from))
+    dataset["learning_rate_after_rung"] = (dims, both(after))
+    return jl.Results(dataset.assign_coords(rung_step=[10, 20, 40]), None, [])
+
+
 def batches():
     """Two optimizers at six batch sizes; steps to a loss fall in proportion, then no further."""
     sizes = [8, 16, 32, 64, 128, 256]

@@ -36,6 +36,7 @@ PICTURES = {
     "reached": lambda **k: made.swept().plot.reached(0.05, **k),
     "batch_sizes": lambda **k: made.batches().plot.batch_sizes(0.1, **k),
     "rungs": lambda **k: made.halved().plot.rungs(**k),
+    "lineage": lambda **k: made.population().plot.lineage(**k),
     "tuning": lambda **k: tuning(made.tuning_curves(), label="final loss", title="made up", **k),
     "performance": lambda **k: plots.performance(made.costs(), title="ten tasks", **k),
     "ranks": lambda **k: plots.ranks(made.ranks(), title="ten tasks", **k),

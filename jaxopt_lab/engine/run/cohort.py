@@ -1,4 +1,4 @@
-"""A cohort: the trials that a stop rule compares, from rung to rung, and the programs that fit their number."""
+"""A cohort: the trials that a stop rule compares, from rung to rung."""
 
 import math
 from collections.abc import Iterator
@@ -10,12 +10,11 @@ import numpy as np
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.engine.chunk import Chunk, cut
 from jaxopt_lab.engine.kept_params import scattered
+from jaxopt_lab.engine.lineage import Lineage
 from jaxopt_lab.engine.plan import Plan, Pool, Stage, steps_of
 from jaxopt_lab.engine.recorder import Recorder, Trials
 from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.engine.tuning.cutting import at_once, fitted, step_seconds
-from jaxopt_lab.engine.tuning.probe import COMPILE_SECONDS
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE
 from jaxopt_lab.trial import STATUSES, Status
 
@@ -120,6 +119,10 @@ class Cohort:
         outcome.rung[configs] = np.where(cut_off, self.rung, outcome.rung[configs])
         recorder.hold(Trials(np.ix_(configs, np.arange(len(self.plan.seeds))), self.plan), stage.last)
         self._note(recorder, racing, ends, cut_off, restarts)
+        if decision.source is not None or rule.changes:
+            lineage = recorder.outcome.lineage = recorder.outcome.lineage or Lineage(self.plan)
+            going_on = racing & ~ends & (status == Status.RUNNING)
+            lineage.note(stage.last, configs, decision.source, self._values(groups, rows), going_on)
         last = {name: values[configs] for name, values in outcome.last.items()}
         for number, at, own in self._by_group(groups, rows):
             self._go_on(number, own, ends[at], status[at], {name: values[at] for name, values in last.items()})
@@ -255,42 +258,6 @@ def checked(rule: StopRule, rung: Rung, decision: Any, groups: np.ndarray) -> De
         if (groups[decision.source] != groups[:, None])[moved].any():
             raise ValueError(f"{what}: trials can only continue from one of the same structure.")
     return decision
-
-
-# Survivors of a rung run in programs that fit their number. Rules of thumb, not measurements, decide which program runs
-# them and whether a smaller one is worth compiling, so that every run of a plan cuts the same chunks.
-
-
-def fittest(plan: Plan, cohort: Cohort, number: int, made: list[Strategy]) -> Strategy:
-    """Return, of the strategies compiled for a group (its first comes first), the one with the least padding."""
-    survivors = int(cohort.alive[number].any(axis=1).sum())
-    known = [strategy for strategy in made if strategy.trials <= made[0].trials]  # the first may have shrunk since
-    return min(known, key=lambda s: (_padded(plan, s, survivors), -s.trials))
-
-
-def smaller_program(plan: Plan, cohort: Cohort, number: int, strategy: Strategy) -> Strategy | None:
-    """Return a smaller strategy for the next stage, if it saves more time than it takes to compile."""
-    survivors = cohort.most_survivors(number)
-    if not survivors or strategy.trials == 1:
-        return None
-    wanted = survivors * len(plan.seeds)
-    most = _power_of_two(math.ceil(wanted / at_once(plan)))
-    smaller = fitted(plan, plan.groups[number], strategy, most, {survivors: 1})
-    saved = _padded(plan, strategy, survivors) - _padded(plan, smaller, survivors)
-    group = plan.groups[number]
-    seconds = saved * (cohort.next_last - cohort.stage.last) / group.per_step * step_seconds(group)
-    return smaller if smaller.trials < strategy.trials and seconds > COMPILE_SECONDS else None
-
-
-def _padded(plan: Plan, strategy: Strategy, configs: int) -> int:
-    """Return the time for so many configurations, in trials, including padding and idle cores."""
-    chunks = math.ceil(configs / strategy.configs) * math.ceil(len(plan.seeds) / strategy.seeds)
-    return math.ceil(chunks / at_once(plan)) * strategy.trials
-
-
-def _power_of_two(n: int) -> int:
-    """Round up to a power of two, so that there are few sizes, and few programs."""
-    return 1 << max(0, n - 1).bit_length()
 
 
 def _finite(x: float) -> float | None:

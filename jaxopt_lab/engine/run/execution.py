@@ -14,7 +14,8 @@ from jaxopt_lab.engine.ledger import Ledger, Unit, counts, misfit, recorded, res
 from jaxopt_lab.engine.plan import Plan, state_shapes
 from jaxopt_lab.engine.recorder import Outcome, Progress, Recorder, Trials, in_a_line
 from jaxopt_lab.engine.run.backend import Backend, Done, InProcess, Job
-from jaxopt_lab.engine.run.cohort import Cohort, cohorts_of, fittest, smaller_program
+from jaxopt_lab.engine.run.cohort import Cohort, cohorts_of
+from jaxopt_lab.engine.run.fitting import fittest, smaller_program
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import first_strategy, fitted
@@ -31,8 +32,7 @@ def execute(
 ) -> Outcome:
     """Run every trial of the plan; Ctrl-C ends it at the next segment, with partial results.
 
-    If a chunk fails, the others continue: its trials are marked as failed, and a note says why. If all trials fail, the
-    first error is raised.
+    If a chunk fails, its trials are marked as failed, with a note; if all fail, the first error is raised.
 
     Args:
         plan: The plan to run.
@@ -292,8 +292,8 @@ class Execution:
                     ) from error
                 self.compile(chunk.group, smaller)
                 self.chosen[chunk.group] = smaller
-                text = f"{group.optimizer}: {strategy.trials} trials at once ran out of memory; continuing with"
-                self.note(f"{text} {smaller.trials}.")
+                out = f"{group.optimizer}: {strategy.trials} trials at once ran out of memory"
+                self.note(f"{out}; continuing with {smaller.trials}.")
             strategy = self.chosen[chunk.group]
         with self.lock:
             cohort.waiting_for += 1

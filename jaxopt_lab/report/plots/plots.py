@@ -11,6 +11,7 @@ from jaxopt_lab.report.plots.canvas import finished
 from jaxopt_lab.report.plots.curves import Level, curves, diagnostic
 from jaxopt_lab.report.plots.fit import fit
 from jaxopt_lab.report.plots.heatmap import heatmap
+from jaxopt_lab.report.plots.lineage import lineage
 from jaxopt_lab.report.plots.profiles import reached
 from jaxopt_lab.report.plots.rungs import rungs
 from jaxopt_lab.report.plots.sensitivity import sensitivity
@@ -120,3 +121,15 @@ class Plots:
     def rungs(self, metric: str | None = None, *, ax: "Axes | None" = None, path: Target = None) -> "Axes":
         """Draw how many configurations a stop rule left at each rung: see `jaxopt_lab.report.plots.rungs`."""
         return finished(rungs(self.results, metric, ax), path)
+
+    def lineage(
+        self,
+        hyperparameter: str | None = None,
+        config: int | None = None,
+        seed: int | None = None,
+        *,
+        ax: "Axes | None" = None,
+        path: Target = None,
+    ) -> "Axes":
+        """Draw the schedule that a population found: see `jaxopt_lab.report.plots.lineage`."""
+        return finished(lineage(self.results, hyperparameter, config, seed, ax), path)
