@@ -4,19 +4,21 @@ On a CPU, most of the suite's time is XLA's, which compiles thousands of small p
 optimisations, unless JAXOPT_LAB_TESTS=optimized, as in the workflow that checks each change.
 """
 
+import functools
 import gc
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 
 os.environ.setdefault("JAXOPT_LAB_CACHE", "off")  # what a test measures is not what an earlier one has left on disk
 
 import jax
 import matplotlib
 import pytest
-from jax._src import pjit
+from jax._src import compilation_cache, pjit
 from jax._src.interpreters import pxla
 
 matplotlib.use("Agg")
@@ -49,6 +51,9 @@ if OURS:
     for setting, value in SHARED.items():
         os.environ[setting.upper()] = str(value)
         jax.config.update(setting, value)
+    if not any(getattr(compilation_cache, name, None) for name in ("zstd", "zstandard")):
+        # JAX would compress each program with zlib's default level, which takes twice to three times as long.
+        compilation_cache.compress_executable = functools.partial(zlib.compress, level=1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # else a GPU multiplies with ten bits
 

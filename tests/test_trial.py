@@ -11,7 +11,7 @@ import pytest
 
 import jaxopt_lab as jl
 from jaxopt_lab.tasks.seeding import draws, initial_params
-from jaxopt_lab.trial import STATUSES, Stop, Trial
+from jaxopt_lab.trial import STATUSES, Status, Stop, Trial
 
 
 @functools.cache
@@ -228,6 +228,22 @@ def test_how_far_above_the_first_loss_is_divergence(first, beyond, status, float
     found = jl.sweep(jump, task, {"to": [first + beyond * (bound - first)]}, steps=2, record=1).dataset
     assert found.status.values.item() == status
     assert found.first_bad_step.values.item() == (1 if status == "diverged" else -1)
+
+
+@pytest.mark.parametrize(("above", "bound"), [("auto", 1e6), (5.0, 5.0)])
+def test_a_loss_at_the_bound_is_no_divergence(above, bound, float64):
+    """The next larger number is. The first loss is 0."""
+    task = jl.Task("jumps", lambda key: jnp.zeros(()), lambda w, _: w, train=None)
+    jump = lambda to: optax.stateless(lambda g, w: to - w)
+    space = {"to": [bound, np.nextafter(bound, np.inf)]}
+    found = jl.sweep(jump, task, space, steps=2, record=1, diverged_above=above).dataset
+    assert found.status.values.ravel().tolist() == ["completed", "diverged"]
+
+
+def test_a_status_has_the_text_at_its_place():
+    """Results hold numbers, which are places in `STATUSES`."""
+    assert {STATUSES[status] for status in Status} == set(STATUSES)
+    assert [STATUSES[status] for status in Status] == [status.text for status in Status]
 
 
 BAD = {"loss": jnp.inf, "gradient": 0.0}

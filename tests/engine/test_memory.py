@@ -75,6 +75,32 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(small, after, consume, float
     assert json.loads(found.attrs["notes"]) == notes
 
 
+@pytest.mark.parametrize("consume", [False, True])
+def test_out_of_memory_twice(consume, monkeypatch, float64):
+    """Each time from the last complete segment, or from where the chunk began if its state is lost."""
+    known, real = sweep(seeds=8), _Running.advance
+    sizes, refused, done = [], [], []
+
+    def advance(self, state, segment):
+        held = self.seeds.shape[0] * next(iter(self.values.values())).shape[0]
+        sizes.append(held)
+        if segment.first >= {sizes[0]: 15, sizes[0] // 2: 30}.get(held, 60):
+            refused.append((segment.first, held))
+            if consume:
+                jax.tree.map(lambda x: x.delete(), state)
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        done.append(held * (segment.last - segment.first))
+        return real(self, state, segment)
+
+    monkeypatch.setattr(_Running, "advance", advance)
+    found = sweep(seeds=8)
+    assert set(refused) == {(15, sizes[0]), (30, sizes[0] // 2)}
+    assert sum(done) == 64 * 60 + consume * sum(steps * held for steps, held in refused)
+    for name in ("train_loss", "validation_loss"):
+        np.testing.assert_allclose(found[name], known[name], rtol=1e-9)
+    np.testing.assert_array_equal(found.steps_taken, 60)
+
+
 def test_out_of_memory_in_the_middle_of_halving(small, float64):
     stop = jl.halving(2, min_steps=15)
     known = sweep(stop=stop)

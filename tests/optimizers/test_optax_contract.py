@@ -84,9 +84,11 @@ def test_an_extra_argument_that_nobody_expects_is_ignored(name):
         jl.ema(optimizer),
         optax.chain(optimizer),
     ):
-        traced = lambda wrapped=wrapped, **more: str(
-            jax.make_jaxpr(lambda w: one_step(wrapped, w, wrapped.init(w), 0, **more))(w)
-        )
+
+        def traced(wrapped=wrapped, **more):
+            update = lambda w, **extras: wrapped.update(w, wrapped.init(w), w, value_fn=loss, **extras, **more)
+            return str(jax.make_jaxpr(update)(w, value=jnp.ones([]), key=jax.random.key(3)))
+
         assert traced(foo=1, tags={"a": "b"}) == traced()
 
 
@@ -95,12 +97,13 @@ def test_an_extra_argument_that_nobody_expects_is_ignored(name):
 def test_the_state_keeps_its_form(name, dtype):
     """So that a second step compiles nothing, and `cond`, `scan` and `vmap` take it."""
     optimizer, w = METHODS[name].make_ours(), starting_params(dtype)
-    step = lambda w, state: one_step(optimizer, w, state, 0)
-    maybe = lambda w, state, wanted: jax.lax.cond(wanted, step, lambda w, state: (w, state), w, state)
+    step = jax.jit(functools.partial(one_step, optimizer))  # traced once for all three
+    maybe = lambda w, state, t, wanted: jax.lax.cond(wanted, step, lambda w, state, t: (w, state), w, state, t)
+    walk = lambda w: jax.lax.scan(lambda carry, t: (step(*carry, t), None), (w, optimizer.init(w)), jnp.arange(STEPS))
 
     def three_ways(w, state):
-        two = jax.tree.map(lambda w: jnp.stack([w, w]), w)
-        return step(w, state), maybe(w, state, True), jax.vmap(functools.partial(walked, optimizer))(two)
+        two, t = jax.tree.map(lambda w: jnp.stack([w, w]), w), jnp.arange(STEPS)[0]
+        return step(w, state, t), maybe(w, state, t, True), jax.vmap(walk)(two)[0][0]
 
     state = jax.eval_shape(optimizer.init, w)
     stepped, conditional, walks = jax.eval_shape(three_ways, w, state)
@@ -268,7 +271,7 @@ def test_parabola_and_valley_are_descended(name, dtype, float64):
         (w, state), _ = jax.lax.scan(step, (w, optimizer.init(w)), jnp.arange(TURNS))
         return objective(answer(state, w))
 
-    every = jax.vmap(jax.vmap(end, (None, 0)), (0, None))
-    found = np.nanmin(run(every, jnp.asarray([False, True]), jnp.asarray(RATES)), 1)
+    each = run(jax.vmap(end), np.repeat([False, True], len(RATES)), np.tile(RATES, 2))
+    found = np.nanmin(np.reshape(each, (2, -1)), 1)
     assert found[0] <= parabola(START) / 200
     assert found[1] <= valley(START) / 6
