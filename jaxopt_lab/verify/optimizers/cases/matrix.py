@@ -23,6 +23,9 @@ beyond_optax = {
     "adam_nesterov": "Optax's Adam looks ahead where its Muon does",
     "bias_correction": "Optax always corrects, the author never",
     "matrices": "Optax gives every parameter a `MuonDimensionNumbers`",
+    "ns_dtype": "Optax's iterates in the parameters' own",
+    "scaling": "Optax has the first of these factors",
+    "cautious": "Optax lets every element decay",
 }
 
 
