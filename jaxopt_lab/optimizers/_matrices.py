@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer
 from jaxopt_lab.optimizers._decay import Mask
 from jaxopt_lab.optimizers._layout import as_matrices, as_tensor, layouts_of
+from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import MaskedNode, Optimizer, Params, Scalar
 
@@ -84,3 +86,20 @@ def shape_factor(x: Array, scaling: str | None, consistent_rms: Scalar | None = 
         return 1.0
     ratio = outputs / inputs
     return (max(1.0, ratio) if scaling == "original" else ratio) ** 0.5
+
+
+def frobenius(x: Array) -> Array:
+    """Return the Frobenius norm of each matrix of a stack; its derivative is 0 where all elements are 0."""
+    square = jnp.sum(squared(x), (-2, -1), keepdims=True)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def over(x: Any, divisor: Array) -> Array:
+    """Return x / divisor, and 0 where the divisor is 0."""
+    return jnp.where(divisor > 0, x / jnp.where(divisor > 0, divisor, 1), 0)
+
+
+def with_rms(x: Array, rms: Scalar | None) -> Array:
+    """Scale each matrix to this root mean square of its elements; None: Adam's, about 0.2."""
+    rows, columns = x.shape[-2:]
+    return over((0.2 if rms is None else rms) * (rows * columns) ** 0.5, frobenius(x)) * x
