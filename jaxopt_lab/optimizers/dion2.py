@@ -22,11 +22,11 @@ class Dion2State(NamedTuple):
     m: Params  # sum of g, of which a share is taken off where it was used
 
 
-def largest(m: Array, fraction: float, axis: int) -> Array:
-    """Return which vectors along `axis` (-2: rows, -1: columns) have the largest sums of |m|: indices, 1 elsewhere."""
-    sizes = jnp.sum(jnp.abs(m), -3 - axis)
+def largest(m: Array, fraction: float) -> tuple[Array, Array]:
+    """Return the indices of the rows with the largest sums of |m|, of each matrix of a stack."""
+    sizes = jnp.sum(jnp.abs(m), -1)
     count = max(1, math.ceil(fraction * sizes.shape[-1]))
-    return jnp.expand_dims(jax.lax.top_k(sizes, count)[1], -3 - axis)
+    return jnp.arange(len(m))[:, None], jax.lax.top_k(sizes, count)[1]
 
 
 def checked_fraction(fraction: float | None) -> float:
@@ -116,12 +116,12 @@ def dion2(
         return Dion2State(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
 
     def stepped(m):
-        axis = -1 if m.shape[-1] <= m.shape[-2] else -2  # columns are outputs
-        chosen = largest(m, fraction, axis)
-        s = jnp.take_along_axis(m, chosen, axis)
-        o = shape_factor(m, scaling, consistent_rms) * orthogonalized(s)
-        put = lambda x, values: jnp.put_along_axis(x, chosen, values, axis, inplace=False)
-        return put(jnp.zeros_like(m), o), put(m, beta * s)
+        factor, is_tall = shape_factor(m, scaling, consistent_rms), m.shape[-2] >= m.shape[-1]
+        turned = lambda x: jnp.swapaxes(x, -1, -2) if is_tall else x  # what is chosen among are rows
+        m = turned(m)
+        chosen = largest(m, fraction)
+        a = jnp.zeros_like(m).at[chosen].set(factor * orthogonalized(m[chosen]))
+        return turned(a), turned(m.at[chosen].multiply(beta))
 
     def ascend(grads, state, params=None):
         a, m = in_stacks(stepped, jax.tree.map(jnp.add, state.m, grads), results=2)

@@ -114,11 +114,13 @@ def nordion2(
         )
 
     def stepped(m, v):
-        chosen = largest(m, fraction, -1)
-        s, v_chosen = (jnp.take_along_axis(x, chosen, -1) for x in (m, v))
-        a, v_chosen = evened(orthogonalized(s), v_chosen, b2, norm_eps)
-        put = lambda x, values: jnp.put_along_axis(x, chosen, values, -1, inplace=False)
-        return put(jnp.zeros_like(m), shape_factor(m, scaling, consistent_rms) * a), put(m, beta * s), put(v, v_chosen)
+        factor = shape_factor(m, scaling, consistent_rms)
+        turned = lambda x: jnp.swapaxes(x, -1, -2)  # an output is a row
+        m, v = turned(m), turned(v)
+        chosen = largest(m, fraction)
+        even, v_chosen = evened(orthogonalized(m[chosen]), v[chosen], b2, norm_eps, axis=-1)
+        a = jnp.zeros_like(m).at[chosen].set(factor * even)
+        return turned(a), turned(m.at[chosen].multiply(beta)), turned(v.at[chosen].set(v_chosen))
 
     def ascend(grads, state, params=None):
         a, m, v = in_stacks(stepped, jax.tree.map(jnp.add, state.m, grads), state.v, results=3)
