@@ -120,8 +120,8 @@ def dion2(
         turned = lambda x: jnp.swapaxes(x, -1, -2) if is_tall else x  # what is chosen among are rows
         m = turned(m)
         chosen = largest(m, fraction)
-        a = jnp.zeros_like(m).at[chosen].set(factor * orthogonalized(m[chosen]))
-        return turned(a), turned(m.at[chosen].multiply(beta))
+        put = lambda x, values: turned(x.at[chosen].set(values.astype(x.dtype)))
+        return put(jnp.zeros_like(m), factor * orthogonalized(m[chosen])), put(m, beta * m[chosen])
 
     def ascend(grads, state, params=None):
         a, m = in_stacks(stepped, jax.tree.map(jnp.add, state.m, grads), results=2)

@@ -119,8 +119,8 @@ def nordion2(
         m, v = turned(m), turned(v)
         chosen = largest(m, fraction)
         even, v_chosen = evened(orthogonalized(m[chosen]), v[chosen], b2, norm_eps, axis=-1)
-        a = jnp.zeros_like(m).at[chosen].set(factor * even)
-        return turned(a), turned(m.at[chosen].multiply(beta)), turned(v.at[chosen].set(v_chosen))
+        put = lambda x, values: turned(x.at[chosen].set(values.astype(x.dtype)))
+        return put(jnp.zeros_like(m), factor * even), put(m, beta * m[chosen]), put(v, v_chosen)
 
     def ascend(grads, state, params=None):
         a, m, v = in_stacks(stepped, jax.tree.map(jnp.add, state.m, grads), state.v, results=3)

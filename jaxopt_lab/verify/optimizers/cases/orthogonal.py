@@ -6,7 +6,17 @@ import jax
 import optax
 
 import jaxopt_lab as jl
-from jaxopt_lab.verify.optimizers.case import Bounds, Case, halving, pair, slow, slow_halving
+from jaxopt_lab.verify.optimizers.case import (
+    Bounds,
+    Case,
+    crawl,
+    crawling_halving,
+    halving,
+    pair,
+    slow,
+    slow_halving,
+    steady,
+)
 
 # Muon
 
@@ -113,4 +123,152 @@ MUON = {
     ),
 }
 
-CASES = {**MUON}
+# Its relatives, which Optax does not have
+
+decomposed = Bounds(step32=2e-5, free32=1e-4, why="QR decompositions in other kernels differ in their last bits")
+
+fixed = {
+    "ns_steps": "it sets the length of the program",
+    "ns_coeffs": "the number of triples sets the length of the program; the coefficients themselves may be traced",
+}
+length = {"ns_steps": fixed["ns_steps"]}
+beside = {"adam_learning_rate": 0.02, "adam_b1": 0.8, "adam_b2": 0.99, "adam_eps": 1e-6, "adam_weight_decay": 0.2}
+
+RELATIVES = {
+    "normuon": Case(
+        jl.normuon,
+        None,
+        slow,
+        bounds=orthogonal,
+        not_traced=fixed,
+        convention=(
+            "As the authors' code: it looks ahead (`nesterov`), and the step keeps the norm that it had before it was "
+            "evened out. The paper has neither: `nesterov=False, keep_norm=False`. The authors also add 1e-10 to the "
+            "norm that they divide by last."
+        ),
+    ),
+    "normuon values": Case(
+        jl.normuon,
+        None,
+        {"learning_rate": slow_halving, "weight_decay": 0.1, "beta": 0.8, "b2": 0.9, "eps": 1e-3, "norm_eps": 1e-3}
+        | {"consistent_rms": 0.3}
+        | beside,
+        {"nesterov": False, "keep_norm": False, "weight_decay_mask": not_flat},
+        bounds=orthogonal,
+    ),
+    "normuon modded-nanogpt": Case(
+        jl.normuon,
+        None,
+        slow | {"weight_decay": 0.1},
+        {"ns_coeffs": "polar_express", "shorter_side": True, "cautious": True, "decay_by_shape": True},
+        bounds=orthogonal,
+    ),
+    "adamuon": Case(
+        jl.adamuon,
+        None,
+        slow,
+        bounds=orthogonal,
+        not_traced=fixed,
+        convention="As the authors' code: it looks ahead, which the paper does not: `nesterov=False`.",
+    ),
+    "adamuon values": Case(
+        jl.adamuon,
+        None,
+        {"learning_rate": slow_halving, "beta": 0.8, "eps": 1e-3, "norm_eps": 1e-3, "consistent_rms": 0.3} | beside,
+        {"nesterov": False, "ns_coeffs": "dion", "weight_decay_mask": not_flat},
+        bounds=orthogonal,
+    ),
+    "dion": Case(
+        jl.dion,
+        None,
+        slow,
+        {"rank": 2},  # of the network's gradients; a further direction would be their rounding, at full length
+        bounds=decomposed,
+        not_traced={"power_iters": "it sets the length of the program", "seed": "it is a constant of the program"},
+        convention=(
+            "As the authors' reference code, with a QR decomposition in place of their randomised Cholesky QR: the "
+            "same columns up to their signs, which cancel. Their simple code turns no matrix: `taller_side=False`."
+        ),
+    ),
+    "dion values": Case(
+        jl.dion,
+        None,
+        {"learning_rate": slow_halving, "beta": 0.8, "eps": 1e-3, "weight_decay": 0.1} | beside,
+        {"rank": 2, "power_iters": 2, "taller_side": False, "weight_decay_mask": not_flat},
+        bounds=decomposed,
+    ),
+    "dion2": Case(
+        jl.dion2,
+        None,
+        slow,
+        bounds=orthogonal,
+        not_traced=length,
+        convention=(
+            "As the authors' code: the rows or columns with the largest sums of absolute values are chosen, on the "
+            "shorter side, and only they are damped; all of w decays."
+        ),
+    ),
+    "dion2 values": Case(
+        jl.dion2,
+        None,
+        {"learning_rate": slow_halving, "beta": 0.8, "eps": 1e-3, "weight_decay": 0.1, "consistent_rms": 0.3} | beside,
+        {"fraction": 0.5, "ns_coeffs": "dion", "weight_decay_mask": not_flat},
+        bounds=orthogonal,
+    ),
+    "nordion2": Case(
+        jl.nordion2,
+        None,
+        slow,
+        bounds=orthogonal,
+        not_traced=length,
+        convention="As the authors' code; there is no paper of it. Outputs are chosen, whatever the shape.",
+    ),
+    "nordion2 values": Case(
+        jl.nordion2,
+        None,
+        {"learning_rate": slow_halving, "beta": 0.8, "b2": 0.9, "eps": 1e-3, "norm_eps": 1e-3, "consistent_rms": 0.3}
+        | beside,
+        {"fraction": 0.5, "ns_coeffs": "dion", "weight_decay_mask": not_flat},
+        bounds=orthogonal,
+    ),
+    "scion": Case(
+        jl.scion,
+        None,
+        crawl | {"scale": 10.0},
+        bounds=orthogonal,
+        not_traced=fixed,
+        convention=(
+            "As the authors' code, whose `momentum` is 1 - beta. Constrained by default (`weight_decay=1`), as theirs. "
+            "Parameters that are not matrices have the norm `rms`; of kernels the code makes matrices (`matrices`)."
+        ),
+    ),
+    "scion values": Case(
+        jl.scion,
+        None,
+        {"learning_rate": slow_halving, "beta": 0.5, "scale": 2.0, "eps": 1e-3, "norm_eps": 1e-3, "weight_decay": 0.0},
+        {"norms": lambda params: jax.tree.map(lambda w: "rows" if w.ndim == 2 else "rms", params)},
+        bounds=orthogonal,
+    ),
+    "mars": Case(
+        jl.mars,
+        None,
+        slow,
+        not_traced=fixed,
+        convention=(
+            "As the authors' code: v is the mean square of the corrected, clipped gradient, and the gradient before is "
+            "that of its own batch (`exact=False`). What is no matrix is trained by AdamW (`matrices_alone`)."
+        ),
+    ),
+    "mars values": Case(
+        jl.mars,
+        None,
+        {"learning_rate": slow_halving, "b1": 0.8, "b2": 0.9, "eps": 1e-4, "weight_decay": 0.1, "gamma": 0.1}
+        | {"max_norm": 0.5},
+        {"matrices_alone": False, "exact": True},
+        Bounds(step32=2e-5, why="the gradient before is compiled apart, and Adam scales up its rounding"),
+    ),
+    "mars lion": Case(jl.mars, None, {"learning_rate": crawling_halving}, {"form": "lion"}, bounds=steady),
+    "mars shampoo": Case(jl.mars, None, slow, {"form": "shampoo"}, bounds=orthogonal),
+}
+
+CASES = {**MUON, **RELATIVES}
