@@ -32,7 +32,7 @@ POLAR_EXPRESS: Triples = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-"""The best of each round for what the rounds before leave (Amsel et al. 2025, https://arxiv.org/abs/2505.16932)."""
+"""The best of each round for what the rounds before it leave (Amsel et al. 2025, https://arxiv.org/abs/2505.16932)."""
 
 MARGIN = 1.02
 """What Polar Express multiplies |u| by, for the rounding of bfloat16."""

@@ -14,8 +14,9 @@ def in_stacks(function: Callable[..., Any], *trees: Params, results: int = 1) ->
     """Apply a function of stacks of matrices to all matrices of a tree.
 
     Args:
-        function: Takes an array (count, rows, columns) for each tree and returns `results` arrays (a tuple, if there
-            are several) with the same first axis. It must treat each matrix by itself.
+        function: Takes an array (count, rows, columns) for each tree, or (rows, columns) where a matrix is alone, and
+            returns `results` arrays (a tuple, if there are several) with the same first axis. It must treat each matrix
+            by itself.
         *trees: Trees of one structure. A leaf is a matrix, or has further axes before its last two. Leaves in one place
             of the trees have these axes in common, and share a stack with all places of the same matrices and dtypes.
         results: The number of arrays that the function returns.
@@ -32,7 +33,7 @@ def in_stacks(function: Callable[..., Any], *trees: Params, results: int = 1) ->
     made: list[list[Any]] = [[None] * len(places) for _ in range(results)]
     for indices in alike.values():
         leads = [places[i][0].shape[:-2] for i in indices]
-        stacks = function(*(_joined(xs) for xs in zip(*(places[i] for i in indices), strict=True)))
+        stacks = function(*(_joined(xs, leads) for xs in zip(*(places[i] for i in indices), strict=True)))
         for leaves, stack in zip(made, stacks if results > 1 else (stacks,), strict=True):
             for i, leaf in zip(indices, _parted(stack, leads), strict=True):
                 leaves[i] = leaf
@@ -40,13 +41,17 @@ def in_stacks(function: Callable[..., Any], *trees: Params, results: int = 1) ->
     return tuple(grown) if results > 1 else grown[0]
 
 
-def _joined(xs: Any) -> jax.Array:
-    """Join matrices, and stacks of them, into one stack."""
+def _joined(xs: Any, leads: list[tuple[int, ...]]) -> jax.Array:
+    """Join matrices, and stacks of them, into one stack; one that is alone remains a matrix."""
+    if leads == [()]:
+        return xs[0]
     flat = [x.reshape(-1, *x.shape[-2:]) for x in xs]
     return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
 
 
 def _parted(stack: jax.Array, leads: list[tuple[int, ...]]) -> list[jax.Array]:
     """Undo `_joined`: one array for each of the shapes before the last two axes."""
+    if leads == [()]:
+        return [stack]
     pieces = jax.lax.split(stack, [math.prod(lead) for lead in leads])
     return [piece.reshape(*lead, *stack.shape[1:]) for piece, lead in zip(pieces, leads, strict=True)]

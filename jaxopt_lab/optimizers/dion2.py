@@ -22,11 +22,18 @@ class Dion2State(NamedTuple):
     m: Params  # sum of g, of which a share is taken off where it was used
 
 
-def largest(m: Array, fraction: float) -> tuple[Array, Array]:
-    """Return the indices of the rows with the largest sums of |m|, of each matrix of a stack."""
+def largest(m: Array, fraction: float) -> Array:
+    """Return the indices (..., count, 1) of the rows with the largest sums of |m|, of a matrix or each of a stack."""
     sizes = jnp.sum(jnp.abs(m), -1)
     count = max(1, math.ceil(fraction * sizes.shape[-1]))
-    return jnp.arange(len(m))[:, None], jax.lax.top_k(sizes, count)[1]
+    return jax.lax.top_k(sizes, count)[1][..., None]
+
+
+def with_rows(x: Array, chosen: Array, rows: Array) -> Array:
+    """Replace the rows of x whose indices are `chosen`, without a scatter, which is slow on a CPU."""
+    is_at = chosen == jax.lax.broadcasted_iota(chosen.dtype, (*chosen.shape[:-1], x.shape[-2]), chosen.ndim - 1)
+    new = jnp.take_along_axis(rows, jnp.argmax(is_at, -2)[..., None], -2)
+    return jnp.where(jnp.any(is_at, -2)[..., None], new, x)
 
 
 def checked_fraction(fraction: float | None) -> float:
@@ -120,8 +127,9 @@ def dion2(
         turned = lambda x: jnp.swapaxes(x, -1, -2) if is_tall else x  # what is chosen among are rows
         m = turned(m)
         chosen = largest(m, fraction)
-        put = lambda x, values: turned(x.at[chosen].set(values.astype(x.dtype)))
-        return put(jnp.zeros_like(m), factor * orthogonalized(m[chosen])), put(m, beta * m[chosen])
+        s = jnp.take_along_axis(m, chosen, -2)
+        put = lambda x, rows: turned(with_rows(x, chosen, rows))
+        return put(jnp.zeros_like(m), factor * orthogonalized(s)), put(m, beta * s)
 
     def ascend(grads, state, params=None):
         a, m = in_stacks(stepped, jax.tree.map(jnp.add, state.m, grads), results=2)

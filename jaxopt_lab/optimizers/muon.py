@@ -114,9 +114,10 @@ def muon(
             consistent_rms * sqrt(max(inputs, outputs)); 0.2 matches Adam (Liu et al. 2025, Section 2.2,
             https://arxiv.org/abs/2502.16982). None: as `scaling` says.
         ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, in place of `ns_steps`; or their name:
-            "standard", the default; "dion", five triples of microsoft/dion; "polar_express", five that come closer to
-            1, from X = u / (1.02 |u| + eps) (Amsel et al. 2025, https://arxiv.org/abs/2505.16932). "exact": all
-            singular values become 1, by a singular value decomposition, whose time is many times theirs.
+            "standard", the default; "dion", five triples of microsoft/dion; "polar_express", five that lift small
+            singular values more, from X = u / (1.02 |u| + eps) (Amsel et al. 2025,
+            https://arxiv.org/abs/2505.16932). "exact": all singular values become 1, by a singular value
+            decomposition, which takes many times as long.
         ns_steps: Number of Newton-Schulz steps.
         ns_dtype: Dtype of the Newton-Schulz steps of real matrices: "bfloat16" as in most authors' code, which is
             faster on accelerators. None: at least float32.

@@ -13,7 +13,7 @@ from jaxopt_lab.optimizers._matrices import beside_adam, shape_factor
 from jaxopt_lab.optimizers._newton_schulz import orthogonalizer
 from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.adam import adam_direction
-from jaxopt_lab.optimizers.dion2 import checked_fraction, largest
+from jaxopt_lab.optimizers.dion2 import checked_fraction, largest, with_rows
 from jaxopt_lab.optimizers.normuon import evened
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -118,9 +118,10 @@ def nordion2(
         turned = lambda x: jnp.swapaxes(x, -1, -2)  # an output is a row
         m, v = turned(m), turned(v)
         chosen = largest(m, fraction)
-        even, v_chosen = evened(orthogonalized(m[chosen]), v[chosen], b2, norm_eps, axis=-1)
-        put = lambda x, values: turned(x.at[chosen].set(values.astype(x.dtype)))
-        return put(jnp.zeros_like(m), factor * even), put(m, beta * m[chosen]), put(v, v_chosen)
+        s, v_chosen = (jnp.take_along_axis(x, chosen, -2) for x in (m, v))
+        even, v_chosen = evened(orthogonalized(s), v_chosen, b2, norm_eps, axis=-1)
+        put = lambda x, rows: turned(with_rows(x, chosen, rows))
+        return put(jnp.zeros_like(m), factor * even), put(m, beta * s), put(v, v_chosen)
 
     def ascend(grads, state, params=None):
         a, m, v = in_stacks(stepped, jax.tree.map(jnp.add, state.m, grads), state.v, results=3)

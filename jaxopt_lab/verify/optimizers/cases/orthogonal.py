@@ -112,6 +112,7 @@ MUON = {
         {"ns_coeffs": ((4.0848, -6.8946, 2.9270), (3.7418, -5.5913, 2.3037), (2.8366, -3.0525, 1.2012)), "ns_steps": 3},
         orthogonal,
     ),
+    "muon dion": Case(jl.muon, optax.contrib.muon, slow, {"ns_coeffs": "dion"}, orthogonal),
     "muon adaptive": Case(jl.muon, optax.contrib.muon, slow, {"adaptive": True}, orthogonal),
     "muon mask": Case(
         jl.muon, optax.contrib.muon, slow | {"weight_decay": 0.5}, {"weight_decay_mask": not_flat}, orthogonal
