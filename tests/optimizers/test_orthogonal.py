@@ -13,7 +13,6 @@ import jaxopt_lab as jl
 from jaxopt_lab.optimizers._compiler import BATCHED, one_by_one
 from jaxopt_lab.optimizers._newton_schulz import newton_schulz, orthogonalizer, polar_factor
 from jaxopt_lab.optimizers._stacks import in_stacks
-from jaxopt_lab.verify.optimizers.haste import compiled
 from jaxopt_lab.verify.optimizers.problems import wave
 
 FAMILY = {
@@ -41,17 +40,13 @@ def eye(*shape):
 
 def walk(optimizer: Any, gs, w=None):
     """The steps along these gradients, each from the parameters where the one before led."""
-
-    def run(gs, w):
-        state, steps = optimizer.init(w), []
-        for g in gs:
-            step, state = optimizer.update(g, state, w)
-            w = optax.apply_updates(w, step)
-            steps.append(step)
-        return steps, state
-
     w = jax.tree.map(jnp.zeros_like, gs[0]) if w is None else w
-    return compiled(jax.jit(run).lower(gs, w))(gs, w)
+    state, steps = optimizer.init(w), []
+    for g in gs:
+        step, state = optimizer.update(g, state, w)
+        w = optax.apply_updates(w, step)
+        steps.append(step)
+    return steps, state
 
 
 def assert_same_walk(one, other, gs, rtol=1e-11, w=None):
@@ -97,7 +92,7 @@ def test_large_matrices_one_by_one_are_the_stack(float64):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (3, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3)], ids=str)
 def test_a_stack_of_matrices_steps_as_they_do_alone(name, shape, float64):
     factory = partial(FAMILY[name], 0.1)
     if name == "scion":
