@@ -124,9 +124,7 @@ def dion(
         size = jnp.sqrt(jnp.sum(squared(r), -2, keepdims=True))
         directions = r / (size + eps)
         a = (outputs / inputs) ** 0.5 * p @ adjoint(directions)
-        q = jnp.where(
-            size > 0, directions, q
-        )  # without a gradient there is no direction, and q starts from the old one
+        q = jnp.where(size > 0, directions, q)  # without any gradient, the next step starts from the old q
         return turned(a, inputs, outputs), turned(b, inputs, outputs), q
 
     def ascend(grads, state, params=None):
