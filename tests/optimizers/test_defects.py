@@ -64,6 +64,18 @@ def test_optaxs_lbfgs_goes_uphill_after_negative_curvature(float64):
     assert max(slopes["ours"]) < 0  # all of these steps, the first with curvatures of both signs in memory
 
 
+def test_optaxs_adaptive_muon_lets_the_matrices_of_a_stack_see_each_other(float64):
+    """Three times the second gradient changes the step of the first matrix; in ours, only that of the second."""
+    g = jnp.sin(jnp.arange(1.0, 25.0)).reshape(2, 3, 4)
+    axes = lambda params: optax.contrib.MuonDimensionNumbers(1, 2)
+    ours = jl.muon(0.1, adaptive=True, matrices=axes)
+    theirs = optax.contrib.muon(0.1, adaptive=True, muon_weight_dimension_numbers=axes)
+    first = lambda optimizer, g: optimizer.update(g, optimizer.init(g), g)[0][0]
+    louder = g.at[1].multiply(3.0)
+    np.testing.assert_allclose(first(ours, louder), first(ours, g), rtol=1e-10)
+    assert jnp.linalg.norm(first(theirs, louder) - first(theirs, g)) > 0.5 * jnp.linalg.norm(first(theirs, g))
+
+
 def test_every_named_defect_is_shown():
-    assert set(BESIDE_THEM) == {"adadelta", "lbfgs"}
+    assert set(BESIDE_THEM) == {"adadelta", "lbfgs", "muon"}
     assert not set(BESIDE_THEM) & set(DEFECTS)
