@@ -51,10 +51,10 @@ def mechanic(
         def method(s_init):
             return jl.mechanic(jl.adamw(1.0), s_init)
 
-    The authors' code by default does not store delta but recomputes it, as (w - start) / (S + eps). While S is small,
-    that is S / (S + eps) of delta, and rounding takes most of its digits (in float32; with bfloat16 parameters all of
-    them, and nothing moves): `store_delta` is the paper's. Optax's `mechanize` differs in the first s, in clipping h by
-    m and in where it decays.
+    The authors' code by default does not store delta but recomputes it, as (w - start) / (S + eps). That is
+    S / (S + eps) of it, with few correct digits while S is small and parameters are float32 or narrower;
+    `store_delta` keeps it, as the paper does. Optax's `mechanize` differs in the first s, in clipping h by m and in
+    where it decays.
 
     Args:
         optimizer: Any (init, update) pair, including Optax transformations and chains of them. In a chain, `mechanic`

@@ -128,6 +128,8 @@ DEFECTS = {
 BESIDE_THEM = {
     "lbfgs": "uses pairs of negative curvature, so that its next step goes uphill",
     "adadelta": "by default has no learning rate, and with it no sign: every step goes uphill",
+    "lookahead": "resets a state to that of the parameters before the last step, not of those that it goes on from",
+    "schedule_free": behind,
 }
 """Other defects, which no row shows; each has a test of its own."""
 

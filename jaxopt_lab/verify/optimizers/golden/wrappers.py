@@ -1,4 +1,7 @@
-"""Wrappers around our methods, against their authors' code around PyTorch 2.13's."""
+"""Wrappers around our methods, against their authors' code around PyTorch 2.13's.
+
+A method that is a special case of a wrapper (`cautious_adamw`) shares its records with it.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -149,4 +152,10 @@ SCALES = {
     "muonh/larger_lr_low_momentum": Row("hyperball", lambda: only_matrices(jl.hyperball(authors_muon(0.8), 0.05))),
 }
 
-ROWS = {**CAUTIOUS, **AVERAGES, **SCALES}
+ROWS: dict[str, Row] = {**CAUTIOUS, **AVERAGES, **SCALES}
+
+NOT_HELD = {
+    "normuonh/class_defaults": "Hyperball around NorMuon, which is not implemented here",
+    "normuonh/larger_lr_other_betas_large_eps": "Hyperball around NorMuon, which is not implemented here",
+}
+"""Recorded settings of wrappers that ours cannot express, and why."""
