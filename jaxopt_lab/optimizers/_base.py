@@ -210,6 +210,6 @@ def _widen(tree):
 
 
 def _cast_like(tree, like):
-    is_key = lambda x: jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key)  # of a wrapped Optax method
-    cast = lambda x, y: x if is_key(y) else jnp.asarray(x).astype(jnp.result_type(y))
-    return jax.tree.map(cast, tree, like)
+    is_key = lambda x: isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # of a wrapped method
+    as_like = lambda x, y: x if is_key(y) else jnp.asarray(x).astype(jnp.result_type(y))
+    return jax.tree.map(as_like, tree, like)

@@ -71,4 +71,4 @@ def ema(optimizer: Optimizer, decay: ScalarOrSchedule = 0.999, *, average_dtype:
 
         return updates, EmaState(jax.tree.map(moved, state.average, params, updates), inner, next_step(state.t))
 
-    return ExtraArgsOptimizer(init, cast(Any, update))
+    return ExtraArgsOptimizer(cast(Any, init), cast(Any, update))
