@@ -49,9 +49,9 @@ def averaged(
     """
 
     def init(params: Params) -> ScheduleFreeState:
-        zero = jnp.zeros([], float)
-        z = copied(params, state_dtype)
-        return ScheduleFreeState(jnp.zeros([], jnp.int32), z, zero, zero, jnp.asarray(b1, float), init_inner(params))
+        zero = lambda dtype: jnp.zeros([], dtype)  # an array for each, so that a state can be donated
+        z, share = copied(params, state_dtype), jnp.array(b1, float)
+        return ScheduleFreeState(zero(jnp.int32), z, zero(float), zero(float), share, init_inner(params))
 
     def update(grads, state, params=None, **extra):
         needs_params(params, name, "averages")

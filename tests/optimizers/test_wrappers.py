@@ -495,6 +495,17 @@ def test_a_second_step_compiles_nothing(wrap):
     assert len(traces) == 1
 
 
+@each_way
+def test_parameters_and_state_can_be_donated(wrap):
+    """No array is in two places."""
+    optimizer = wrap(jl.adam(0.1))
+    w = jax.tree.map(jnp.copy, MLP.start())
+    once: Any = jax.jit(lambda w, state: step(optimizer, w, state), donate_argnums=(0, 1))
+    state = optimizer.init(w)
+    for _ in range(2):
+        w, state = once(w, state)
+
+
 @pytest.mark.parametrize("name", NEEDS_PARAMS)
 def test_the_parameters_are_asked_for(name):
     optimizer = WRAPPERS[name].make(jl.sgd(0.1))

@@ -61,6 +61,7 @@ def grokfast_ema(
 class GrokfastMaState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     last: Params  # the gradients of the last steps, in a ring
+    oldest: Params  # that which the next step replaces
     total: Params  # their sum
     since: Params  # sum of those since the ring last began anew
     inner: Any  # the optimizer's state
@@ -99,27 +100,32 @@ def grokfast_ma(
     def init(params: Params) -> GrokfastMaState:
         needs_numbers(params)
         ring = jax.tree.map(lambda x: jnp.zeros((window, *x.shape), x.dtype), zeros_like(params, moment_dtype))
-        zeros = lambda: jax.tree.map(lambda w: jnp.zeros_like(w, wide_dtype(jnp.result_type(w))), params)
-        return GrokfastMaState(jnp.zeros([], jnp.int32), ring, zeros(), zeros(), optimizer.init(params))
+        sums = lambda: jax.tree.map(lambda w: jnp.zeros_like(w, wide_dtype(jnp.result_type(w))), params)
+        oldest = zeros_like(params, moment_dtype)
+        return GrokfastMaState(jnp.zeros([], jnp.int32), ring, oldest, sums(), sums(), optimizer.init(params))
 
     def update(grads, state, params=None, **extra):
         t, place = next_step(state.t), state.t % window
         kept = jax.tree.map(lambda g, ring: jnp.asarray(g).astype(ring.dtype), grads, state.last)
+        put = lambda ring, g: jax.lax.dynamic_update_index_in_dim(ring, g, place, 0)
+        last = jax.tree.map(put, state.last, kept)
+        # Read from the new ring: before it is overwritten, XLA on a CPU would copy it for that, at every step.
+        first = lambda ring: jax.lax.dynamic_index_in_dim(ring, t % window, keepdims=False)
+        oldest = jax.tree.map(first, last)
+
         # The sum is renewed whenever the ring is full, so that rounding does not add up over a whole training.
-        plus = lambda total, g: total + widened(g)
-        since = jax.tree.map(plus, state.since, kept)
-        slid = lambda total, g, ring: total + widened(g) - widened(ring[place])
-        total = jax.tree.map(slid, state.total, kept, state.last)
+        since = jax.tree.map(lambda since, g: since + widened(g), state.since, kept)
+        slid = lambda total, g, oldest: total + (widened(g) - widened(oldest))
+        total = jax.tree.map(slid, state.total, kept, state.oldest)
         full = place == window - 1
         total = jax.tree.map(lambda total, since: jnp.where(full, since, total), total, since)
         since = jax.tree.map(lambda since: jnp.where(full, 0, since), since)
-        last = jax.tree.map(lambda ring, g: ring.at[place].set(g), state.last, kept)
 
         share = jnp.where(t >= window, gain, 0) if warmup else gain
         count = jnp.minimum(t, window)
         amplified = lambda g, total: (widened(g) + share * (total / count)).astype(jnp.result_type(g))
         filtered = jax.tree.map(amplified, grads, total)
         updates, inner = optimizer.update(filtered, state.inner, params, **accepted(optimizer.update, extra))
-        return updates, GrokfastMaState(t, last, total, since, inner)
+        return updates, GrokfastMaState(t, last, oldest, total, since, inner)
 
     return ExtraArgsOptimizer(init, cast(Any, update))

@@ -76,9 +76,9 @@ def mechanic(
     """
 
     def init(params: Params) -> MechanicState:
-        zero = jnp.zeros(len(betas), float)
         delta = zeros_like(params, state_dtype) if store_delta else None
-        return MechanicState(copied(params), delta, zero, zero + 1e-6, zero, zero, optimizer.init(params))
+        s, m, v, r = (jnp.full(len(betas), first, float) for first in (0.0, 1e-6, 0.0, 0.0))
+        return MechanicState(copied(params), delta, s, m, v, r, optimizer.init(params))
 
     def update(grads, state, params=None, **extra):
         needs_params(params, "mechanic", "scales the way of")
