@@ -5,6 +5,7 @@ Measured with JAX 0.10.2 on two cores of a CPU, float32: medians over interleave
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jaxopt_lab.types import Params
 
 SMALL = 10_000  # elements; larger leaves are summed one by one
 TOGETHER = 16  # leaves in a kernel; one of hundreds would take long to compile
+BATCHED = 64  # rows or columns up to which products of a stack of matrices are batched on a CPU too
 
 
 def total(rows: Params) -> Any:
@@ -64,3 +66,15 @@ def cube_root(v: Array) -> Array:
         inverse *= 4 / 3 - x * inverse * inverse * inverse / 3
     root = x * inverse**2
     return jnp.where(x == wide, root - (root - x / root / root) / 3, wide).astype(v.dtype)
+
+
+def one_by_one(function: Callable[[Array], Array], stack: Array) -> Array:
+    """Apply a function of matrices to a stack of them, on a CPU to one after the other where they are large.
+
+    XLA's products of large matrices are slower on a CPU where they are batched. Of 48 matrices of 256 x 256, Muon's
+    five Newton-Schulz steps take 0.38 s so, 0.82 s batched, and 0.58 s as 48 separate arrays; of 200 of 16 x 16, 3.8 ms
+    so, 2.8 ms batched, and 11.3 ms as separate arrays. Other platforms take the whole stack at once.
+    """
+    if stack.ndim < 3 or min(stack.shape[-2:]) <= BATCHED:
+        return function(stack)
+    return jax.lax.platform_dependent(stack, cpu=functools.partial(jax.lax.map, function), default=function)

@@ -8,14 +8,17 @@ from jaxtyping import Array
 
 from jaxopt_lab.types import Params
 
-SEE = "see its argument `matrices`."
+SEE = "see the argument `matrices` of its optimizer."
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Axes of a parameter: those over which it is a stack of matrices, those of their inputs, those of their outputs."""
 
 
 def layouts_of(matrices: Any, params: Params) -> Params:
-    """Return the layout of every parameter, or None where it is not a matrix."""
+    """Return the layout of every parameter, or None where it is not a matrix, or one without elements.
+
+    `matrices` is the argument of this name that all methods for matrices have: see `muon`.
+    """
     said = matrices(params) if callable(matrices) else matrices
     if said is None:
         said = jax.tree.map(lambda w: w.ndim == 2, params)
@@ -28,16 +31,17 @@ def _layout(w: Array, said: Any) -> Layout | None:
     if not numbered and not said:
         return None
     if w.ndim < 2:
-        raise ValueError(f"muon was told to orthogonalise a parameter of shape {w.shape}, fewer than two axes: {SEE}")
+        raise ValueError(f"A parameter of shape {w.shape} was named a matrix, but has fewer than two axes: {SEE}")
     if not numbered:
-        return (), tuple(range(w.ndim - 1)), (w.ndim - 1,)
+        return None if w.size == 0 else ((), tuple(range(w.ndim - 1)), (w.ndim - 1,))
     given = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in (said.reduction_axis, said.output_axis)]
     if not all(-w.ndim <= axis < w.ndim for axes in given for axis in axes):
         raise ValueError(f"{said} names axes that a parameter of shape {w.shape} does not have: {SEE}")
     inputs, outputs = (tuple(axis % w.ndim for axis in axes) for axes in given)
     if not inputs or not outputs or len({*inputs, *outputs}) < len(inputs + outputs):
         raise ValueError(f"{said} must give a parameter of shape {w.shape} inputs and outputs, each axis once: {SEE}")
-    return tuple(axis for axis in range(w.ndim) if axis not in inputs + outputs), inputs, outputs
+    stack = tuple(axis for axis in range(w.ndim) if axis not in inputs + outputs)
+    return None if w.size == 0 else (stack, inputs, outputs)
 
 
 def as_matrices(u: Array, layout: Layout) -> Array:

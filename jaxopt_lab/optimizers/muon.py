@@ -7,22 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_lab.optimizers._base import (
-    method,
-    needs_params,
-    next_step,
-    one_minus_power,
-    optimizer,
-    static_count,
-    zeros_like,
-)
+from jaxopt_lab.optimizers._base import method, next_step, one_minus_power, optimizer, zeros_like
 from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers._layout import Layout, as_matrices, as_tensor, layouts_of
-from jaxopt_lab.optimizers._newton_schulz import orthogonalized
+from jaxopt_lab.optimizers._matrices import beside_adam, shape_factor
+from jaxopt_lab.optimizers._newton_schulz import JORDAN, Orthogonalizer, orthogonalizer
+from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.optimizers.nadam import nadam_direction
-from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
-from jaxopt_lab.types import MaskedNode, Optimizer, Params, Prior, Scalar, ScalarOrSchedule
+from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
 
 class OrthogonalState(NamedTuple):
@@ -30,24 +22,18 @@ class OrthogonalState(NamedTuple):
     m: Params  # running mean of g
 
 
-class MuonState(NamedTuple):
-    matrices: Any  # `OrthogonalState` of the parameters that are matrices
-    adam: Any  # Adam's or NAdam's state of the other parameters
-
-
 def orthogonal_direction(
-    layouts: Params,
     beta: Scalar,
-    eps: Scalar,
-    triples: Sequence[Any],
+    orthogonalized: Orthogonalizer,
     *,
     nesterov: bool,
     bias_correction: bool,
+    scaling: str | None,
     consistent_rms: Scalar | None,
     adaptive: bool,
     moment_dtype: Any,
 ) -> Optimizer:
-    """Give the direction of Muon's step, uphill, for a tree of parameters that are all matrices by their layouts."""
+    """Give the direction of Muon's step, uphill, for a tree of matrices."""
 
     def init(params: Params) -> OrthogonalState:
         return OrthogonalState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype))
@@ -60,21 +46,13 @@ def orthogonal_direction(
         def ahead(m, g):
             return beta * (scale(t + 1) * m) + (1 - beta) * (scale(t) * g) if nesterov else scale(t) * m
 
-        def direction(m, g, layout: Layout):
-            u = ahead(m, g)
-            if u.size == 0:
-                return u  # nothing to orthogonalise
-            x = as_matrices(u, layout)
-            o = orthogonalized(x, triples, eps)
-            inputs, outputs = x.shape[-2:]
-            factor = max(1, outputs / inputs) ** 0.5
-            if consistent_rms is not None:
-                factor = consistent_rms * max(inputs, outputs) ** 0.5
+        def scaled(u, o):
             if adaptive:
-                o = jnp.sum(jnp.real(jnp.conj(x) * o), (-2, -1), keepdims=True) * o
-            return as_tensor(factor * o, u.shape, layout)
+                o = jnp.sum(jnp.real(jnp.conj(u) * o), (-2, -1), keepdims=True) * o
+            return shape_factor(o, scaling, consistent_rms) * o
 
-        return jax.tree.map(direction, m, grads, layouts), OrthogonalState(t, m)
+        u = jax.tree.map(ahead, m, grads)
+        return jax.tree.map(scaled, u, in_stacks(orthogonalized, u)), OrthogonalState(t, m)
 
     return optimizer(init, update)
 
@@ -97,8 +75,11 @@ def muon(
     adam_weight_decay: ScalarOrSchedule = 0.0,
     consistent_rms: Scalar | None = None,
     *,
-    ns_coeffs: Sequence[Any] = (3.4445, -4.7750, 2.0315),
+    ns_coeffs: Sequence[Any] | str = JORDAN,
     ns_steps: int = 5,
+    ns_dtype: Any = None,
+    scaling: str | None = "original",
+    cautious: bool = False,
     nesterov: bool = True,
     adam_nesterov: bool | None = None,
     bias_correction: bool = True,
@@ -117,6 +98,7 @@ def muon(
     for matrices w of shape (inputs, outputs), |u| the Frobenius norm and (a, b, c) `ns_coeffs`: the singular values of
     o lie between about 0.7 and 1.2. All other parameters are trained by AdamW. Bias correction, and Adam's look-ahead
     with Muon's, are Optax's conventions; the author and PyTorch have neither, and write matrices as (outputs, inputs).
+    microsoft/dion and Moonlight sum gradients instead of averaging them: the same steps with eps / (1 - beta).
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -130,9 +112,19 @@ def muon(
         adam_weight_decay: As weight_decay, for the parameters that Adam trains.
         consistent_rms: Root mean square of the elements of the step, independent of its shape: the factor before o is
             consistent_rms * sqrt(max(inputs, outputs)); 0.2 matches Adam (Liu et al. 2025, Section 2.2,
-            https://arxiv.org/abs/2502.16982). None: the factor above.
-        ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, in place of `ns_steps`.
+            https://arxiv.org/abs/2502.16982). None: as `scaling` says.
+        ns_coeffs: (a, b, c), or one triple for each Newton-Schulz step, in place of `ns_steps`; or their name:
+            "standard", the default; "dion", five triples of microsoft/dion; "polar_express", five that lift small
+            singular values more, from X = u / (1.02 |u| + eps) (Amsel et al. 2025,
+            https://arxiv.org/abs/2505.16932). "exact": all singular values become 1, by a singular value
+            decomposition, which takes many times as long.
         ns_steps: Number of Newton-Schulz steps.
+        ns_dtype: Dtype of the Newton-Schulz steps of real matrices: "bfloat16" as in most authors' code, which is
+            faster on accelerators. None: at least float32.
+        scaling: The factor before o: "original", the one above; "spectral_norm", sqrt(outputs / inputs), as in
+            microsoft/dion; None: 1.
+        cautious: Whether only those elements decay that the step moves towards 0 or leaves (Chen et al. 2025,
+            https://arxiv.org/abs/2510.12402), Adam's too.
         nesterov: Whether u looks one decay ahead.
         adam_nesterov: The same for Adam; None: as `nesterov`.
         bias_correction: Whether the mean is divided by 1 - beta^t (Adam's always are).
@@ -149,59 +141,33 @@ def muon(
             dtype, but float32 for float16 parameters.
 
     Returns:
-        The (init, update) pair; the means of g and g^2 have the shapes of the parameters.
+        The (init, update) pair; the means of g and g^2 have the shapes of the parameters, where `matrices` does not say
+        otherwise.
 
     Raises:
         ValueError: `update` was called without the parameters, or one of `matrices` has fewer than two axes, or does
-            not have the axes that were named.
+            not have the axes that were named; or `ns_coeffs` or `scaling` is no name listed above.
 
     """
-    ns_steps = static_count("ns_steps", ns_steps)
-    triples = ns_coeffs if isinstance(ns_coeffs[0], Sequence) else (ns_coeffs,) * ns_steps
-    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    orthogonal = orthogonal_direction(
+        beta,
+        orthogonalizer(ns_coeffs, ns_steps, eps, ns_dtype),
+        nesterov=nesterov,
+        bias_correction=bias_correction,
+        scaling=scaling,
+        consistent_rms=consistent_rms,
+        adaptive=adaptive,
+        moment_dtype=moment_dtype,
+    )
     if nesterov if adam_nesterov is None else adam_nesterov:
         adam = nadam_direction(adam_b1, adam_b2, eps, adam_eps_root, None, moment_dtype=moment_dtype)
     else:
         adam = adam_direction(adam_b1, adam_b2, eps, adam_eps_root, moment_dtype=moment_dtype)
-
-    def parts(params):
-        """Which parameters are matrices, the method that trains them, and the one that trains the others."""
-        layouts = layouts_of(matrices, params)
-        mask = weight_decay_mask(params) if callable(weight_decay_mask) else weight_decay_mask
-        orthogonal = orthogonal_direction(
-            jax.tree.map(lambda _, layout: layout or MaskedNode(), params, layouts),
-            beta,
-            eps,
-            triples,
-            nesterov=nesterov,
-            bias_correction=bias_correction,
-            consistent_rms=consistent_rms,
-            adaptive=adaptive,
-            moment_dtype=moment_dtype,
-        )
-        of_matrices = decoupled(orthogonal, "muon", learning_rate, weight_decay, mask)
-        return layouts, of_matrices, decoupled(adam, "muon", adam_rate, adam_weight_decay, mask)
-
-    def init(params: Params) -> MuonState:
-        needs_leaves(params, "muon")
-        layouts, of_matrices, of_others = parts(params)
-        inside, outside = _split(params, layouts)
-        return MuonState(of_matrices.init(inside), of_others.init(outside))
-
-    def update(grads, state, params=None):
-        needs_params(params, "muon", "decays")
-        layouts, of_matrices, of_others = parts(params)
-        (g, other_g), (w, other_w) = _split(grads, layouts), _split(params, layouts)
-        steps, matrices_state = of_matrices.update(g, state.matrices, w)
-        other_steps, adam_state = of_others.update(other_g, state.adam, other_w)
-        join = lambda _, layout, step, other: step if layout else other
-        return jax.tree.map(join, grads, layouts, steps, other_steps), MuonState(matrices_state, adam_state)
-
-    return optimizer(init, update)
-
-
-def _split(tree: Params, layouts: Params) -> tuple[Params, Params]:
-    """Split a tree into its matrices and its other leaves, each with holes in place of what the other has."""
-    hole = MaskedNode()
-    matrices = jax.tree.map(lambda x, layout: x if layout else hole, tree, layouts)
-    return matrices, jax.tree.map(lambda x, layout: hole if layout else x, tree, layouts)
+    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    return beside_adam(
+        "muon",
+        lambda mask: decoupled(orthogonal, "muon", learning_rate, weight_decay, mask, cautious=cautious),
+        lambda mask: decoupled(adam, "muon", adam_rate, adam_weight_decay, mask, cautious=cautious),
+        matrices,
+        weight_decay_mask,
+    )

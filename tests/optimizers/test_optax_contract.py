@@ -23,6 +23,7 @@ PARAMS = {"matrix": np.sin(np.arange(12.0)).reshape(3, 4), "vector": np.cos(np.a
 EVALUATING = {
     "sam": jl.sam,
     "sophia": functools.partial(jl.sophia, update_interval=2),
+    "mars": functools.partial(jl.mars, exact=True),
     "lbfgs": jl.lbfgs,
     "lbfgs backtracking": functools.partial(jl.lbfgs, linesearch="backtracking"),
 }

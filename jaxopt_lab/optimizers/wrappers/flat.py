@@ -55,8 +55,8 @@ def flat(params: Params) -> Flat:
     is faster without.
 
     An element's step must not depend on the tensor it is in: methods that measure each tensor by itself (`lars`,
-    `lamb`, `fromage`, `novograd`, `muon`, `adafactor`, `sm3`, `galore`, layerwise `dog`) and masks of weight decay
-    raise ValueError. Optax's methods of that kind do not, and treat the vector as one tensor.
+    `lamb`, `fromage`, `novograd`, `muon` and its relatives, `adafactor`, `sm3`, `galore`, layerwise `dog`) and masks
+    of weight decay raise ValueError. Optax's methods of that kind do not, and treat the vector as one tensor.
 
     Args:
         params: Any tree of arrays.

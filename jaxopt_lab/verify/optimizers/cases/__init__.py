@@ -9,6 +9,7 @@ from jaxopt_lab.verify.optimizers.cases import (
     curvature,
     little_memory,
     matrix,
+    orthogonal,
     parameter_free,
 )
 
@@ -18,6 +19,7 @@ FAMILIES: dict[str, dict[str, Case]] = {
     "Averages of gradients or of parameters": averaging.CASES,
     "Signs, norms, extrapolation, loss values and noise": classic.CASES,
     "Step size found by the method itself": parameter_free.CASES,
+    "Orthogonal steps of matrices": orthogonal.CASES,
     "Matrices treated as matrices": matrix.CASES,
     "Little memory": little_memory.CASES,
     "Curvature and neighbourhoods": curvature.CASES,

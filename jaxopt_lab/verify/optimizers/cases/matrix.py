@@ -1,119 +1,13 @@
-"""Methods that see matrices as matrices, beside their twins."""
+"""GaLore, which sees matrices as matrices, beside its twin."""
 
 from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
-import jax
 import jax.numpy as jnp
 import optax
 
 import jaxopt_lab as jl
-from jaxopt_lab.verify.optimizers.case import Bounds, Case, halving, matrices, pair, slow, slow_halving
-
-# Muon
-
-amplified = "small singular values grow by up to 3.4 a Newton-Schulz step, and their rounding with them"
-orthogonal = Bounds(
-    step64=1e-11, step32=1e-3, free64=1e-2, free32=5e-2, why=f"{amplified}; steps do not shrink with g, and signs flip"
-)
-not_flat = lambda params: jax.tree.map(lambda w: w.ndim > 1 and w.shape[0] > 3, params)
-by_axes = lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
-beyond_optax = {
-    "adam_nesterov": "Optax's Adam looks ahead where its Muon does",
-    "bias_correction": "Optax always corrects, the author never",
-    "matrices": "Optax gives every parameter a `MuonDimensionNumbers`",
-}
-
-
-def muon_of_all_axes(learning_rate, *, matrices):
-    """Optax's with the axes said: all but the last are one."""
-
-    def numbers(params):
-        of = lambda w, yes: optax.contrib.MuonDimensionNumbers(tuple(range(w.ndim - 1)), w.ndim - 1) if yes else None
-        return jax.tree.map(of, params, matrices(params))
-
-    return optax.contrib.muon(learning_rate, muon_weight_dimension_numbers=numbers)
-
-
-def muon_beside_plain_adam(learning_rate, *, adam_nesterov):
-    """Optax's of the matrices alone."""
-    assert not adam_nesterov
-    label = lambda params: jax.tree.map(lambda w: "muon" if w.ndim == 2 else "adam", params)
-    return optax.partition(
-        {"muon": optax.contrib.muon(learning_rate), "adam": optax.adamw(learning_rate, weight_decay=0.0)}, label
-    )
-
-
-def muon_without_correction(learning_rate, *, bias_correction, adam_nesterov):
-    """Built of Optax's parts: a mean without correction, its matrices orthogonalised."""
-    assert not bias_correction
-    assert not adam_nesterov
-    numbers = lambda g: jax.tree.map(lambda _: optax.contrib.MuonDimensionNumbers(), g)
-    orthogonal = optax.contrib.scale_by_muon(beta=0.0, nesterov=False, weight_dimension_numbers=numbers)
-    mean: Any = optax.ema(0.95, debias=False)
-
-    def update(g, state, params=None):
-        _, state = mean.update(g, state)
-        ahead = jax.tree.map(lambda m, g: 0.95 * m + 0.05 * g, state.ema, g)
-        return orthogonal.update(ahead, orthogonal.init(g))[0], state
-
-    by_shape = optax.stateless(lambda g, _: jax.tree.map(lambda g: max(1, g.shape[1] / g.shape[0]) ** 0.5 * g, g))
-    steps = optax.chain(pair(mean.init, update), by_shape, optax.scale_by_learning_rate(learning_rate))
-    label = lambda params: jax.tree.map(lambda w: "muon" if w.ndim == 2 else "adam", params)
-    return optax.partition({"muon": steps, "adam": optax.adamw(learning_rate, weight_decay=0.0)}, label)
-
-
-MUON = {
-    "muon": Case(
-        jl.muon,
-        optax.contrib.muon,
-        slow,
-        bounds=orthogonal,
-        differs=beyond_optax,
-        not_traced={
-            "ns_steps": "it sets the length of the program",
-            "ns_coeffs": (
-                "the number of triples sets the length of the program; the coefficients themselves may be traced"
-            ),
-        },
-        convention=(
-            "As Optax: the mean is corrected, the Adam part looks ahead, and the step is scaled by "
-            "sqrt(max(1, outputs / inputs)). The author and PyTorch do not correct (`bias_correction=False`);"
-            " Moonlight scales by 0.2 sqrt(max(inputs, outputs)) (`consistent_rms=0.2`)."
-        ),
-    ),
-    "muon values": Case(
-        jl.muon,
-        optax.contrib.muon,
-        slow
-        | {"beta": 0.8, "eps": 1e-3, "weight_decay": 0.1, "adam_learning_rate": 0.02, "adam_b1": 0.8}
-        | {"adam_b2": 0.95, "adam_eps_root": 1e-4, "adam_weight_decay": 0.2, "consistent_rms": 0.2},
-        bounds=orthogonal,
-    ),
-    "muon schedule": Case(
-        jl.muon, optax.contrib.muon, {"learning_rate": slow_halving, "adam_learning_rate": halving}, bounds=orthogonal
-    ),
-    "muon heavy ball": Case(jl.muon, optax.contrib.muon, slow, {"nesterov": False, "ns_steps": 6}, orthogonal),
-    "muon polynomials": Case(
-        jl.muon,
-        optax.contrib.muon,
-        slow,
-        {"ns_coeffs": ((4.0848, -6.8946, 2.9270), (3.7418, -5.5913, 2.3037), (2.8366, -3.0525, 1.2012)), "ns_steps": 3},
-        orthogonal,
-    ),
-    "muon adaptive": Case(jl.muon, optax.contrib.muon, slow, {"adaptive": True}, orthogonal),
-    "muon mask": Case(
-        jl.muon, optax.contrib.muon, slow | {"weight_decay": 0.5}, {"weight_decay_mask": not_flat}, orthogonal
-    ),
-    "muon kernels": Case(jl.muon, muon_of_all_axes, slow, {"matrices": by_axes}, orthogonal),
-    "muon plain adam": Case(jl.muon, muon_beside_plain_adam, slow, {"adam_nesterov": False}, orthogonal),
-    "muon uncorrected": Case(
-        jl.muon, muon_without_correction, slow, {"bias_correction": False, "adam_nesterov": False}, orthogonal
-    ),
-}
-
-# GaLore
+from jaxopt_lab.verify.optimizers.case import Bounds, Case, matrices, pair, slow, slow_halving
 
 spanned = Bounds(step32=1e-4, free32=1e-4, why="Adam scales up what little of g is along the lesser vectors")
 unrounded = SimpleNamespace(**{**vars(jnp), "float32": float})
@@ -133,7 +27,7 @@ def galore_twin(
     return pair(inner.init, update)
 
 
-GALORE = {
+CASES = {
     "galore": Case(
         jl.galore,
         galore_twin,
@@ -165,5 +59,3 @@ GALORE = {
         jl.galore, galore_twin, {"learning_rate": slow_halving}, {"project_longer": True, "rank": 2}, spanned
     ),
 }
-
-CASES = {**MUON, **GALORE}

@@ -33,10 +33,15 @@ def matrix_start():
     }
 
 
-def matrix_loss(w, **_):
-    x = grid(lambda n, j: np.cos(1 + 2 * n + 3 * j + 5 * n * j), 10, 4)
-    y = grid(lambda n, k: 0.8 * np.cos(0.5 + n + 2 * k + 3 * n * k), 10, 3)
+def matrix_loss(w, rows=slice(None), **_):
+    x = grid(lambda n, j: np.cos(1 + 2 * n + 3 * j + 5 * n * j), 10, 4)[rows]
+    y = grid(lambda n, k: 0.8 * np.cos(0.5 + n + 2 * k + 3 * n * k), 10, 3)[rows]
     return jnp.mean((jnp.tanh(x @ w["W1"].T + w["b1"][None, :]) @ w["W2"].T + w["b2"][None, :] - y) ** 2)
+
+
+def half_batch_loss(w, t):
+    """The same of one half of the examples after the other: the first five in the first step, after t = 0 steps."""
+    return matrix_loss(w, 5 * (t % 2) + jnp.arange(5))
 
 
 def square_start():
@@ -54,6 +59,9 @@ def square_loss(w, **_):
 
 PROBLEMS = {"": (start, loss), "A": (matrix_start, matrix_loss), "C": (square_start, square_loss)}
 """The start and the loss of each problem, by its name in `sources.json`."""
+
+IN_HALVES = {"A": (matrix_start, half_batch_loss)}
+"""The same for runs named `..._two_half_batches`. A loss takes, by name, the number `t` of steps taken before."""
 
 ORDER = ("W1", "b1", "W2", "b2", "S", "c")
 

@@ -13,7 +13,7 @@ import optax
 
 from jaxopt_lab.trial import answer
 from jaxopt_lab.types import random_key
-from jaxopt_lab.verify.optimizers.golden.problems import PROBLEMS, flat, held
+from jaxopt_lab.verify.optimizers.golden.problems import IN_HALVES, PROBLEMS, flat, held
 from jaxopt_lab.verify.optimizers.haste import TRACING, compiled
 
 FOLDER = resources.files("jaxopt_lab.verify.optimizers.golden")
@@ -44,7 +44,8 @@ def difference(name: str, optimizer: Any) -> float:
 def problem(name: str) -> tuple[Any, Any]:
     """Return the start of a record and its loss."""
     source, run = name.split("/")
-    return PROBLEMS[sources()[source]["settings"][run].get("problem", "")]
+    problems = IN_HALVES if run.endswith("_two_half_batches") else PROBLEMS
+    return problems[sources()[source]["settings"][run].get("problem", "")]
 
 
 def differences(optimizers: Mapping[str, Any]) -> dict[str, float]:
@@ -75,11 +76,12 @@ def _walk(optimizers, objective, w, steps):
 
     def step(carry, t):
         ws, states = carry
-        values, grads = jax.vmap(jax.value_and_grad(objective))(ws)
+        now = lambda w: objective(w, t=t)
+        values, grads = jax.vmap(jax.value_and_grad(now))(ws)
         key, moved, rows = jax.random.fold_in(random_key(0), t), [], []
         for i, optimizer in enumerate(optimizers):
             w, grad = jax.tree.map(lambda leaf: leaf[i], (ws, grads))  # noqa: B023
-            extras = {"value": values[i], "grad": grad, "value_fn": objective, "key": key}
+            extras = {"value": values[i], "grad": grad, "value_fn": now, "key": key}
             updates, state = optimizer.update(grad, states[i], w, **extras)
             w = optax.apply_updates(w, updates)
             moved.append((w, state))
