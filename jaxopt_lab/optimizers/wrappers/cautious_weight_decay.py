@@ -56,8 +56,7 @@ def cautious_weight_decay(
         needs_params(params, "cautious_weight_decay", "decays")
         u, inner = optimizer.update(grads, state.inner, params, **accepted(optimizer.update, extra))
         rate, decay = value_at(learning_rate, state.t), value_at(weight_decay, state.t)
-        aligned = lambda u, w: jnp.where(jnp.sign(u) * jnp.sign(w) <= 0, w, 0)
-        updates = decayed(u, jax.tree.map(aligned, u, params), decay, mask, -rate)
-        return updates, CautiousWeightDecayState(next_step(state.t), inner)
+        ascent = decayed(jax.tree.map(jnp.negative, u), params, decay, mask, rate, cautious=True)
+        return jax.tree.map(jnp.negative, ascent), CautiousWeightDecayState(next_step(state.t), inner)
 
     return pair(init, update, real_only="cautious_weight_decay")

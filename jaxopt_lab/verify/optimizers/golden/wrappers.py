@@ -9,6 +9,7 @@ import optax
 
 import jaxopt_lab as jl
 from jaxopt_lab.verify.optimizers.case import pair
+from jaxopt_lab.verify.optimizers.golden.orthogonal import turned
 from jaxopt_lab.verify.optimizers.golden.row import Row
 
 
@@ -65,6 +66,26 @@ def only_matrices(optimizer):
 def authors_muon(beta):
     """MuonH's: another polynomial, twelve times."""
     return jl.muon(1.0, beta, 1e-7, ns_coeffs=(2.0, -1.5, 0.5), ns_steps=12, bias_correction=False)
+
+
+def authors_normuon(beta, b2):
+    """NorMuonH's, where its eps, a lower bound of v, has no effect: v is never so small."""
+    return jl.normuon(1.0, beta, b2, norm_eps=0.0, ns_coeffs=(2.0, -1.5, 0.5), ns_steps=12, shorter_side=True)
+
+
+def floored_normuon(beta, b2, eps):
+    """NorMuonH's, where its eps has an effect, which `normuon` adds to the root of v: by hand from Muon's steps."""
+    muon = turned(authors_muon(beta))
+    shorter = lambda o: 1 if o.shape[0] >= o.shape[1] else 0
+
+    def update(grads, state, params=None):
+        o, inner = muon.update(grads, state[1], params)
+        mean = lambda v, o: b2 * v + (1 - b2) * jnp.mean(o**2, shorter(o), keepdims=True)
+        v = jax.tree.map(mean, state[0], o)
+        return jax.tree.map(lambda o, v: o / jnp.sqrt(jnp.maximum(v, eps)), o, v), (v, inner)
+
+    zeros = lambda w: jnp.zeros_like(jnp.mean(w, shorter(w), keepdims=True))
+    return pair(lambda params: (jax.tree.map(zeros, params), muon.init(params)), update)
 
 
 CAUTIOUS = {
@@ -150,12 +171,15 @@ SCALES = {
     ),
     "muonh/class_defaults": Row("hyperball", lambda: only_matrices(jl.hyperball(authors_muon(0.95), 0.014))),
     "muonh/larger_lr_low_momentum": Row("hyperball", lambda: only_matrices(jl.hyperball(authors_muon(0.8), 0.05))),
+    "normuonh/larger_lr_other_betas_large_eps": Row(
+        "hyperball", lambda: only_matrices(jl.hyperball(floored_normuon(0.8, 0.8, 0.1), 0.05))
+    ),
+    "normuonh/class_defaults": Row(
+        "hyperball", lambda: only_matrices(jl.hyperball(authors_normuon(0.95, 0.95), 0.018))
+    ),
 }
 
 ROWS: dict[str, Row] = {**CAUTIOUS, **AVERAGES, **SCALES}
 
-NOT_HELD = {
-    "normuonh/class_defaults": "Hyperball around NorMuon, which is not implemented here",
-    "normuonh/larger_lr_other_betas_large_eps": "Hyperball around NorMuon, which is not implemented here",
-}
+NOT_HELD: dict[str, str] = {}
 """Recorded settings of wrappers that ours cannot express, and why."""
