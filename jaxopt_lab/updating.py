@@ -23,7 +23,7 @@ OPAQUE = (
 REFUSED = {
     ("optax._src.lookahead", ""): (
         "optax.lookahead trains optax.LookaheadParams, not the task's parameters. "
-        f"{OWN_LOOP}, or use a method that averages in its own state, such as jl.schedule_free_adamw"
+        "Use jl.lookahead, whose state holds the slow weights, or train it in your own loop"
     ),
     ("optax.contrib._sam", "grad_fn"): OPAQUE,
     ("", "opaque_update_fn"): OPAQUE,

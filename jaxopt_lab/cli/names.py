@@ -2,12 +2,18 @@
 
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.tasks import TASKS
+from jaxopt_lab.verify.optimizers.wrappers import WRAPPERS
 from jaxopt_lab.verify.theory import CHECKS
 
 
 def optimizers(incomplete: str) -> list[str]:
     """Return the optimizers whose names begin so."""
     return [name for name in OPTIMIZERS if name.startswith(incomplete)]
+
+
+def optimizers_and_wrappers(incomplete: str) -> list[str]:
+    """Return the optimizers and wrappers whose names begin so."""
+    return [name for name in (*OPTIMIZERS, *WRAPPERS) if name.startswith(incomplete)]
 
 
 def tasks(incomplete: str) -> list[str]:

@@ -18,7 +18,7 @@ from jaxopt_lab.report.verdicts import counts_board
 from jaxopt_lab.verify import findings_table
 from jaxopt_lab.verify import published as publications
 from jaxopt_lab.verify import theory as theories
-from jaxopt_lab.verify.optimizers import conformance, table
+from jaxopt_lab.verify.optimizers import conformance, table, wrappers
 
 app = typer.Typer(no_args_is_help=True, help="Recompute the project's claims and print them.")
 
@@ -38,24 +38,38 @@ def _verify() -> None:
 def optimizers(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Optimizers to check; by default all.", autocompletion=complete.optimizers),
+        typer.Argument(
+            metavar="NAME",
+            help="Optimizers and wrappers to check; by default all.",
+            autocompletion=complete.optimizers_and_wrappers,
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the whole table to this file, in Markdown.")] = None,
 ) -> None:
-    """Check every optimizer against its witnesses; the exit status is 1 if one exceeds its bounds."""
-    names = names or list(OPTIMIZERS)
-    if unknown := sorted(set(names) - set(OPTIMIZERS)):
-        fail(f"no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` shows the names.")
+    """Check every optimizer and wrapper against its witnesses; the exit status is 1 if one exceeds its bounds."""
+    names = names or [*OPTIMIZERS, *wrappers.WRAPPERS]
+    if unknown := sorted(set(names) - set(OPTIMIZERS) - set(wrappers.WRAPPERS)):
+        fail(
+            f"no optimizer {', '.join(unknown)}: `jaxopt-lab list optimizers` shows the names. The wrappers are "
+            f"{', '.join(wrappers.WRAPPERS)}."
+        )
+    methods, around = ([name for name in names if name in known] for known in (OPTIMIZERS, wrappers.WRAPPERS))
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        under_way = progress.add_task("walks", total=1)
-        measured = conformance.measure(names, lambda share: progress.update(under_way, completed=share))
-    rows = [(conformance.describe(name), table.shown(measured[name])) for name in names]
+        parts = {part: progress.add_task(part, total=1) for part in ("walks", "wrappers")}
+        shown = lambda part: lambda share: progress.update(parts[part], completed=share)
+        measured = conformance.measure(methods, shown("walks"))
+        of_wrappers = wrappers.measure(around, shown("wrappers"))
+    rows = [(conformance.describe(name), table.shown(measured[name])) for name in methods]
+    wrapper_rows = [(wrappers.describe(name), table.shown_wrapper(of_wrappers[name])) for name in around]
     console, versions = Console(), _versions()
-    console.print(table.board(rows))
+    if rows:
+        console.print(table.board(rows))
+    if wrapper_rows:
+        console.print(table.board_of_wrappers(wrapper_rows))
     if out is not None:
-        _write(out, table.markdown(rows, versions))
+        _write(out, table.markdown(rows, versions, wrapper_rows))
         typer.echo(out)
-    if beyond := table.misses(measured):
+    if beyond := table.misses({**measured, **of_wrappers}):
         console.print("Outside the bounds:", *beyond, sep="\n")
         raise typer.Exit(1)
 

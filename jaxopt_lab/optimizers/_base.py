@@ -116,7 +116,8 @@ def optimizer(
     hands_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def update_in_dtype(grads, state, params=None, **extra):
-        extra = {ALIASES.get(name, name): value for name, value in extra.items() if value is not None}
+        extra = {name: value for name, value in extra.items() if value is not None}
+        extra = {ALIASES.get(name, name): value for name, value in extra.items()} | extra  # under both names
         for name, needed in named.items():
             if needed and name not in extra:
                 raise ValueError(
@@ -209,4 +210,6 @@ def _widen(tree):
 
 
 def _cast_like(tree, like):
-    return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.result_type(y)), tree, like)
+    is_key = lambda x: isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # of a wrapped method
+    as_like = lambda x, y: x if is_key(y) else jnp.asarray(x).astype(jnp.result_type(y))
+    return jax.tree.map(as_like, tree, like)

@@ -1,5 +1,6 @@
 """Schedule-free averaging of the steps of any method (Defazio et al. 2024)."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from jaxopt_lab.optimizers._base import copied, needs_params, next_step, optimizer, value_at
 from jaxopt_lab.optimizers._decay import decayed
 from jaxopt_lab.optimizers._numerics import widened
+from jaxopt_lab.optimizers.wrappers.filled import answered
 from jaxopt_lab.types import Optimizer, Params, Scalar, ScalarOrSchedule
 
 
@@ -18,13 +20,59 @@ class ScheduleFreeState(NamedTuple):
     largest_rate: Float[Array, ""]  # of all steps so far
     weight: Float[Array, ""]  # sum of the steps' weights in the average
     b1: Float[Array, ""]  # weight of x in y
-    ascent: Any  # state of the method that takes the steps
+    inner: Any  # state of the method that takes the steps
 
     def evaluation_params(self, params: Params) -> Params:
         """Return the average x, which is the answer; `params` is y, where gradients are taken."""
-        return jax.tree.map(
-            lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(jnp.result_type(y)), params, self.z
-        )
+        return answered(lambda z, y: (widened(y) - (1 - self.b1) * z) / self.b1, self.z, params)
+
+
+def averaged(
+    init_inner: Callable[..., Any],
+    step: Callable[..., Any],
+    name: str,
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar,
+    weight_decay: ScalarOrSchedule | None,
+    weight_lr_power: Scalar,
+    weight_step_power: Scalar,
+    state_dtype: Any,
+) -> Optimizer:
+    """Average the steps u that the method `name` takes from z: (u, inner) = step(g, inner, z, rate, extra).
+
+        y = (1 - b1) z + b1 x                                   the parameters, where g is taken
+        z <- z - rate * weight_decay * y + u                    rate: learning_rate at this step
+        c = weight / (sum of all weights so far)                weight: t^weight_step_power * max(rate)^weight_lr_power
+        x <- (1 - c) x + c z                                    the answer: `evaluation_params`
+
+    y and z are stored; x follows from them.
+    """
+
+    def init(params: Params) -> ScheduleFreeState:
+        zero = lambda dtype: jnp.zeros([], dtype)  # an array for each, so that a state can be donated
+        z, share = copied(params, state_dtype), jnp.array(b1, float)
+        return ScheduleFreeState(zero(jnp.int32), z, zero(float), zero(float), share, init_inner(params))
+
+    def update(grads, state, params=None, **extra):
+        needs_params(params, name, "averages")
+        t, rate = next_step(state.t), value_at(learning_rate, state.t)
+        decay = 0 if weight_decay is None else value_at(weight_decay, state.t)
+        from_z = decayed(state.z, params, decay, rate=-rate)
+        u, inner = step(grads, state.inner, from_z, rate, extra)
+        move = decayed(u, params, decay, rate=-rate)
+
+        largest_rate = jnp.maximum(state.largest_rate, rate)
+        weight = t.astype(float) ** weight_step_power * largest_rate**weight_lr_power
+        total = state.weight + weight
+        c = weight / jnp.where(total > 0, total, 1)  # steps of rate 0 leave x where it is
+
+        z = jax.tree.map(jnp.add, state.z, move)
+        # The three equations without x: no division by b1, and nothing cancels.
+        between = lambda y, z, move: c * (z - y) + (1 - b1) * (1 - c) * move
+        updates = jax.tree.map(between, params, z, move)
+        return updates, ScheduleFreeState(t, z, largest_rate, total, state.b1, inner)
+
+    return optimizer(init, update)
 
 
 def schedule_free(
@@ -38,40 +86,15 @@ def schedule_free(
     weight_step_power: Scalar,
     state_dtype: Any,
 ) -> Optimizer:
-    """Average the steps of the method `name` along what `ascent` gives.
+    """Average the steps of the method `name` along what `ascent` gives, with warm-up: see `averaged`."""
 
-        y = (1 - b1) z + b1 x                                   the parameters, where g is taken
-        z <- z - rate * (a + weight_decay * y)                  a: of `ascent`; rate: with warm-up
-        c = weight / (sum of all weights so far)                weight: t^weight_step_power * max(rate)^weight_lr_power
-        x <- (1 - c) x + c z                                    the answer: `evaluation_params`
+    def rate(t):
+        now = value_at(learning_rate, t)
+        return now if warmup_steps is None else now * jnp.minimum((t + 1).astype(float) / warmup_steps, 1)
 
-    y and z are stored; x follows from them.
-    """
+    def step(grads, inner, z, rate, extra):
+        a, inner = ascent.update(grads, inner, z)
+        return jax.tree.map(lambda a: -rate * a, a), inner
 
-    def init(params: Params) -> ScheduleFreeState:
-        zero = jnp.zeros([], float)
-        z = copied(params, state_dtype)
-        return ScheduleFreeState(jnp.zeros([], jnp.int32), z, zero, zero, jnp.asarray(b1, float), ascent.init(params))
-
-    def update(grads, state, params=None):
-        needs_params(params, name, "averages")
-        t = next_step(state.t)
-        rate = value_at(learning_rate, state.t)
-        if warmup_steps is not None:
-            rate = rate * jnp.minimum(t.astype(float) / warmup_steps, 1)
-        a, ascent_state = ascent.update(grads, state.ascent, params)
-        if weight_decay is not None:
-            a = decayed(a, params, value_at(weight_decay, state.t))
-
-        largest_rate = jnp.maximum(state.largest_rate, rate)
-        weight = t.astype(float) ** weight_step_power * largest_rate**weight_lr_power
-        total = state.weight + weight
-        c = weight / jnp.where(total > 0, total, 1)  # steps of rate 0 leave x where it is
-
-        z = jax.tree.map(lambda z, a: z - rate * a, state.z, a)
-        # The three equations without x: no division by b1, and nothing cancels.
-        move = lambda y, z, a: c * (z - y) - (1 - b1) * (1 - c) * rate * a
-        updates = jax.tree.map(move, params, z, a)
-        return updates, ScheduleFreeState(t, z, largest_rate, total, state.b1, ascent_state)
-
-    return optimizer(init, update)
+    parts = ascent.init, step, name, rate, b1, weight_decay, weight_lr_power, weight_step_power, state_dtype
+    return averaged(*parts)

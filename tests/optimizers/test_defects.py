@@ -76,6 +76,34 @@ def test_optaxs_adaptive_muon_lets_the_matrices_of_a_stack_see_each_other(float6
     assert jnp.linalg.norm(first(theirs, louder) - first(theirs, g)) > 0.5 * jnp.linalg.norm(first(theirs, g))
 
 
+def test_optaxs_lookahead_resets_a_state_to_that_of_other_parameters(float64):
+    """Prodigy's state holds the parameters that it starts from: after a reset, those that it goes on from."""
+    start = jnp.ones(3)
+    base = optax.contrib.prodigy(1.0, estim_lr0=0.1)
+    ours = jl.lookahead(base, 0.5, 2, inner_state="reset")
+    theirs = optax.lookahead(base, 2, 0.5, reset_state=True)
+    w, both = start, optax.LookaheadParams.init_synced(start)
+    ours_state, theirs_state = ours.init(w), theirs.init(both)
+    for _ in range(2):
+        updates, ours_state = ours.update(w, ours_state, w)
+        w, before = optax.apply_updates(w, updates), both
+        updates, theirs_state = theirs.update(both.fast, theirs_state, both)
+        both = optax.apply_updates(both, updates)
+    np.testing.assert_allclose(w, both.fast, rtol=1e-12)
+    np.testing.assert_allclose(ours_state.inner.params0, w, rtol=1e-12)
+    np.testing.assert_array_equal(theirs_state.fast_state.params0, before.fast)
+    assert jnp.abs(before.fast - both.fast).min() > 1e-4
+
+
+def test_optaxs_schedule_free_weighs_a_step_by_the_next_steps_rate():
+    """Told the rate of the step before, it is ours and the authors'."""
+    record, rate = "schedulefree_extra/sgd_warmup", lambda t: 0.5 * jnp.minimum((t + 1.0) / 8, 1)
+    theirs = lambda learning_rate: optax.contrib.schedule_free(optax.sgd(rate), learning_rate)
+    assert difference(record, jl.schedule_free(jl.sgd(rate), rate)) <= ROWS[record].bound
+    assert difference(record, theirs(lambda t: rate(t - 1))) <= ROWS[record].bound
+    assert difference(record, theirs(rate)) > 1e-3
+
+
 def test_every_named_defect_is_shown():
-    assert set(BESIDE_THEM) == {"adadelta", "lbfgs", "muon"}
+    assert set(BESIDE_THEM) == {"adadelta", "lbfgs", "lookahead", "muon", "schedule_free"}
     assert not set(BESIDE_THEM) & set(DEFECTS)

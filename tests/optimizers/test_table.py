@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 import jaxopt_lab as jl
 from jaxopt_lab import cli
-from jaxopt_lab.verify.optimizers import conformance, table
+from jaxopt_lab.verify.optimizers import conformance, table, wrappers
 from jaxopt_lab.verify.optimizers.case import Case
 from jaxopt_lab.verify.optimizers.cases import CASES, METHODS
 from jaxopt_lab.verify.optimizers.conformance import Figures, describe, state_bytes, traces
 from jaxopt_lab.verify.optimizers.golden import ROWS
 from jaxopt_lab.verify.optimizers.golden.replay import sources
+from jaxopt_lab.verify.optimizers.golden.wrappers import ROWS as OF_WRAPPERS
 from jaxopt_lab.verify.optimizers.problems import PROBLEMS
 from jaxopt_lab.verify.optimizers.walks import walked
 
@@ -34,10 +35,12 @@ def test_the_committed_table_is_not_stale():
     The table is a snapshot. A method that was added since is not in it yet.
     """
     figures, versions = table.read(COMMITTED.read_text("utf-8"))
+    of_wrappers = table.read_wrappers(COMMITTED.read_text("utf-8"))
     rows = [(describe(name), figures[name]) for name in jl.OPTIMIZERS if name in figures]
-    assert len(rows) == len(figures)
+    around = [(wrappers.describe(name), of_wrappers[name]) for name in wrappers.WRAPPERS if name in of_wrappers]
+    assert (len(rows), len(around)) == (len(figures), len(of_wrappers))
     again = "run `jaxopt-lab verify optimizers --out jaxopt_lab/verify/optimizers/TABLE.md` and commit the file"
-    assert table.markdown(rows, versions) == COMMITTED.read_text("utf-8"), again
+    assert table.markdown(rows, versions, around) == COMMITTED.read_text("utf-8"), again
     for said, seen in rows:
         bounds, rounded = METHODS[said.name].bounds, 10 * (1 + 1e-9)
         records = [row.bound for row in ROWS.values() if row.method == said.name]
@@ -48,6 +51,11 @@ def test_the_committed_table_is_not_stale():
             assert (seen.step64, seen.step32) == ("", "")
         assert (seen.recorded == "") == (not records)
         assert not records or float(seen.recorded) <= rounded * max(records)
+        assert not seen.missed
+    for said, seen in around:
+        records = [row.bound for row in OF_WRAPPERS.values() if row.method == said.name]
+        assert (seen.recorded == "") == (not records)
+        assert not records or float(seen.recorded) <= 10 * (1 + 1e-9) * max(records)
         assert not seen.missed
 
 
@@ -74,6 +82,18 @@ def test_a_figure_beyond_its_bound_is_marked_and_fails(monkeypatch):
     row = [(describe("adam"), table.shown(beyond["adam"]))]
     assert "| **adam: beyond its bounds** |" in table.markdown(row, "")
     assert table.read(table.markdown(row, ""))[0] == {"adam": row[0][1]}
+
+
+def test_wrappers_have_a_section_of_their_own(tmp_path):
+    done = invoke("sgd", "lookahead", "grokfast_ema", "--out", tmp_path / "table.md")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "table.md").read_text("utf-8")
+    assert list(table.read(text)[0]) == ["sgd"]
+    found = table.read_wrappers(text)
+    assert found.keys() == {"lookahead", "grokfast_ema"}
+    assert 0 < float(found["lookahead"].recorded) <= 1e-12
+    assert found["grokfast_ema"].recorded == ""
+    assert "derived" in done.output
 
 
 def test_command_knows_the_names():

@@ -53,6 +53,12 @@ def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
     return Filled(loss, params)
 
 
+def answered(derive: Callable[[Any, Any], Any], kept: Params, params: Params) -> Params:
+    """Return `derive(kept, w)` for every parameter w, in its dtype; w itself where `optax.masked` has left it out."""
+    chosen = lambda kept, w: w if _is_hole(kept) else derive(kept, w).astype(jnp.result_type(w))
+    return jax.tree.map(chosen, kept, params, is_leaf=_is_hole)
+
+
 def has_holes(params: Params) -> bool:
     """Tell whether `optax.masked` has left out some of the parameters."""
     return any(map(_is_hole, jax.tree.leaves(params, is_leaf=_is_hole)))

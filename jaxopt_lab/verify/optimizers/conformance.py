@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
@@ -56,8 +56,8 @@ def describe(name: str) -> Description:
     case, rows = METHODS[name], {record: row for record, row in ROWS.items() if row.method == name}
     return Description(
         name,
-        _paper(name),
-        [*_twin(name), *_recorders(rows)],
+        paper(OPTIMIZERS[name]),
+        [*_twin(name), *recorders(rows)],
         case.convention,
         sentence(name),
         _wide_bounds(name, rows),
@@ -74,31 +74,42 @@ def measure(names: Collection[str], done: Callable[[float], None] = lambda share
     called, from any thread, with the share of the programs that has run.
     """
     walks = [(name, precision) for name in names for precision in ("float64", "float32")]
-    records = [record for record, row in ROWS.items() if row.method in names]
+    rows = {record: row for record, row in ROWS.items() if row.method in names}
 
     def walk(place, together):
         where, precision = place
         return zip(together, walked([METHODS[name] for name, _ in together], where, precision), strict=True)
 
-    def replay_all(_, together):
-        return replay.differences({record: ROWS[record].make() for record in together}).items()
-
-    tasks: list[tuple[Any, ...]] = [(walk, *some) for some in _together(walks, lambda walk: (problem(*walk), walk[1]))]
-    tasks += [(replay_all, *some) for some in _together(records, replay.problem)]
-    found: dict[Any, Any] = {}
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        for i, future in enumerate(as_completed([pool.submit(*task) for task in tasks])):
-            found.update(future.result())
-            done((i + 1) / len(tasks))
+    together = _together(walks, lambda walk: (problem(*walk), walk[1]))
+    found = in_parallel([*((walk, *some) for some in together), *replays(rows)], done)
     return {
         name: _figures(
             name,
             found[name, "float64"],
             found[name, "float32"],
-            {record: found[record] for record in records if ROWS[record].method == name},
+            {record: found[record] for record, row in rows.items() if row.method == name},
         )
         for name in names
     }
+
+
+def replays(rows: Mapping[str, Row]) -> list[tuple[Any, ...]]:
+    """Return tasks for `in_parallel` that measure the rows' differences from their records."""
+
+    def replay_all(_, together):
+        return replay.differences({record: rows[record].make() for record in together}).items()
+
+    return [(replay_all, *some) for some in _together(rows, replay.problem)]
+
+
+def in_parallel(tasks: Collection[tuple[Any, ...]], done: Callable[[float], None]) -> dict[Any, Any]:
+    """Call functions with their arguments, on all cores, and join the named figures that they return."""
+    found: dict[Any, Any] = {}
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        for i, future in enumerate(as_completed([pool.submit(*task) for task in tasks])):
+            found.update(future.result())
+            done((i + 1) / len(tasks))
+    return found
 
 
 def _together(walks: Iterable[Any], place: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
@@ -120,17 +131,26 @@ def _figures(name: str, wide: Differences, narrow: Differences, replayed: dict[s
         for precision, seen in (("float64", wide), ("float32", narrow))
         for what, gap in seen.beyond(bounds, precision).items()
     ]
-    misses += [f"{record} {gap:.1e}" for record, gap in replayed.items() if not gap <= ROWS[record].bound]
+    misses += beyond(ROWS, replayed)
     worst = lambda seen: max((seen.step, seen.traced), key=lambda gap: math.inf if math.isnan(gap) else gap)
     steps = (worst(wide), worst(narrow)) if twin else (None, None)
     return Figures(*steps, max(replayed.values(), default=None), misses)
 
 
+def beyond(rows: Mapping[str, Row], replayed: Mapping[str, float]) -> list[str]:
+    """Say which records are missed by more than their row allows."""
+    return [f"{record} {gap:.1e}" for record, gap in replayed.items() if not gap <= rows[record].bound]
+
+
 def state_bytes(name: str) -> float:
     """Bytes of state per parameter of a square float32 matrix."""
+    return weighed(lambda: OPTIMIZERS[name](**METHODS[name].numeric))
+
+
+def weighed(make: Callable[[], Any]) -> float:
+    """Bytes of state per parameter of the optimizer that is made, for a square float32 matrix."""
     with jax.enable_x64(False):
-        init = lambda: OPTIMIZERS[name](**METHODS[name].numeric).init({"w": jnp.zeros((SIDE, SIDE))})
-        state = jax.eval_shape(init)
+        state = jax.eval_shape(lambda: make().init({"w": jnp.zeros((SIDE, SIDE))}))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / SIDE**2
 
 
@@ -158,9 +178,9 @@ def _numeric(name: str) -> list[inspect.Parameter]:
     return [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
-def _paper(name: str) -> str:
+def paper(factory: Any) -> str:
     """The reference that the docstring begins with, its addresses as links."""
-    first = " ".join(inspect.cleandoc(OPTIMIZERS[name].__doc__ or "").split("\n\n")[0].split())
+    first = " ".join(inspect.cleandoc(factory.__doc__ or "").split("\n\n")[0].split())
     link = lambda address: f"[{re.sub(r'^https://(arxiv.org/abs/|doi.org/)?', '', address[0])}]({address[0]})"
     # An address ends where a bracket closes that it has not opened.
     return re.sub(r"https://(?:\([^()\s]*\)|[^();,\s])+", link, first[: first.rindex(")") + 1])
@@ -184,23 +204,28 @@ def _in_optax(name: str) -> Any:
     return next(filter(callable, found), None)
 
 
-def _recorders(rows: Iterable[str]) -> list[str]:
+def recorders(rows: Iterable[str]) -> list[str]:
     """Whose code was recorded, its version or commit, and which of its runs."""
     runs: dict[str, list[str]] = {}
     for record in rows:
         facts = replay.sources()[record.split("/")[0]]
         commit = facts["commit"].split(" ")[0]
         whose = f"{facts['source'].split(' (')[0].removeprefix('PyPI ').removeprefix('repo ')} at {commit[:7]}"
-        runs.setdefault(PYTORCH if record.startswith("torch_") else whose, []).append(record)
+        is_pytorchs = record.startswith("torch_") or whose.startswith("PyTorch")
+        runs.setdefault(PYTORCH if is_pytorchs else whose, []).append(record)
     return [f"{whose}: {', '.join(records)}" for whose, records in runs.items()]
 
 
 def _wide_bounds(name: str, rows: dict[str, Row]) -> list[str]:
     bounds, usual = METHODS[name].bounds, Bounds()
     wide = [f"{what} {bounds[i]:.0e}" for i, what in enumerate(LIMITS) if bounds[i] != usual[i]]
-    found = [f"{', '.join(wide)}: {bounds.why}"] if wide else []
+    return ([f"{', '.join(wide)}: {bounds.why}"] if wide else []) + reasons(rows)
+
+
+def reasons(rows: Mapping[str, Row]) -> list[str]:
+    """Say which records are held to a wider bound than usual, and why."""
     by_reason: dict[str, list[str]] = {}
     for record, row in rows.items():
         if row.why:
             by_reason.setdefault(f"to {row.bound:.0e}: {row.why}", []).append(record)
-    return found + [f"{', '.join(records)} {why}" for why, records in by_reason.items()]
+    return [f"{', '.join(records)} {why}" for why, records in by_reason.items()]

@@ -129,6 +129,8 @@ BESIDE_THEM = {
     "lbfgs": "uses pairs of negative curvature, so that its next step goes uphill",
     "muon": "scales with `adaptive` a whole stack of matrices by one inner product, so that one changes another's step",
     "adadelta": "by default has no learning rate, and with it no sign: every step goes uphill",
+    "lookahead": "resets a state to that of the parameters before the last step, not of those that it goes on from",
+    "schedule_free": behind,
 }
 """Other defects, which no row shows; each has a test of its own."""
 

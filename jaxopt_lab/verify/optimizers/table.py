@@ -2,19 +2,27 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.table import Table
 
 from jaxopt_lab.formats import short
+from jaxopt_lab.verify.optimizers import wrappers
 from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.conformance import PYTORCH, Description, Figures
 from jaxopt_lab.verify.optimizers.defects import DEFECTS
 
 FIGURES = "| method | paper | witnesses | float64 | float32 | records | state |"
 CHOICES = "| method | where sources differ, and the choice | traced | not traced |"
+WRAPPERS = "| wrapper | paper | witnesses | records | state | where sources differ, and the choice | traced |"
+OF_WRAPPERS = """
+## Wrappers
+
+Each is put around methods of the table above. *records*: as there, and empty where no run is recorded. *state*: bytes
+per parameter beyond those of the method.
+"""
 HEAD = """\
 # Conformance of the optimizers
 
@@ -55,13 +63,27 @@ def power_of_ten(figure: float | None) -> str:
     return f"1e{math.ceil(math.log10(figure) - 1e-9):d}"
 
 
-def markdown(rows: Iterable[tuple[Description, Shown]], versions: str) -> str:
-    """Return the whole table."""
+class ShownWrapper(NamedTuple):
+    """The figure of a wrapper, as the table prints it."""
+
+    recorded: str
+    missed: bool
+
+
+def shown_wrapper(figures: wrappers.Figures) -> ShownWrapper:
+    return ShownWrapper(power_of_ten(figures.recorded), bool(figures.misses))
+
+
+def markdown(
+    rows: Iterable[tuple[Description, Shown]],
+    versions: str,
+    around: Sequence[tuple[wrappers.Description, ShownWrapper]] = (),
+) -> str:
+    """Return the whole table; `around`: of wrappers, which have a section of their own."""
     rows = list(rows)
     lines = [HEAD.format(versions=versions), FIGURES, "|---|---|---|---|---|---|---|"]
     for said, seen in rows:
-        name = f"**{said.name}: beyond its bounds**" if seen.missed else said.name
-        cells = [name, said.paper, "; ".join(said.witnesses), *seen[:3], per_parameter(said.state_bytes)]
+        cells = [_named(said, seen), said.paper, "; ".join(said.witnesses), *seen[:3], per_parameter(said.state_bytes)]
         lines.append(_row(cells))
     lines += ["\n## Conventions\n", CHOICES, "|---|---|---|---|"]
     for said, _ in rows:
@@ -69,18 +91,36 @@ def markdown(rows: Iterable[tuple[Description, Shown]], versions: str) -> str:
         not_traced = "; ".join(f"{argument}: {why}" for argument, why in said.not_traced.items())
         choice = " ".join(part for part in (wrong, said.conventions) if part) or "They agree."
         lines.append(_row([said.name, choice, ", ".join(said.traced), not_traced]))
+    lines += [OF_WRAPPERS, WRAPPERS, "|---|---|---|---|---|---|---|"] if around else []
+    for said, seen in around:
+        cells = [_named(said, seen), said.paper, "; ".join(said.witnesses), seen.recorded]
+        lines.append(_row([*cells, per_parameter(said.state_bytes), said.conventions, ", ".join(said.traced)]))
     lines += ["\n## Wider bounds\n"]
-    lines += [f"- {said.name}: {'; '.join(said.wide_bounds)}." for said, _ in rows if said.wide_bounds]
+    lines += [f"- {said.name}: {'; '.join(said.wide_bounds)}." for said, _ in [*rows, *around] if said.wide_bounds]
     return "\n".join(lines) + "\n"
 
 
 def read(text: str) -> tuple[dict[str, Shown], str]:
     """Return the figures and the versions in a table: what may differ between machines."""
     versions = re.search(r"computed with (.*)\.\n", text)
-    lines = text[text.index(FIGURES) :].split("\n\n")[0].splitlines()[2:]
-    cells = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines]
-    figures = {row[0].strip("*").split(":")[0]: Shown(row[3], row[4], row[5], row[0].startswith("*")) for row in cells}
+    figures = {name: Shown(cells[3], cells[4], cells[5], missed) for name, missed, cells in _cells(text, FIGURES)}
     return figures, versions[1] if versions else ""
+
+
+def read_wrappers(text: str) -> dict[str, ShownWrapper]:
+    """Return the figures of the wrappers in a table."""
+    return {name: ShownWrapper(cells[3], missed) for name, missed, cells in _cells(text, WRAPPERS)}
+
+
+def _cells(text: str, head: str) -> Iterable[tuple[str, bool, list[str]]]:
+    """Return of each row of the table below `head` its name, whether it is marked, and all cells."""
+    lines = text[text.index(head) :].split("\n\n")[0].splitlines()[2:] if head in text else []
+    for cells in (re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines):
+        yield cells[0].strip("*").split(":")[0], cells[0].startswith("*"), cells
+
+
+def _named(said: Any, seen: Any) -> str:
+    return f"**{said.name}: beyond its bounds**" if seen.missed else said.name
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -106,6 +146,26 @@ def board(rows: Iterable[tuple[Description, Shown]]) -> Table:
     return table
 
 
+def board_of_wrappers(rows: Iterable[tuple[wrappers.Description, ShownWrapper]]) -> Table:
+    """Return the short table of wrappers, likewise."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption="State: bytes per parameter beyond the method's own. derived: from the paper, as no run is recorded.",
+        caption_justify="left",
+    )
+    for column in ("wrapper", "witnesses"):
+        table.add_column(column, no_wrap=True)
+    for column in ("records", "state"):
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
+    for said, seen in rows:
+        name, style = (f"{said.name} !", "bold red") if seen.missed else (said.name, "")
+        pytorchs = all(witness.startswith(PYTORCH) for witness in said.witnesses)
+        whose = ("PyTorch" if pytorchs else "authors") if seen.recorded else "derived"
+        table.add_row(name, whose, seen.recorded, per_parameter(said.state_bytes), style=style)
+    return table
+
+
 def per_parameter(count: float) -> str:
     """Format bytes with three digits; a state that does not grow with the parameters counts as 0."""
     return "0" if count < 1e-4 else short(count)
@@ -120,6 +180,6 @@ def _short(said: Description) -> Iterable[str]:
         yield "authors"
 
 
-def misses(measured: Mapping[str, Figures]) -> list[str]:
+def misses(measured: Mapping[str, Figures | wrappers.Figures]) -> list[str]:
     """Name every figure that exceeds its bound."""
     return [f"{name}: {', '.join(figures.misses)}" for name, figures in measured.items() if figures.misses]

@@ -7,7 +7,7 @@ import optax
 
 
 class Row(NamedTuple):
-    method: str  # the name in `jaxopt_lab.OPTIMIZERS`
+    method: str  # the name in `jaxopt_lab.OPTIMIZERS`, or of the wrapper
     make: Callable[[], Any]
     bound: float = 1e-10  # largest difference of a parameter, relative to the largest distance from the start
     why: str = ""
