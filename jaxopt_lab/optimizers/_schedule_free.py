@@ -22,9 +22,30 @@ class ScheduleFreeState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """Return the average x, which is the answer; `params` is y, where gradients are taken."""
+        # Written so that x is y, to the last bit, as long as z is.
         return jax.tree.map(
-            lambda y, z: ((widened(y) - (1 - self.b1) * z) / self.b1).astype(jnp.result_type(y)), params, self.z
+            lambda y, z: (widened(y) + (1 - 1 / self.b1) * (z - widened(y))).astype(jnp.result_type(y)), params, self.z
         )
+
+
+def weighed(
+    state: ScheduleFreeState, rate: Any, weight_lr_power: Scalar, weight_step_power: Scalar
+) -> tuple[Any, Any, Any]:
+    """Return the share of this step's z in the average, the largest rate, and the sum of all weights, so far."""
+    largest_rate = jnp.maximum(state.largest_rate, rate)
+    weight = next_step(state.t).astype(float) ** weight_step_power * largest_rate**weight_lr_power
+    total = state.weight + weight
+    return weight / jnp.where(total > 0, total, 1), largest_rate, total  # steps of rate 0 leave x where it is
+
+
+def moved(y: Params, z: Params, a: Params, rate: Any, b1: Scalar, c: Any) -> tuple[Params, Params]:
+    """Return the change of y, and z, after a step along a, of which the average x takes the share c.
+
+    z <- z - rate * a,  x <- (1 - c) x + c z,  y <- (1 - b1) z + b1 x,  all without x: there is no division by b1, and
+    nothing cancels.
+    """
+    z = jax.tree.map(lambda z, a: z - rate * a, z, a)
+    return jax.tree.map(lambda y, z, a: c * (z - y) - (1 - b1) * (1 - c) * rate * a, y, z, a), z
 
 
 def schedule_free(
@@ -63,15 +84,8 @@ def schedule_free(
         if weight_decay is not None:
             a = decayed(a, params, value_at(weight_decay, state.t))
 
-        largest_rate = jnp.maximum(state.largest_rate, rate)
-        weight = t.astype(float) ** weight_step_power * largest_rate**weight_lr_power
-        total = state.weight + weight
-        c = weight / jnp.where(total > 0, total, 1)  # steps of rate 0 leave x where it is
-
-        z = jax.tree.map(lambda z, a: z - rate * a, state.z, a)
-        # The three equations without x: no division by b1, and nothing cancels.
-        move = lambda y, z, a: c * (z - y) - (1 - b1) * (1 - c) * rate * a
-        updates = jax.tree.map(move, params, z, a)
+        c, largest_rate, total = weighed(state, rate, weight_lr_power, weight_step_power)
+        updates, z = moved(params, state.z, a, rate, b1, c)
         return updates, ScheduleFreeState(t, z, largest_rate, total, state.b1, ascent_state)
 
     return optimizer(init, update)

@@ -4,12 +4,23 @@
 expresses them. A recorded source without any row belongs to a method that is not implemented here.
 """
 
-from jaxopt_lab.verify.optimizers.golden import adam_family, averaging, basic, classic, matrix, parameter_free
+from jaxopt_lab.verify.optimizers.golden import (
+    adam_family,
+    adam_newer,
+    averaging,
+    basic,
+    classic,
+    matrix,
+    momentum_family,
+    parameter_free,
+)
 from jaxopt_lab.verify.optimizers.golden.row import Row
 
 ROWS: dict[str, Row] = {
     **basic.ROWS,
     **adam_family.ROWS,
+    **adam_newer.ROWS,
+    **momentum_family.ROWS,
     **averaging.ROWS,
     **classic.ROWS,
     **parameter_free.ROWS,
