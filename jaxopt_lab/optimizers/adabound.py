@@ -45,9 +45,9 @@ def adabound(
         rate <- clip(rate, final * (1 - 1 / (gamma t + 1)), final * (1 + 1 / (gamma t)))   final: final_learning_rate
         w <- w - rate * m - weight_decay * w
 
-    The paper does not correct m and v, and divides the clipped rate by sqrt(t); in the authors' code it is the other
-    way round. Decay is their AdaBoundW's, which is not multiplied by the learning rate; their AdaBound adds it to g:
-    `optax.add_decayed_weights` before the method.
+    The paper does not correct m and v, and divides the clipped rate by sqrt(t); the authors' code corrects both and
+    does not divide. Decay is their AdaBoundW's, which is not multiplied by the learning rate; their AdaBound adds it to
+    g: `optax.add_decayed_weights` before the method.
 
     Args:
         learning_rate: Step size of Adam, > 0, in units of w; scalar, traced or a schedule `step -> value`.

@@ -1,13 +1,14 @@
 """SGD's newer relatives: none has a twin in Optax, so that their witnesses are records of the authors' code."""
 
 import jaxopt_lab as jl
-from jaxopt_lab.verify.optimizers.case import Case, rate, slow
+from jaxopt_lab.verify.optimizers.case import Bounds, Case, rate, slow
 
 CASES = {
     "qhm": Case(
         jl.qhm,
         None,
         rate,
+        bounds=Bounds(step32=1e-5, why="of 1 - momentum = 1e-3 a traced float32 has four digits"),
         convention='Decay is the authors\' option "direct"; their default adds it to the gradient.',
     ),
     "qhm values": Case(jl.qhm, None, rate | {"momentum": 0.9, "nu": 0.5, "weight_decay": 0.1}),
@@ -59,7 +60,7 @@ CASES = {
     "dadapt_sgd": Case(
         jl.dadapt_sgd,
         None,
-        {"estim_lr0": 1e-3},
+        {"learning_rate": 0.1, "estim_lr0": 1e-3},
         convention="As the authors' code: the first gradient, by whose norm steps are divided, is that without decay.",
     ),
     "dadapt_sgd values": Case(
