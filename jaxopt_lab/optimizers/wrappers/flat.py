@@ -54,8 +54,8 @@ def flat(params: Params) -> Flat:
     to compile, since XLA compiles the slice of each leaf by itself: a short training of a model with hundreds of leaves
     is faster without.
 
-    An element's step must not depend on the tensor it is in: methods that measure each tensor by itself (`lars`,
-    `lamb`, `fromage`, `novograd`, `muon`, `adafactor`, `sm3`, `galore`, layerwise `dog`) and masks of weight decay
+    An element's step must not depend on the tensor it is in: methods that measure each tensor by itself (such as
+    `lars`, `lamb`, `muon`, `adafactor`, `sm3`, `adamp`, `adam_mini` and layerwise `dog`) and masks of weight decay
     raise ValueError. Optax's methods of that kind do not, and treat the vector as one tensor.
 
     Args:
