@@ -39,7 +39,9 @@ class AdaHessianState(NamedTuple):
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
     eps=Prior(1e-8, 1e-1, "log", "around the authors' default 1e-4, up to where it dominates"),
     weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),
-    hessian_power=Prior(0.25, 1.0, "linear", "Yao et al. 2021, Section 3.3, https://arxiv.org/abs/2006.00719"),
+    hessian_power=Prior(
+        0.25, 1.0, "linear", "below 1, the authors' option: Yao et al. 2021, https://arxiv.org/abs/2006.00719"
+    ),
 )
 def adahessian(
     learning_rate: ScalarOrSchedule,
@@ -50,6 +52,7 @@ def adahessian(
     hessian_power: Scalar = 1.0,
     *,
     shared: Blocks | None = None,
+    absolute: bool = True,
     hessian_diagonal_fn: Callable[..., Params] | None = None,
     mask: Mask = None,
     seed: int = 0,
@@ -57,15 +60,15 @@ def adahessian(
 ) -> Optimizer:
     """AdaHessian (Yao et al. 2021, Algorithm 1, https://arxiv.org/abs/2006.00719).
 
-        D <- |r * (Hessian r)|                                      r: random signs, new in every step
-        D <- its mean over the `shared` axes                        for a convolution, the positions of its kernel
+        D <- r * (Hessian r)                                r: random signs, new in every step
+        D <- mean of |D| over the `shared` axes             for a convolution, the positions of its kernel
         m <- b1 m + (1 - b1) g
         h <- b2 h + (1 - b2) D^2
         a <- m / (1 - b1^t) / (sqrt(h / (1 - b2^t))^hessian_power + eps)
         w <- w - learning_rate * (a + weight_decay * w)
 
-    A step costs three gradients. As in the authors' code, the absolute value is taken before the mean; in the paper
-    there is none, and the root of D^2 takes its place.
+    A step costs three gradients. In the paper the mean is that of D itself, whose signs cancel (`absolute=False`); in
+    the authors' code it is that of |D|.
 
     Args:
         learning_rate: Step size, > 0, in units of w (at hessian_power = 1: a share of Newton's step); scalar, traced or
@@ -78,6 +81,7 @@ def adahessian(
         shared: Axes along which D is averaged: a tree with the parameters' structure (or a prefix of it), or a function
             from the parameters to one; at a leaf True: all axes; False: none; an axis or a tuple of axes. None: all
             axes of a tensor but the last two, the inputs and outputs of a convolution in JAX's libraries.
+        absolute: Whether the mean over these axes is that of |D| instead of D.
         hessian_diagonal_fn: The estimate: (value_fn, params, grads, key) -> a tree as the parameters; None:
             Hutchinson's.
         mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or a
@@ -111,7 +115,7 @@ def adahessian(
         t = next_step(state.t)
         own, used = next_key(state.key) if key is None else (state.key, key)
         diagonal = (hessian_diagonal_fn or hutchinson)(value_fn, params, grads, used)
-        diagonal = block_means(jax.tree.map(jnp.abs, diagonal))
+        diagonal = block_means(jax.tree.map(jnp.abs, diagonal) if absolute else diagonal)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
         h = jax.tree.map(lambda h, d: b2 * h + (1 - b2) * d**2, state.h, diagonal)
         m_scale, h_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0

@@ -35,7 +35,7 @@ def adamp(
     mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """AdamP (Heo et al. 2021, Algorithm 3, https://arxiv.org/abs/2006.08217).
+    """AdamP (Heo et al. 2021, Algorithm 2, https://arxiv.org/abs/2006.08217).
 
         u <- m / (sqrt(v / (1 - b2^t)) + eps)                                        m, v: Adam's
         if cos(w, g) < delta / sqrt(n):  u <- u - w <w, u> / |w|^2,  r <- wd_ratio;  else r <- 1

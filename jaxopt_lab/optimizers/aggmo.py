@@ -35,7 +35,7 @@ def aggmo(
     betas: Sequence[Scalar] | None = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """AggMo, aggregated momentum (Lucas, Sun, Zemel & Grosse 2019, equation 2, https://arxiv.org/abs/1804.00325).
+    """AggMo, aggregated momentum (Lucas, Sun, Zemel & Grosse 2019, https://arxiv.org/abs/1804.00325).
 
         m_i <- beta_i m_i + g                           beta_i = 1 - ratio^i,  i = 0, ..., count - 1
         w <- w - learning_rate / count * (m_0 + m_1 + ...)

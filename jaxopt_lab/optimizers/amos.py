@@ -32,7 +32,7 @@ class AmosState(NamedTuple):
 
 
 @method(
-    learning_rate=Prior(1e-3, 1.0, "log", "about 1 / sqrt(batches in the data), Tian & Parikh 2022, Section 2"),
+    learning_rate=Prior(1e-3, 1.0, "log", "around 1 / sqrt(batches in the data), the advice of Tian & Parikh 2022"),
     eta=Prior(1e-2, 10.0, "log", "weights of size 1, two decades below and one above"),
     b2=Prior(0.8, 0.999, "one_minus", "as Adam's"),
 )
@@ -59,8 +59,8 @@ def amos(
         b <- b + gamma (1 + b)
 
     The learning rate and the decay fall by themselves, so that the weights come to the scale eta: a schedule is not
-    needed. The mean is over the `shared` axes, none by default, as in the authors' code; the paper shares v and b along
-    a kernel's inputs, which saves their memory.
+    needed. The mean is over the `shared` axes, none by default, as in the authors' code; the paper shares v and b among
+    slices of a tensor, which saves their memory.
 
     Args:
         learning_rate: The paper's xi, > 0, without unit: the relative size of a step; scalar, traced or a schedule
@@ -99,7 +99,8 @@ def amos(
         needs_params(params, "amos", "decays")
         t, xi = next_step(state.t), value_at(learning_rate, state.t)
         if clip_value is not None:
-            grads = jax.tree.map(lambda g: jnp.sign(g) * jnp.minimum(jnp.abs(g), clip_value), grads)
+            most: Scalar = clip_value
+            grads = jax.tree.map(lambda g: jnp.sign(g) * jnp.minimum(jnp.abs(g), most), grads)
         square = jax.tree.map(lambda g, axes: block_mean(squared(g), axes), grads, shared_axes(shared, params))
         v = jax.tree.map(lambda v, square: b2 * v + (1 - b2) * square, state.v, square)
         inverse = jax.tree.map(lambda v: one_minus_power(b2, t) / jnp.maximum(v, LEAST), v)  # v starts at 0
@@ -115,7 +116,8 @@ def amos(
         steps = jax.tree.map(step, grads, params, state.b, inverse, gamma, jax.tree.broadcast(eta, params))
         b, m = jax.tree.map(lambda b, gamma: b + gamma * (1 + b), state.b, gamma), None
         if momentum is not None:
-            steps = m = jax.tree.map(lambda m, s: momentum * m + (1 - momentum) * s, state.m, steps)
+            fresh = 1 - momentum
+            steps = m = jax.tree.map(lambda m, s: momentum * m + fresh * s, state.m, steps)
         return jax.tree.map(jnp.negative, steps), AmosState(t, v, b, m)
 
     return optimizer(init, update)

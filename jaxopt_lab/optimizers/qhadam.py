@@ -32,7 +32,7 @@ def qhadam(
     mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """QHAdam, quasi-hyperbolic Adam (Ma & Yarats 2019, Section 4.3, https://arxiv.org/abs/1810.06801).
+    """QHAdam, quasi-hyperbolic Adam (Ma & Yarats 2019, https://arxiv.org/abs/1810.06801).
 
         m' <- nu1 m / (1 - b1^t) + (1 - nu1) g               m, v: Adam's
         v' <- nu2 v / (1 - b2^t) + (1 - nu2) g^2

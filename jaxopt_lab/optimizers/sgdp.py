@@ -33,7 +33,7 @@ def sgdp(
     mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """SGDP (Heo et al. 2021, Algorithm 2, https://arxiv.org/abs/2006.08217).
+    """SGDP (Heo et al. 2021, Algorithm 1, https://arxiv.org/abs/2006.08217).
 
         m <- momentum * m + (1 - dampening) g
         u <- g + momentum * m                                                         nesterov; else m

@@ -255,11 +255,13 @@ def test_adahessian_takes_newtons_step_where_the_hessian_is_diagonal(float64):
     np.testing.assert_allclose(updates, -w, rtol=1e-12)
 
 
-def test_adahessian_averages_over_the_positions_of_a_kernel(float64):
+@pytest.mark.parametrize("absolute", [True, False])
+def test_adahessian_averages_over_the_positions_of_a_kernel(absolute, float64):
+    """Without signs as the authors' code, with them as the paper."""
     w = {"kernel": wave(3, 3, 2, 4), "dense": wave(2, 4)}
-    optimizer: Any = jl.adahessian(0.1, hessian_diagonal_fn=lambda value_fn, w, g, key: w)
+    optimizer: Any = jl.adahessian(0.1, absolute=absolute, hessian_diagonal_fn=lambda value_fn, w, g, key: w)
     _, state = optimizer.update(w, optimizer.init(w), w, value_fn=lambda w: 0.0)
-    expected = 1e-3 * np.mean(np.abs(w["kernel"]), (0, 1), keepdims=True) ** 2
+    expected = 1e-3 * np.mean(np.abs(w["kernel"]) if absolute else w["kernel"], (0, 1), keepdims=True) ** 2
     np.testing.assert_allclose(state.h["kernel"], expected, rtol=1e-12)
     np.testing.assert_allclose(state.h["dense"], 1e-3 * np.square(w["dense"]), rtol=1e-12)
 

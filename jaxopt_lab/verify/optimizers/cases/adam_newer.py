@@ -133,12 +133,16 @@ CASES = {
         not_traced=seed,
         real_only=True,
         convention=(
-            "As the authors' code for images: means over the positions of a kernel, of absolute values. Its other copy "
-            "averages each output's weights as well (`shared=0` for kernels of shape (inputs, outputs))."
+            "As the authors' code for images: means over the positions of a kernel, of absolute values (the paper: "
+            "`absolute=False`). Its other copy also averages each output's weights (`shared=0` where kernels have the "
+            "shape (inputs, outputs))."
         ),
     ),
     "adahessian options": Case(
-        jl.adahessian, None, slow | {"eps": 1e-2, "weight_decay": 0.1, "hessian_power": 0.5}, {"shared": True}
+        jl.adahessian,
+        None,
+        slow | {"eps": 1e-2, "weight_decay": 0.1, "hessian_power": 0.5},
+        {"shared": True, "absolute": False},
     ),
     "gpa_adamw": Case(
         jl.gpa_adamw,
