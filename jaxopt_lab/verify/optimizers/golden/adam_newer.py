@@ -11,7 +11,7 @@ from jaxopt_lab.verify.optimizers.golden.problems import ORDER
 from jaxopt_lab.verify.optimizers.golden.row import Row, with_l2
 
 pytorchs = {"output_axis": 0}
-single = "their run is in float32, and the average moves by 2e-4 only in its first step"
+single = "their run is in float32, and the average moves by only 2e-4 in its first step"
 
 
 def reshaped(shapes, optimizer):
