@@ -39,7 +39,7 @@ def gpa_adamw(
     state_dtype: Any = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """AdamW with generalised primal averaging (Defazio, Mishchenko, Raman, Shi & Xiao 2025, https://arxiv.org/abs/2512.17131).
+    """AdamW with generalised primal averaging (Defazio et al. 2025, https://arxiv.org/abs/2512.17131).
 
         y = (1 - mu_y) z + mu_y x              the parameters, where g is taken; mu_y: train_interpolation
         a <- m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)                                 m, v: Adam's
