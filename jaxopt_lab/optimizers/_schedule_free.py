@@ -24,7 +24,8 @@ class ScheduleFreeState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """Return the average x, which is the answer; `params` is y, where gradients are taken."""
-        return answered(lambda z, y: (widened(y) - (1 - self.b1) * z) / self.b1, self.z, params)
+        # Written so that x is y, to the last bit, as long as z is.
+        return answered(lambda z, y: widened(y) + (1 - 1 / self.b1) * (z - widened(y)), self.z, params)
 
 
 def averaged(
@@ -61,18 +62,31 @@ def averaged(
         u, inner = step(grads, state.inner, from_z, rate, extra)
         move = decayed(u, params, decay, rate=-rate)
 
-        largest_rate = jnp.maximum(state.largest_rate, rate)
-        weight = t.astype(float) ** weight_step_power * largest_rate**weight_lr_power
-        total = state.weight + weight
-        c = weight / jnp.where(total > 0, total, 1)  # steps of rate 0 leave x where it is
-
-        z = jax.tree.map(jnp.add, state.z, move)
-        # The three equations without x: no division by b1, and nothing cancels.
-        between = lambda y, z, move: c * (z - y) + (1 - b1) * (1 - c) * move
-        updates = jax.tree.map(between, params, z, move)
+        c, largest_rate, total = weighed(state, rate, weight_lr_power, weight_step_power)
+        updates, z = moved(params, state.z, move, b1, c)
         return updates, ScheduleFreeState(t, z, largest_rate, total, state.b1, inner)
 
     return optimizer(init, update)
+
+
+def weighed(
+    state: ScheduleFreeState, rate: Any, weight_lr_power: Scalar, weight_step_power: Scalar
+) -> tuple[Any, Any, Any]:
+    """Return the share of this step's z in the average, the largest rate, and the sum of all weights, so far."""
+    largest_rate = jnp.maximum(state.largest_rate, rate)
+    weight = next_step(state.t).astype(float) ** weight_step_power * largest_rate**weight_lr_power
+    total = state.weight + weight
+    return weight / jnp.where(total > 0, total, 1), largest_rate, total  # steps of rate 0 leave x where it is
+
+
+def moved(y: Params, z: Params, move: Params, b1: Scalar, c: Any) -> tuple[Params, Params]:
+    """Return the change of y, and z, after a move of z, of which the average x takes the share c.
+
+    z <- z + move,  x <- (1 - c) x + c z,  y <- (1 - b1) z + b1 x,  all without x: there is no division by b1, and
+    nothing cancels.
+    """
+    z = jax.tree.map(jnp.add, z, move)
+    return jax.tree.map(lambda y, z, move: c * (z - y) + (1 - b1) * (1 - c) * move, y, z, move), z
 
 
 def schedule_free(

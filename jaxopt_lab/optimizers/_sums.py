@@ -24,6 +24,12 @@ def _terms(a: Any, b: Any) -> Any:
     return jnp.real(jnp.conj(a) * b) if jnp.iscomplexobj(a) or jnp.iscomplexobj(b) else a * b
 
 
+def length(a: Params) -> Any:
+    """Return the Euclidean norm over all leaves. Its derivative is 0 where all are 0."""
+    square = inner(a, a)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
 def l1_norm(a: Params) -> Any:
     """Return the sum of |a| over all leaves."""
     return total(jax.tree.map(lambda a: jnp.abs(jnp.ravel(a)), a))

@@ -26,6 +26,18 @@ class AdamState(NamedTuple):
     v: Params  # running mean of g**2
 
 
+def adam_start(params: Params, moment_dtype: Any = None) -> AdamState:
+    """Return Adam's first state: both means are 0."""
+    return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
+
+
+def adam_means(grads: Params, state: AdamState, b1: Scalar, b2: Scalar) -> AdamState:
+    """Renew both means by this step's gradient."""
+    m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+    v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
+    return AdamState(next_step(state.t), m, v)
+
+
 def adam_direction(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -38,16 +50,14 @@ def adam_direction(
     """Give `rate` times the direction of Adam's step, uphill: AdamW, LAMB and GaLore build on it."""
 
     def init(params: Params) -> AdamState:
-        return AdamState(jnp.zeros([], jnp.int32), zeros_like(params, moment_dtype), reals_like(params, moment_dtype))
+        return adam_start(params, moment_dtype)
 
     def update(grads, state, params=None):
-        t = next_step(state.t)
         now = value_at(rate, state.t)
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * squared(g), state.v, grads)
-        m_scale, v_scale = 1 / one_minus_power(b1, t), 1 / one_minus_power(b2, t)  # both means start at 0
+        state = adam_means(grads, state, b1, b2)
+        m_scale, v_scale = 1 / one_minus_power(b1, state.t), 1 / one_minus_power(b2, state.t)  # both means start at 0
         direction = lambda m, v: now * m_scale * (m / (jnp.sqrt(v_scale * v + eps_root) + eps))
-        return jax.tree.map(direction, m, v), AdamState(t, m, v)
+        return jax.tree.map(direction, state.m, state.v), state
 
     return optimizer(init, update)
 

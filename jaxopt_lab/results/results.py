@@ -55,8 +55,9 @@ class Results:
             loss raised an error), or set by a stop rule: stopped or plateau, with the rule's `rung` (else -1).
             `examples_seen` counts the training examples of a trial's steps; with a budget of `jl.examples` or
             `jl.epochs`, `examples` and `eval_examples` take the place of `step` and `eval_step`. `gradients_taken`
-            counts the gradients of its steps: one a step, two for `sam`, two more for each of `sophia`'s estimates; -1
-            where that depends on losses, as with a line search, or on skipped steps. Losses alone do not count.
+            counts the gradients of its steps: one a step, two for `sam`, two more for each estimate of `sophia` or
+            `adahessian`; -1 where that depends on losses, as with a line search, or on skipped steps. Losses alone do
+            not count.
             `first_bad_step` is the step at which a trial diverged, else -1. With `nonfinite=`, `skipped_steps` counts
             skipped steps; the loss recorded there is +inf, or its value where only the gradient was not finite.
         task: The task, or None where the results were loaded and the task is not among `jl.TASKS`.

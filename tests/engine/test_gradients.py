@@ -38,9 +38,14 @@ def of_a_step(update):
 
 
 @pytest.mark.parametrize("name", jl.OPTIMIZERS)
-def test_every_method_takes_one_gradient_a_step_but_three(name):
+def test_every_method_takes_one_gradient_a_step_but_four(name):
     first = next(iter(jl.PRIORS[jl.OPTIMIZERS[name]]), None)
-    expected = {"sam": (2, 2), "sophia": (1, 3), "lbfgs": (1, math.inf)}  # with an estimate; with a line search
+    expected = {
+        "sam": (2, 2),
+        "sophia": (1, 3),  # with an estimate
+        "adahessian": (3, 3),
+        "lbfgs": (1, math.inf),  # with a line search
+    }
     static = {} if first is None or name == "lbfgs" else {first: 0.01}
     assert per_step(structure(jl.OPTIMIZERS[name], **static)) == expected.get(name, (1, 1))
 

@@ -8,6 +8,10 @@ import pytest
 
 import jaxopt_lab as jl
 
+TENSOR_BY_TENSOR = """
+lars lamb fromage novograd muon adafactor sm3 galore adamp sgdp came adam_mini stable_adamw adahessian
+"""
+
 
 def params():
     rng = np.random.default_rng(0)
@@ -64,7 +68,7 @@ def test_gradients_are_joined_not_added_up():
     assert "pad" not in text
 
 
-@pytest.mark.parametrize("name", ["lars", "lamb", "fromage", "novograd", "muon", "adafactor", "sm3", "galore"])
+@pytest.mark.parametrize("name", TENSOR_BY_TENSOR.split())
 def test_methods_that_tell_tensors_apart_refuse(name):
     optimizer, held = getattr(jl, name)(0.01), jl.flat(params())
     with pytest.raises(ValueError, match=f"{name} treats each tensor .* by itself"):

@@ -18,7 +18,8 @@ from jaxopt_lab.verify.optimizers.problems import wave
 ONE_KERNEL = """
 gradient_descent momentum rmsprop adagrad adadelta adam adamw adabelief adamax adamaxw amsgrad nadam nadamw radam yogi
 lion adan ademamix simplified_ademamix adopt acprop schedule_free_sgd schedule_free_adamw sign_sgd signum rprop
-optimistic_gradient_descent optimistic_adam cocob madgrad
+optimistic_gradient_descent optimistic_adam cocob madgrad laprop qhadam qhm aggmo adabound grams amos mirror_madgrad
+asgd gpa_adamw schedule_free_radam
 """
 COUNT = """
 import jax, jax.numpy as jnp, optax, jaxopt_lab as jl

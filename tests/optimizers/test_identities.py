@@ -51,6 +51,45 @@ IDENTITIES = {
         jl.gradient_descent(0.1),
     ),
     "Adan that sees no differences is Adam": lambda: (jl.adan(0.01, 0.9, 0.0, 0.999), jl.adam(0.01)),
+    "QHAdam of means alone is AdamW": lambda: (jl.qhadam(0.01, weight_decay=0.1), jl.adamw(0.01, weight_decay=0.1)),
+    "LaProp without momentum is Adam without": lambda: (jl.laprop(0.01, 0.0, eps=1e-8), jl.adam(0.01, 0.0)),
+    "AdamP that projects nothing is AdamW": lambda: (
+        jl.adamp(0.01, weight_decay=0.1, delta=0.0),
+        jl.adamw(0.01, weight_decay=0.1),
+    ),
+    "Adam-mini of single elements is AdamW": lambda: (
+        jl.adam_mini(0.01, weight_decay=0.1, shared=False),
+        jl.adamw(0.01, weight_decay=0.1),
+    ),
+    "StableAdamW that never clips is AdamW": lambda: (
+        jl.stable_adamw(0.01, eps=1e-8, weight_decay=0.1, clipping_threshold=1e9),
+        jl.adamw(0.01, weight_decay=0.1),
+    ),
+    "Grams without momentum is Adam without": lambda: (
+        jl.grams(0.01, 0.0, eps=1e-8, eps_before_correction=False),
+        jl.adam(0.01, 0.0),
+    ),
+    "AdaBound of open bounds is Adam": lambda: (jl.adabound(0.01, gamma=1e-12, eps=0.0), jl.adam(0.01, eps=0.0)),
+    "AdaBound of closed bounds is QHM of the mean alone": lambda: (
+        jl.adabound(0.01, final_learning_rate=0.1, gamma=1e15),
+        jl.qhm(0.1, 0.9, 1.0),
+    ),
+    "AdaHessian that takes the gradient for curvature is Adam": lambda: (
+        jl.adahessian(0.01, eps=1e-8, hessian_diagonal_fn=lambda value_fn, w, g, key: g),
+        jl.adam(0.01),
+    ),
+    "GPA-AdamW with Schedule-Free's weights and no momentum is schedule-free AdamW": lambda: (
+        jl.gpa_adamw(0.01, 0.0, 0.99, 1e-8, 0.1, 0.9, schedule_free=True, decay_of="both"),
+        jl.schedule_free_adamw(0.01, None, 0.9, 0.99, 1e-8, 0.1),
+    ),
+    "QHM of the mean alone is heavy ball at a lower rate": lambda: (jl.qhm(0.1, 0.9, 1.0), jl.momentum(0.01, 0.9)),
+    "QHM whose nu is its momentum is Nesterov's at a lower rate": lambda: (
+        jl.qhm(0.1, 0.9, 0.9),
+        jl.momentum(0.01, 0.9, nesterov=True),
+    ),
+    "AggMo of one momentum is heavy ball": lambda: (jl.aggmo(0.01, betas=(0.9,)), jl.momentum(0.01, 0.9)),
+    "SGDP that projects nothing is momentum": lambda: (jl.sgdp(0.01, 0.9, delta=0.0), jl.momentum(0.01, 0.9)),
+    "ASGD without decay is gradient descent": lambda: (jl.asgd(0.1, 0.0), jl.gradient_descent(0.1)),
 }
 """What is claimed, the one optimizer and the other."""
 

@@ -26,7 +26,8 @@ each_complex = pytest.mark.parametrize("name", COMPLEX)
 def made(name, **settings):
     """Ours as its row has it, without random numbers."""
     case = METHODS[name]
-    quiet = {"noisy_sgd": {"eta": 0.0}, "sophia": {"hessian_diagonal_fn": lambda value_fn, w, g, key: g}}
+    curved = {"hessian_diagonal_fn": lambda value_fn, w, g, key: g}
+    quiet = {"noisy_sgd": {"eta": 0.0}, "sophia": curved, "adahessian": curved}
     return case.ours(**{**case.numeric, **case.structural, **quiet.get(name, {}), **settings})
 
 
@@ -95,8 +96,8 @@ TARGET = 1 + 2j
 squared_distance = lambda z: jnp.sum(jnp.real(z - TARGET) ** 2 + jnp.imag(z - TARGET) ** 2)
 # Far enough in 500 steps, where the row's learning rate is not.
 FASTER = {
-    **{name: {"learning_rate": 0.05} for name in ("rmsprop", "radam", "optimistic_adam", "lamb")},
-    **{name: {"learning_rate": 0.1} for name in ("fromage", "adafactor")},
+    **{name: {"learning_rate": 0.05} for name in ("rmsprop", "radam", "optimistic_adam", "lamb", "qhadam", "came")},
+    **{name: {"learning_rate": 0.1} for name in ("fromage", "adafactor", "schedule_free_radam")},
 }
 
 
@@ -137,7 +138,7 @@ def test_what_a_refusal_names_works(name, float64):
         optimizer = optax.contrib.split_real_and_imaginary(made(name))
         end = run(lambda z: walk(optimizer, squared_distance, z, 50)[-1], start)
     else:  # it needs what the wrapper drops
-        assert name == "sophia"
+        assert name in ("sophia", "adahessian")
         loss = lambda parts: squared_distance(parts[0] + 1j * parts[1])
         parts = run(lambda parts: walk(made(name), loss, parts, 50), (start.real, start.imag))
         end = parts[0][-1] + 1j * parts[1][-1]
@@ -360,7 +361,8 @@ def test_whole_numbers_may_be_masked(float32):
 @each_method
 def test_trees_without_leaves(name):
     optimizer = made(name)
-    masked = [] if name in ("sam", "sophia", "lbfgs") else [{"a": optax.MaskedNode()}]  # these three evaluate the loss
+    evaluating = ("sam", "sophia", "adahessian", "lbfgs")
+    masked = [] if name in evaluating else [{"a": optax.MaskedNode()}]
     for tree in ({}, {"a": (), "b": [None]}, *masked):
         state = optimizer.init(tree)
         updates, after = moved(optimizer, lambda w: jnp.zeros([]), tree, state)

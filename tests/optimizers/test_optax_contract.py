@@ -24,6 +24,7 @@ EVALUATING = {
     "sam": jl.sam,
     "sophia": functools.partial(jl.sophia, update_interval=2),
     "mars": functools.partial(jl.mars, exact=True),
+    "adahessian": jl.adahessian,
     "lbfgs": jl.lbfgs,
     "lbfgs backtracking": functools.partial(jl.lbfgs, linesearch="backtracking"),
 }
@@ -145,7 +146,7 @@ def test_steps_are_the_same_within_optax_wrappers(name, float64):
 
     plain, injected, accumulated = run(three_ways, starting_params())
     assert_close(injected, plain)
-    if name not in ("noisy_sgd", "sophia"):  # which draw by each step's key
+    if name not in ("noisy_sgd", "sophia", "adahessian"):  # which draw by each step's key
         assert_close(accumulated, plain)
 
 
@@ -237,7 +238,7 @@ MINIMUM = np.asarray([[1.0, -2.0], [3.0, 0.5]])
 TURNS = 1000
 RATES = [digit * 10.0**power for power in range(-4, 1) for digit in (1, 3)]
 
-SETTINGS = {"acprop": {"eps": 1.0}, "lbfgs": {}, "galore": {}}
+SETTINGS = {"acprop": {"eps": 1.0}, "lbfgs": {}, "galore": {}, "dadapt_sgd": {"momentum": 0.9}}
 """Where a method's case, or its defaults, would not do: ACProp divides the first gradient by eps alone."""
 
 

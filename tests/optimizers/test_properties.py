@@ -25,6 +25,8 @@ ELEMENTWISE = [
     *("ademamix", "simplified_ademamix", "adopt", "acprop", "schedule_free_sgd", "schedule_free_adamw"),
     *("adabelief", "adamax", "adamaxw", "amsgrad", "nadam", "nadamw", "radam", "yogi", "lion", "adan"),
     *("sign_sgd", "signum", "rprop", "optimistic_gradient_descent", "optimistic_adam"),
+    *("laprop", "qhadam", "qhm", "aggmo", "adabound", "grams", "amos", "mirror_madgrad", "asgd", "gpa_adamw"),
+    "schedule_free_radam",
 ]
 """Methods in which no element of the parameters knows of another."""
 
@@ -33,7 +35,10 @@ NO_EPS = {"eps": 0.0}
 SCALE_FREE = {
     **dict.fromkeys(("adam", "adamw", "amsgrad", "nadam", "nadamw", "adamax", "adamaxw", "rmsprop", "lamb"), NO_EPS),
     **dict.fromkeys(("ademamix", "simplified_ademamix", "adopt", "schedule_free_adamw", "optimistic_adam"), NO_EPS),
-    **dict.fromkeys(("lion", "sign_sgd", "signum", "rprop"), NONE),
+    **dict.fromkeys(("laprop", "qhadam", "grams", "adam_mini", "stable_adamw", "adamp", "gpa_adamw"), NO_EPS),
+    **dict.fromkeys(("lion", "sign_sgd", "signum", "rprop", "amos"), NONE),
+    "schedule_free_radam": NO_EPS,
+    "dadapt_sgd": {"weight_decay": 0.0},
     "lars": NO_EPS | {"weight_decay": 0.0},
     "fromage": {"min_norm": 0.0},
     "adagrad": {"initial_accumulator_value": 0.0, "eps": 0.0},

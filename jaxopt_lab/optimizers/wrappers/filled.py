@@ -37,8 +37,8 @@ def filled(loss: Callable[..., Any], params: Params) -> Callable[..., Any]:
 
     `optax.partition` and `optax.masked` show a method only the parameters that it trains, with `optax.MaskedNode` in
     place of the others; `optax.flatten` shows it one vector. A method that evaluates the loss by itself (`sam`,
-    `sophia`, `lbfgs`) calls it with these. Missing parameters are taken from `params`, and a vector is cut into their
-    shapes. A sweep does this by itself; in a loop of your own, pass
+    `sophia`, `adahessian`, `lbfgs`) calls it with these. Missing parameters are taken from `params`, and a vector is
+    cut into their shapes. A sweep does this by itself; in a loop of your own, pass
 
         updates, state = optimizer.update(grads, state, params, value_fn=jl.filled(loss, params))
 

@@ -54,9 +54,9 @@ def flat(params: Params) -> Flat:
     to compile, since XLA compiles the slice of each leaf by itself: a short training of a model with hundreds of leaves
     is faster without.
 
-    An element's step must not depend on the tensor it is in: methods that measure each tensor by itself (`lars`,
-    `lamb`, `fromage`, `novograd`, `muon` and its relatives, `adafactor`, `sm3`, `galore`, layerwise `dog`) and masks
-    of weight decay raise ValueError. Optax's methods of that kind do not, and treat the vector as one tensor.
+    An element's step must not depend on the tensor it is in: methods that measure each tensor by itself (such as
+    `lars`, `lamb`, `muon`, `adafactor`, `sm3`, `adamp`, `adam_mini` and layerwise `dog`) and masks of weight decay
+    raise ValueError. Optax's methods of that kind do not, and treat the vector as one tensor.
 
     Args:
         params: Any tree of arrays.

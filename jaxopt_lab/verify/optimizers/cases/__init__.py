@@ -3,12 +3,14 @@
 from jaxopt_lab.verify.optimizers.case import Case
 from jaxopt_lab.verify.optimizers.cases import (
     adam_family,
+    adam_newer,
     averaging,
     basic,
     classic,
     curvature,
     little_memory,
     matrix,
+    momentum_family,
     orthogonal,
     parameter_free,
 )
@@ -16,6 +18,8 @@ from jaxopt_lab.verify.optimizers.cases import (
 FAMILIES: dict[str, dict[str, Case]] = {
     "The basics": basic.CASES,
     "Relatives of Adam": adam_family.CASES,
+    "Newer relatives of Adam": adam_newer.CASES,
+    "Newer relatives of SGD": momentum_family.CASES,
     "Averages of gradients or of parameters": averaging.CASES,
     "Signs, norms, extrapolation, loss values and noise": classic.CASES,
     "Step size found by the method itself": parameter_free.CASES,

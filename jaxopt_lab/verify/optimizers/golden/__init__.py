@@ -6,10 +6,12 @@ expresses them. A recorded source without any row belongs to a method that is no
 
 from jaxopt_lab.verify.optimizers.golden import (
     adam_family,
+    adam_newer,
     averaging,
     basic,
     classic,
     matrix,
+    momentum_family,
     orthogonal,
     parameter_free,
 )
@@ -18,6 +20,8 @@ from jaxopt_lab.verify.optimizers.golden.row import Row
 ROWS: dict[str, Row] = {
     **basic.ROWS,
     **adam_family.ROWS,
+    **adam_newer.ROWS,
+    **momentum_family.ROWS,
     **averaging.ROWS,
     **classic.ROWS,
     **parameter_free.ROWS,
