@@ -1,0 +1,102 @@
+"""Tensors and a matrix for each of their axes: Kronecker products that are never formed.
+
+Every function takes stacks: the first axis counts tensors of one shape, and each has matrices of its own. A matrix of an
+axis is None where that axis has none.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxopt_lab.optimizers._numerics import adjoint, state_dtype
+
+Matrices = tuple[Array | None, ...]
+"""One matrix for each axis of a tensor, or None."""
+
+
+def merged(shape: tuple[int, ...], largest: int, axes: int = 1) -> tuple[int, ...]:
+    """Join neighbouring axes, from the first on, while their product is at most `largest` and more than `axes` remain.
+
+    Axes of length 1 disappear. A tensor without elements keeps its shape.
+    """
+    if math.prod(shape) == 0:
+        return shape
+    left = [size for size in shape if size != 1]
+    found: list[int] = []
+    for i, size in enumerate(left):
+        if found and found[-1] * size <= largest and len(found) + len(left) - i > axes:
+            found[-1] *= size
+        else:
+            found.append(size)
+    return tuple(found) or (1,) * min(1, len(shape))
+
+
+def sides(w: Array, largest: int, fewest_axes: int = 2) -> tuple[bool, ...]:
+    """Tell for each axis of a tensor whether it has a matrix: none longer than `largest`, none in a tensor of few axes."""
+    return tuple(w.ndim >= fewest_axes and w.size > 0 and size <= largest for size in w.shape)
+
+
+def identities(w: Array, chosen: Sequence[bool], dtype: Any = None, scale: Any = 1.0) -> Matrices:
+    """Return scale * I for each chosen axis of one tensor, in `dtype` (a method's `moment_dtype`) or the tensor's."""
+    kind = state_dtype(jnp.result_type(w), dtype)
+    return tuple(scale * jnp.eye(n, dtype=kind) if yes else None for n, yes in zip(w.shape, chosen, strict=True))
+
+
+def along(matrix: Array | None, x: Array, axis: int) -> Array:
+    """Multiply tensors by matrices along an axis: in two dimensions M x (axis 0) or x M' (axis 1)."""
+    if matrix is None:
+        return x
+    folded = _folded(x, axis)
+    return jnp.einsum("zij,zajc->zaic", matrix, folded).reshape(x.shape)
+
+
+def along_all(matrices: Iterable[Array | None], x: Array) -> Array:
+    """Multiply tensors along every axis: in two dimensions M1 x M2'."""
+    for axis, matrix in enumerate(matrices):
+        x = along(matrix, x, axis)
+    return x
+
+
+def adjoints(matrices: Matrices) -> Matrices:
+    """Return the conjugate transpose of each matrix."""
+    return tuple(None if matrix is None else adjoint(matrix) for matrix in matrices)
+
+
+def products(x: Array, axis: int) -> Array:
+    """Return the inner products of a tensor's slices along an axis: in two dimensions x x' (axis 0) or x' x (axis 1)."""
+    folded = _folded(x, axis)
+    return jnp.einsum("zaic,zajc->zij", folded, jnp.conj(folded))
+
+
+def by_axis(function: Any, *matrices: Matrices) -> Matrices:
+    """Apply a function of (axis, matrix of each) to every axis that has a matrix."""
+    each = enumerate(zip(*matrices, strict=True))
+    return tuple(None if found[0] is None else function(axis, *found) for axis, found in each)
+
+
+def eigenvectors(factor: Array) -> Array:
+    """Return the eigenvectors of symmetric matrices as columns, those of the largest eigenvalues first."""
+    return jnp.linalg.eigh(factor)[1][..., ::-1]
+
+
+def sizes(x: Array) -> Array:
+    """Return the root mean square of each tensor of a stack, with axes that broadcast."""
+    axes = tuple(range(1, x.ndim))
+    return jnp.sqrt(jnp.mean(jnp.real(x * jnp.conj(x)), axes, keepdims=True))
+
+
+def _folded(x: Array, axis: int) -> Array:
+    """Reshape to (stack, axes before, axis, axes after)."""
+    at = axis + 1
+    return x.reshape(x.shape[0], math.prod(x.shape[1:at]), x.shape[at], math.prod(x.shape[at + 1 :]))
+
+
+def permuted(x: Array, order: Array, axis: int) -> Array:
+    """Bring each tensor of a stack into its own order along an axis."""
+    shape = [1] * x.ndim
+    shape[0], shape[axis + 1] = order.shape
+    return jnp.take_along_axis(x, order.reshape(shape), axis + 1)
