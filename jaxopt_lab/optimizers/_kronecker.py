@@ -1,7 +1,7 @@
 """Tensors and a matrix for each of their axes: Kronecker products that are never formed.
 
-Every function takes stacks: the first axis counts tensors of one shape, and each has matrices of its own. A matrix of an
-axis is None where that axis has none.
+Functions of stacks take tensors of one shape along a first axis; each tensor has matrices of its own. An axis without a
+matrix has None.
 """
 
 import math
@@ -36,7 +36,7 @@ def merged(shape: tuple[int, ...], largest: int, axes: int = 1) -> tuple[int, ..
 
 
 def sides(w: Array, largest: int, fewest_axes: int = 2) -> tuple[bool, ...]:
-    """Tell for each axis of a tensor whether it has a matrix: none longer than `largest`, none in a tensor of few axes."""
+    """Tell for each axis of one tensor whether it has a matrix: not if it is longer than `largest` or one of few."""
     return tuple(w.ndim >= fewest_axes and w.size > 0 and size <= largest for size in w.shape)
 
 
@@ -61,13 +61,21 @@ def along_all(matrices: Iterable[Array | None], x: Array) -> Array:
     return x
 
 
+def scaled(vectors: Iterable[Array | None], x: Array) -> Array:
+    """Multiply tensors by a vector along every axis, element by element."""
+    for axis, vector in enumerate(vectors):
+        if vector is not None:
+            x = x * vector.reshape(x.shape[0], *[1] * axis, -1, *[1] * (x.ndim - 2 - axis))
+    return x
+
+
 def adjoints(matrices: Matrices) -> Matrices:
     """Return the conjugate transpose of each matrix."""
     return tuple(None if matrix is None else adjoint(matrix) for matrix in matrices)
 
 
 def products(x: Array, axis: int) -> Array:
-    """Return the inner products of a tensor's slices along an axis: in two dimensions x x' (axis 0) or x' x (axis 1)."""
+    """Return the inner products of slices along an axis: in two dimensions x x' (axis 0) or x' x (axis 1)."""
     folded = _folded(x, axis)
     return jnp.einsum("zaic,zajc->zij", folded, jnp.conj(folded))
 
@@ -100,3 +108,19 @@ def permuted(x: Array, order: Array, axis: int) -> Array:
     shape = [1] * x.ndim
     shape[0], shape[axis + 1] = order.shape
     return jnp.take_along_axis(x, order.reshape(shape), axis + 1)
+
+
+def solved_along(matrix: Array, x: Array, axis: int) -> Array:
+    """Multiply tensors along an axis by the inverses of transposed upper triangular matrices: M'^-1 x, or x M^-1."""
+    columns = jnp.moveaxis(x, axis + 1, 1)
+    flat = columns.reshape(*columns.shape[:2], -1)
+    found = jax.lax.linalg.triangular_solve(matrix, flat, left_side=True, lower=False, transpose_a=True)
+    return jnp.moveaxis(found.reshape(columns.shape), 1, axis + 1)
+
+
+def squarest(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Join the axes of a tensor of more than two into the matrix whose sides are nearest each other."""
+    if len(shape) < 3 or math.prod(shape) == 0:
+        return shape
+    cuts = [(math.prod(shape[:i]), math.prod(shape[i:])) for i in range(1, len(shape))]
+    return min(cuts, key=max)

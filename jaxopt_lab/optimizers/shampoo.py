@@ -19,7 +19,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers._kronecker import along, along_all, by_axis, identities, merged, products, sides, sizes
+from jaxopt_lab.optimizers._kronecker import along_all, by_axis, identities, merged, products, sides, sizes
 from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
@@ -73,7 +73,7 @@ def shampoo(
     weight_decay_mask: Mask = None,
     moment_dtype: Any = None,
 ) -> Optimizer:
-    """Shampoo (Gupta, Koren & Singer 2018, https://arxiv.org/abs/1802.09568; Shi et al. 2023, https://arxiv.org/abs/2309.06497).
+    """Shampoo (Gupta, Koren & Singer 2018, https://arxiv.org/abs/1802.09568), as in Distributed Shampoo.
 
         L <- b2 L + (1 - b2) g g';  R <- b2 R + (1 - b2) g' g        b2 = 1: L + g g', R + g' g
         f <- (b3 m + (1 - b3) g) / (1 - b3 b1^(t-1));  m <- b1 m + (1 - b1) g
@@ -81,9 +81,10 @@ def shampoo(
         a <- a |f / (sqrt(v / (1 - graft_b2^t)) + graft_eps)| / |a|  with grafting; v: as Adam's
         w <- w - learning_rate * (a + weight_decay * w)
 
-    for matrices; a tensor of k axes has k factors and p = 1 / (2 k). Conventions are those of the authors' Distributed
-    Shampoo, which by default makes one vector of every tensor of at most `max_precond_dim` elements: with its one factor
-    and p = 1/2 this is full-matrix Adagrad. `fewest_axes=2` keeps matrices, as in the papers.
+    for matrices; a tensor of k axes has k factors and p = 1 / (2 k). Conventions are those of Distributed Shampoo (Shi et
+    al. 2023, https://arxiv.org/abs/2309.06497), which by default makes one vector of every tensor of at most
+    `max_precond_dim` elements: with its one factor and p = 1/2 this is full-matrix Adagrad. `fewest_axes=2` keeps
+    matrices, as in the papers.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -106,8 +107,8 @@ def shampoo(
         kl: Whether factors are the means of (g R^-p)(g R^-p)' and (L^-p g)'(L^-p g), with the roots of the step before:
             KL-Shampoo (Lin et al. 2025, https://arxiv.org/abs/2509.03378) as in Distributed Shampoo; the paper has
             power = 1/2. See also `klshampoo`.
-        weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or
-            a function from the parameters to one; None decays all.
+        weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
+            or a function from the parameters to one; None decays all.
         moment_dtype: Dtype of the state, for example "float32" for bfloat16 parameters. None keeps the parameters'
             dtype, but float32 for float16 parameters.
 

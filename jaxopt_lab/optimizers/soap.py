@@ -46,16 +46,14 @@ class SoapState(NamedTuple):
     q: Params  # their eigenvectors as columns, approximately
 
 
-def turned(
-    t: Array, factors: Any, q: Any, m: Array, v: Array
-) -> tuple[tuple[Array | None, ...], Array, Array]:
-    """Bring the bases nearer to the eigenvectors by one step of orthogonal iteration; those of the first call are exact.
+def turned(t: Array, factors: Any, q: Any, m: Array, v: Array) -> tuple[tuple[Array | None, ...], Array, Array]:
+    """Bring the bases nearer to the eigenvectors by a step of orthogonal iteration; those of the first call are exact.
 
     Columns are sorted by eigenvalue before it. m is rotated into the new basis; v is only permuted.
     """
 
     def exact(factor, old):
-        return eigenvectors(factor), jnp.zeros(old.shape[:-1], jnp.int32) + jnp.arange(old.shape[-1], dtype=jnp.int32)
+        return eigenvectors(factor), jnp.broadcast_to(jnp.arange(old.shape[-1], dtype="int32"), old.shape[:-1])
 
     def iterated(factor, old):
         near = factor @ old
@@ -106,8 +104,8 @@ def soap(
         Q_L, Q_R <- QR(L Q_L), QR(R Q_R)                         every update_interval steps; m is rotated along
 
     The first call sets Q to the eigenvectors of the first gradient's factors, does not move, and is not counted in t.
-    Vectors and scalars are trained by Adam, their first step left out too. In float32 with a full batch, eps = 1e-8 lets
-    rounding decide the second step's direction where the rotated gradient is 0: choose it larger.
+    Vectors and scalars are trained by Adam, their first step left out too. In float32 with a full batch, eps = 1e-8
+    lets rounding decide the second step's direction where the rotated gradient is 0: choose it larger.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -117,17 +115,17 @@ def soap(
         eps_root: Added under the root, >= 0, in units of g^2; the paper's (with eps = 0 and `bias_correction=False`).
         weight_decay: Share of w taken off after each step, times the learning rate; >= 0; scalar, traced or a schedule.
         shampoo_beta: Decay of the means of g g' and g' g, in [0, 1); None: b2.
-        update_interval: Steps from one renewal of the bases to the next. Its cost (QR) is paid in these steps only, also
-            where many trials are mapped together.
+        update_interval: Steps from one renewal of the bases to the next. Its cost (QR) is paid in these steps only,
+            also where many trials are mapped together.
         max_precond_dim: An axis longer than this is not rotated.
         merge_dims: Whether neighbouring axes are joined while their product is at most max_precond_dim.
         precondition_1d: Whether vectors are rotated too.
         normalize: Whether each tensor's direction is divided by its root mean square.
         bias_correction: Whether the means are corrected for their start at 0.
-        heavyball: Take the conventions of the library HeavyBall: eps is the least value of the corrected root instead of
-            being added to the uncorrected one; the first call counts in the interval; w decays before the step.
-        weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it), or
-            a function from the parameters to one; None decays all.
+        heavyball: Take the conventions of the library HeavyBall: eps is the least value of the corrected root instead
+            of being added to the uncorrected one; the first call counts in the interval; w decays before the step.
+        weight_decay_mask: Which parameters decay: a tree of bools with the parameters' structure (or a prefix of it),
+            or a function from the parameters to one; None decays all.
         moment_dtype: Dtype of the state, for example "float32" for bfloat16 parameters, whose bases are otherwise
             orthogonal to two digits only. None keeps the parameters' dtype, but float32 for float16 parameters.
 

@@ -10,6 +10,7 @@ from jaxopt_lab.verify.optimizers.cases import (
     little_memory,
     matrix,
     parameter_free,
+    preconditioned,
 )
 
 FAMILIES: dict[str, dict[str, Case]] = {
@@ -19,6 +20,7 @@ FAMILIES: dict[str, dict[str, Case]] = {
     "Signs, norms, extrapolation, loss values and noise": classic.CASES,
     "Step size found by the method itself": parameter_free.CASES,
     "Matrices treated as matrices": matrix.CASES,
+    "Matrices preconditioned by Kronecker products": preconditioned.CASES,
     "Little memory": little_memory.CASES,
     "Curvature and neighbourhoods": curvature.CASES,
 }

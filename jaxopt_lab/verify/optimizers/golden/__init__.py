@@ -4,7 +4,15 @@
 expresses them. A recorded source without any row belongs to a method that is not implemented here.
 """
 
-from jaxopt_lab.verify.optimizers.golden import adam_family, averaging, basic, classic, matrix, parameter_free
+from jaxopt_lab.verify.optimizers.golden import (
+    adam_family,
+    averaging,
+    basic,
+    classic,
+    matrix,
+    parameter_free,
+    preconditioned,
+)
 from jaxopt_lab.verify.optimizers.golden.row import Row
 
 ROWS: dict[str, Row] = {
@@ -14,6 +22,7 @@ ROWS: dict[str, Row] = {
     **classic.ROWS,
     **parameter_free.ROWS,
     **matrix.ROWS,
+    **preconditioned.ROWS,
 }
 
 NOT_HELD: dict[str, str] = {**adam_family.NOT_HELD}
