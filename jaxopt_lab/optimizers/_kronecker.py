@@ -113,8 +113,9 @@ def permuted(x: Array, order: Array, axis: int) -> Array:
 def solved_along(matrix: Array, x: Array, axis: int) -> Array:
     """Multiply tensors along an axis by the inverses of transposed upper triangular matrices: M'^-1 x, or x M^-1."""
     columns = jnp.moveaxis(x, axis + 1, 1)
-    flat = columns.reshape(*columns.shape[:2], -1)
-    found = jax.lax.linalg.triangular_solve(matrix, flat, left_side=True, lower=False, transpose_a=True)
+    flat, kind = columns.reshape(*columns.shape[:2], -1), jnp.result_type(matrix, x)
+    solve = jax.lax.linalg.triangular_solve
+    found = solve(matrix.astype(kind), flat.astype(kind), left_side=True, lower=False, transpose_a=True)
     return jnp.moveaxis(found.reshape(columns.shape), 1, axis + 1)
 
 

@@ -81,8 +81,8 @@ def shampoo(
         a <- a |f / (sqrt(v / (1 - graft_b2^t)) + graft_eps)| / |a|  with grafting; v: as Adam's
         w <- w - learning_rate * (a + weight_decay * w)
 
-    for matrices; a tensor of k axes has k factors and p = 1 / (2 k). Conventions are those of Distributed Shampoo (Shi et
-    al. 2023, https://arxiv.org/abs/2309.06497), which by default makes one vector of every tensor of at most
+    for matrices; a tensor of k axes has k factors and p = 1 / (2 k). Conventions are those of Distributed Shampoo (Shi
+    et al. 2023, https://arxiv.org/abs/2309.06497), which by default makes one vector of every tensor of at most
     `max_precond_dim` elements: with its one factor and p = 1/2 this is full-matrix Adagrad. `fewest_axes=2` keeps
     matrices, as in the papers.
 

@@ -6,8 +6,12 @@ from jaxopt_lab.verify.optimizers.case import Bounds, Case, slow
 interval = "trials that are mapped together then compute new bases in the same steps only"
 size = "it decides about shapes of the state"
 joined = "it decides which axes of a tensor are joined"
-iterated = Bounds(
-    step64=1e-9, step32=1e-2, free64=1e-6, free32=5e-2, why="rounding of a basis grows from one renewal to the next"
+turned = Bounds(step32=1e-4, why="rounding of a basis grows from one renewal to the next")
+solved = Bounds(step32=1e-5, free64=1e-9, why="mapped triangular solves round otherwise, and the roots keep it")
+signs = Bounds(
+    step32=4.0,
+    free32=0.5,
+    why="rotated momentum that is 0 but for rounding has either sign, and with it a step of full length",
 )
 
 CASES = {
@@ -16,6 +20,7 @@ CASES = {
         None,
         slow | {"eps": 1e-3},
         {"update_interval": 3, "max_precond_dim": 4},
+        turned,
         not_traced={"update_interval": interval, "max_precond_dim": size},
         convention=(
             "As the authors' code: the first call does not move, eps is added to the uncorrected root, w decays after "
@@ -28,7 +33,8 @@ CASES = {
         jl.shampoo,
         None,
         slow | {"b2": 0.99, "eps": 1e-3, "weight_decay": 0.01},
-        {"update_interval": 3, "fewest_axes": 2, "grafting": "adam"},
+        {"update_interval": 3, "fewest_axes": 2, "max_precond_dim": 5, "grafting": "adam"},
+        turned,
         not_traced={"update_interval": interval, "max_precond_dim": size, "fewest_axes": joined},
         convention=(
             "As the authors' Distributed Shampoo: by default a tensor of at most 1,024 elements is one vector, and so "
@@ -41,6 +47,7 @@ CASES = {
         None,
         slow | {"eps": 1e-3},
         {"update_interval": 3, "max_precond_dim": 4},
+        turned,
         not_traced={"update_interval": interval, "max_precond_dim": size},
         convention=(
             "As the authors' code, which tracks eigenvalues apart from the bases and corrects no bias; Meta's method "
@@ -51,7 +58,8 @@ CASES = {
         jl.psgd_kron,
         None,
         slow | {"update_probability": 0.5},
-        {"balance_interval": 10},
+        {"balance_interval": 10, "max_size_triangular": 4},
+        solved,
         not_traced={
             "balance_interval": "balancing belongs to an update, which is a branch of the program",
             "max_size_triangular": size,
@@ -70,6 +78,7 @@ CASES = {
         None,
         slow | {"b2": 0.9, "ema_rate": 0.9},
         {"update_interval": 3, "max_dim": 5},
+        signs,
         not_traced={"update_interval": interval, "max_dim": size},
         real_only=True,
         convention=(
