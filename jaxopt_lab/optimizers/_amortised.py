@@ -13,11 +13,9 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool
 
 
-def every(
-    interval: int, t: Array, costly: Callable[..., Any], cheap: Callable[..., Any], *operands: Any, running: Any = True
-) -> Any:
+def every(interval: int, t: Array, costly: Callable[..., Any], cheap: Callable[..., Any], *operands: Any) -> Any:
     """Return costly(*operands) at steps t = 0, interval, 2 interval ..., and cheap(*operands) at all others."""
-    return when((t % interval == 0) & running, costly, cheap, *operands)
+    return when(t % interval == 0, costly, cheap, *operands)
 
 
 def when(due: Bool[Array, ""], costly: Callable[..., Any], cheap: Callable[..., Any], *operands: Any) -> Any:

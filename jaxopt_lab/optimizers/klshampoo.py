@@ -25,6 +25,7 @@ from jaxopt_lab.optimizers._kronecker import (
     along,
     along_all,
     by_axis,
+    by_shape,
     eigenvectors,
     identities,
     products,
@@ -33,7 +34,6 @@ from jaxopt_lab.optimizers._kronecker import (
     sizes,
 )
 from jaxopt_lab.optimizers._numerics import real_dtype, squared
-from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -182,7 +182,7 @@ def klshampoo(
             m, v = jax.tree.map(lambda new, old: jnp.where(moves, new, old), (next_m, next_v), (m, v))
             return jnp.where(moves, a, 0), m, v, factors, q, d
 
-        a, *rest = in_stacks(step, 6, grads, *state[1:])
+        a, *rest = by_shape(step, 6, grads, *state[1:])
         rate = value_at(learning_rate, state.t)
         steps = jax.tree.map(lambda a: rate * a, a)
         left = jax.tree.map(jnp.subtract, params, steps)  # it decays after the step

@@ -21,9 +21,8 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers._kronecker import sizes, squarest
+from jaxopt_lab.optimizers._kronecker import by_shape, sizes, squarest
 from jaxopt_lab.optimizers._numerics import state_dtype
-from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers._whitening import balanced, fitted, transposed, whitened
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Key, Optimizer, Params, Prior, Scalar, ScalarOrSchedule
@@ -36,7 +35,7 @@ class KronState(NamedTuple):
     t: Int[Array, ""]  # steps taken so far
     m: Params  # running mean of g
     q: Params  # of each axis of each tensor, the root of its part of the preconditioner
-    owed: Float[Array, ""]  # updates of q owed: the share of steps, summed, less the updates made
+    owed: Float[Array, ""]  # updates of q owed: 1, and the shares of all steps, less the updates made
     key: UInt[Array, " words"]  # for the next probe without a key
 
 
@@ -159,8 +158,8 @@ def psgd_kron(
         g = jax.tree.map(fold, grads)
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, g)
         f = jax.tree.map(lambda m: m / one_minus_power(b1, t), m)
-        owed = state.owed + value_at(update_probability, state.t)
-        due = owed > 1 - 1e-3  # shares such as 0.1 do not sum to 1 exactly
+        due = state.owed > 1 - 1e-3  # shares such as 0.1 do not sum to 1 exactly
+        owed = state.owed - due + value_at(update_probability, state.t)
 
         def renewed(t, key, q, f, g, precond_lr):
             def step(f, v, g, q):
@@ -170,7 +169,7 @@ def psgd_kron(
                 seen = seen + NOISE * jnp.mean(jnp.abs(seen), range(1, g.ndim), keepdims=True) * v
                 return seen if momentum_into_precond_update else f, fitted(q, seen, v, precond_lr)
 
-            return in_stacks(step, 2, f, (probe or gaussian)(key, t, f), g, q)
+            return by_shape(step, 2, f, (probe or gaussian)(key, t, f), g, q)
 
         keep = lambda t, key, q, f, g, precond_lr: (f, q)
         f, q = when(due, renewed, keep, t, used, state.q, f, g, value_at(precond_lr, state.t))
@@ -179,12 +178,11 @@ def psgd_kron(
             u = whitened(transposed(q), whitened(q, f))
             return (u * jnp.minimum(1, max_rms / (sizes(u) + 1e-12)),)
 
-        (u,) = in_stacks(direction, 1, f, q)
+        (u,) = by_shape(direction, 1, f, q)
         u = jax.tree.map(lambda u, w: u.reshape(w.shape), u, params)
         mask = weight_decay_mask if weight_decay_mask is not None else jax.tree.map(lambda w: w.ndim > 1, params)
         u = decayed(u, params, value_at(weight_decay, state.t), mask)
         rate = value_at(learning_rate, state.t)
-        owed = jnp.where(due, owed - 1, owed)
         return jax.tree.map(lambda u: -rate * u, u), KronState(t, m, q, owed, own)
 
     return optimizer(init, update, real_only="psgd_kron")

@@ -19,9 +19,8 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers._kronecker import along_all, by_axis, identities, merged, products, sides, sizes
+from jaxopt_lab.optimizers._kronecker import along_all, by_axis, by_shape, identities, merged, products, sides, sizes
 from jaxopt_lab.optimizers._numerics import adjoint, squared
-from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -50,7 +49,7 @@ def weights(b: Scalar, t: Array) -> tuple[Any, Any]:
 @method(
     learning_rate=Prior(1e-4, 1e-1, "log", "around the values of Shi et al. 2023, https://arxiv.org/abs/2309.06497"),
     b1=Prior(0.5, 0.99, "one_minus", "as Adam's, around the authors' 0.9"),
-    eps=Prior(1e-12, 1e-2, "log", "from the authors' default up to where it dominates; our choice"),
+    eps=Prior(1e-8, 1e-2, "log", "from what float32 resolves, above the authors' 1e-12, to where it dominates"),
     weight_decay=Prior(1e-5, 1e-1, "log", "as AdamW's"),
 )
 def shampoo(
@@ -84,7 +83,8 @@ def shampoo(
     for matrices; a tensor of k axes has k factors and p = 1 / (2 k). Conventions are those of Distributed Shampoo (Shi
     et al. 2023, https://arxiv.org/abs/2309.06497), which by default makes one vector of every tensor of at most
     `max_precond_dim` elements: with its one factor and p = 1/2 this is full-matrix Adagrad. `fewest_axes=2` keeps
-    matrices, as in the papers.
+    matrices, as in the papers. In float32 choose eps larger than its default: eigenvalues that are 0 but for rounding
+    are raised to it, and their directions are scaled up by eps^-p.
 
     Args:
         learning_rate: Step size, > 0, in units of w; scalar, traced or a schedule `step -> value`.
@@ -168,7 +168,7 @@ def shampoo(
                 a = jnp.where(t < start, whose, a * (sizes(whose) / (sizes(a) + 1e-16)))
             return a, m, factors, roots, v
 
-        a, *rest = in_stacks(step, 5, jax.tree.map(fold, grads), *state[1:])
+        a, *rest = by_shape(step, 5, jax.tree.map(fold, grads), *state[1:])
         a = jax.tree.map(lambda a, w: a.reshape(w.shape), a, params)
         a = decayed(a, params, value_at(weight_decay, state.t), weight_decay_mask)
         rate = value_at(learning_rate, state.t)

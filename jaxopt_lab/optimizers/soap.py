@@ -24,6 +24,7 @@ from jaxopt_lab.optimizers._kronecker import (
     along,
     along_all,
     by_axis,
+    by_shape,
     eigenvectors,
     identities,
     merged,
@@ -33,7 +34,6 @@ from jaxopt_lab.optimizers._kronecker import (
     sizes,
 )
 from jaxopt_lab.optimizers._numerics import adjoint, squared
-from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -171,7 +171,7 @@ def soap(
             q, m, v = when(due, turned, keep, state.t, factors, q, m, v)
             return a, m, v, factors, q
 
-        a, *rest = in_stacks(step, 5, jax.tree.map(fold, grads), state.m, state.v, state.factors, state.q)
+        a, *rest = by_shape(step, 5, jax.tree.map(fold, grads), state.m, state.v, state.factors, state.q)
         rate = value_at(learning_rate, state.t)
         steps = jax.tree.map(lambda a, w: rate * a.reshape(w.shape), a, params)
         left = params if heavyball else jax.tree.map(jnp.subtract, params, steps)  # what decays

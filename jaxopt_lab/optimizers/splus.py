@@ -19,8 +19,16 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
-from jaxopt_lab.optimizers._kronecker import adjoints, along_all, by_axis, eigenvectors, identities, products, sides
-from jaxopt_lab.optimizers._stacks import in_stacks
+from jaxopt_lab.optimizers._kronecker import (
+    adjoints,
+    along_all,
+    by_axis,
+    by_shape,
+    eigenvectors,
+    identities,
+    products,
+    sides,
+)
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
 from jaxopt_lab.types import MaskedNode, Optimizer, Params, Prior, Scalar, ScalarOrSchedule
 
@@ -120,7 +128,7 @@ def splus(
             factors = by_axis(lambda axis, f: b2 * f + (1 - b2) * products(g, axis), factors)
             return u, m, factors, when(due, lambda factors, q: turn(factors), lambda factors, q: q, factors, q)
 
-        u, *rest = in_stacks(step, 4, grads, state.m, state.factors, state.q)
+        u, *rest = by_shape(step, 4, grads, state.m, state.factors, state.q)
         rate = value_at(learning_rate, state.t)
         steps = jax.tree.map(lambda u, w: rate * of_shape(w) * u, u, params)
         left = jax.tree.map(jnp.subtract, params, steps)
