@@ -1,6 +1,7 @@
 """KL-Shampoo: Shampoo whose factors estimate the covariance of the gradient in the Kullback-Leibler sense."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,19 @@ def renewed(t: Array, factors: Any, q: Any) -> tuple[Array | None, ...]:
     """Bring the bases nearer to the eigenvectors by a step of orthogonal iteration; the first call's are exact."""
     exact, iterated = lambda factor, old: eigenvectors(factor), lambda factor, old: jnp.linalg.qr(factor @ old)[0]
     return by_axis(lambda _, *pair: when(t == 0, exact, iterated, *pair), factors, q)
+
+
+def whitened(r: Array, d: Sequence[Array | None], axis: int) -> Array:
+    """Divide by the square roots of the eigenvalues of all other axes."""
+    return scaled([None if i == axis else x for i, x in enumerate(d)], r)
+
+
+def variances(r: Array, d: Sequence[Array | None], axis: int, damping: Scalar) -> Array:
+    """Return the mean squares along an axis, whitened along all others; r has the axes of the eigenvectors."""
+    mean = jnp.mean(squared(whitened(r, d, axis)), [i + 1 for i in range(r.ndim - 1) if i != axis])
+    return mean + damping * math.prod(
+        jnp.mean(x**2, -1, keepdims=True) for x in (*d[:axis], *d[axis + 1 :]) if x is not None
+    )
 
 
 @method(
@@ -158,21 +172,14 @@ def klshampoo(
             a = along_all(q, direction(along_all(back, next_m), next_v, d))
             a = a / (1e-30 + sizes(a)) if normalize else a
 
-            def whitened(axis):
-                """Divide by the square roots of all other axes' eigenvalues; the first call knows none."""
-                return scaled([None if i == axis or x is None else jnp.where(moves, x, 1) for i, x in enumerate(d)], r)
+            known = by_axis(lambda _, x: jnp.where(moves, x, 1), d)  # the first call knows no eigenvalues
 
             def factor(axis, old, own):
-                x = along(own, whitened(axis), axis)
+                x = along(own, whitened(r, known, axis), axis)
                 return beta * old + (1 - beta) * products(x, axis) / (x[0].size // x.shape[axis + 1])
 
             def eigenvalue(axis, old):
-                x = squared(whitened(axis))
-                mean = jnp.mean(x, [i + 1 for i in range(x.ndim - 1) if i != axis])
-                if damping:
-                    squares = [jnp.mean(x**2, -1) for i, x in enumerate(d) if i != axis and x is not None]
-                    mean = mean + (eps * math.prod(squares))[..., None] if squares else mean + eps
-                new = jax.lax.rsqrt(beta / old**2 + (1 - beta) * mean)
+                new = jax.lax.rsqrt(beta / old**2 + (1 - beta) * variances(r, known, axis, eps if damping else 0.0))
                 if max_clamp_value is not None:
                     new = jnp.minimum(new, jnp.maximum(jnp.minimum(old.shape[-1], max_clamp_value), 10))
                 return jnp.where(moves, new, old)

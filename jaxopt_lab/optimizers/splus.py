@@ -128,7 +128,7 @@ def splus(
             factors = by_axis(lambda axis, f: b2 * f + (1 - b2) * products(g, axis), factors)
             return u, m, factors, when(due, lambda factors, q: turn(factors), lambda factors, q: q, factors, q)
 
-        u, *rest = by_shape(step, 4, grads, state.m, state.factors, state.q)
+        u, m, factors, q = by_shape(step, 4, grads, state.m, state.factors, state.q)
         rate = value_at(learning_rate, state.t)
         steps = jax.tree.map(lambda u, w: rate * of_shape(w) * u, u, params)
         left = jax.tree.map(jnp.subtract, params, steps)
@@ -136,6 +136,6 @@ def splus(
         average = jax.tree.map(lambda average, w: average + share * (w - average), state.average, left)
         left = jax.tree.map(lambda w: of_shape(w) * w, left)
         steps = decayed(steps, left, value_at(weight_decay, state.t), weight_decay_mask, rate)
-        return jax.tree.map(jnp.negative, steps), SPlusState(t, *rest, average)
+        return jax.tree.map(jnp.negative, steps), SPlusState(t, m, factors, q, average)
 
     return optimizer(init, update, real_only="splus")

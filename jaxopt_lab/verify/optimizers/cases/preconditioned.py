@@ -29,6 +29,13 @@ CASES = {
             "first call and decays first (`heavyball=True`)."
         ),
     ),
+    "soap heavyball": Case(
+        jl.soap,
+        None,
+        slow | {"eps": 1e-3, "eps_root": 1e-6, "shampoo_beta": 0.9},
+        {"update_interval": 3, "max_precond_dim": 4, "heavyball": True, "normalize": True},
+        turned,
+    ),
     "shampoo": Case(
         jl.shampoo,
         None,
@@ -42,6 +49,13 @@ CASES = {
             "factor, where they cut it into blocks. Its KL-Shampoo (`kl=True`) has power 1/4, the paper 1/2 (`power`)."
         ),
     ),
+    "shampoo kl": Case(
+        jl.shampoo,
+        None,
+        slow | {"b2": 0.9, "eps": 1e-3, "b3": 0.8, "power": 0.5},
+        {"update_interval": 3, "fewest_axes": 2, "max_precond_dim": 5, "kl": True},
+        turned,
+    ),
     "klshampoo": Case(
         jl.klshampoo,
         None,
@@ -53,6 +67,13 @@ CASES = {
             "As the authors' code, which tracks eigenvalues apart from the bases and corrects no bias; Meta's method "
             "of this name is another (`shampoo(kl=True)`). Vectors, which the code refuses, are trained by Adam."
         ),
+    ),
+    "klshampoo klsoap": Case(
+        jl.klshampoo,
+        None,
+        slow | {"eps": 1e-3, "shampoo_beta": 0.9},
+        {"update_interval": 3, "max_precond_dim": 4, "klsoap": True, "damping": True},
+        turned,
     ),
     "psgd_kron": Case(
         jl.psgd_kron,
@@ -72,6 +93,13 @@ CASES = {
             "There, the steps that update and balance the preconditioner are drawn at random; here they are evenly "
             "spaced."
         ),
+    ),
+    "psgd_kron all_diag": Case(
+        jl.psgd_kron,
+        None,
+        slow | {"weight_decay": 0.1},
+        {"memory_save_mode": "all_diag", "momentum_into_precond_update": False},
+        solved,
     ),
     "splus": Case(
         jl.splus,
