@@ -1,7 +1,7 @@
 """Costly work every few steps, by a condition that stays one where many trials are mapped together.
 
 JAX turns a batched `lax.cond` into a selection, which computes both sides in every step. Trials that step together
-need their costly work in the same steps, so here the mapped condition is whether any of them needs it.
+need their costly work in the same steps, unless some skip steps, so here the mapped condition is whether any needs it.
 """
 
 from collections.abc import Callable

@@ -40,7 +40,7 @@ class KronState(NamedTuple):
 
 
 def annealed(t: Array) -> Array:
-    """Return the authors' share of steps that update q: 1 for 500 steps, then falling to 0.03 within 3,500."""
+    """Return the authors' share of steps that update q: 1 for 500 steps, then falling to 0.03 over 3,500 more."""
     return jnp.clip(jnp.exp(-0.001 * (jnp.asarray(t, float) - 500)), 0.03, 1)
 
 
@@ -163,7 +163,7 @@ def psgd_kron(
 
         def renewed(t, key, q, f, g, precond_lr):
             def step(f, v, g, q):
-                if g.ndim > 2:
+                if len(q) > 1:
                     q = jax.tree.map(lambda a, b: jnp.where(t % balance_interval == 0, a, b), balanced(q), q)
                 seen = f if momentum_into_precond_update else g
                 seen = seen + NOISE * jnp.mean(jnp.abs(seen), range(1, g.ndim), keepdims=True) * v
