@@ -45,6 +45,7 @@ from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
+from jaxopt_lab.rewrite import rewritten as rewritten
 from jaxopt_lab.statistics.judge import Judgement as Judgement
 from jaxopt_lab.statistics.judge import judge as judge
 from jaxopt_lab.sweep.budget import epochs as epochs

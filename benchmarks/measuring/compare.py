@@ -3,7 +3,7 @@
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from measuring import timing
@@ -24,7 +24,10 @@ class Way(NamedTuple):
 
 
 def compare(
-    ways: Mapping[str, Way], repeats: int, limits: Mapping[str, Callable[[], float]] | None = None
+    ways: Mapping[str, Way],
+    repeats: int,
+    limits: Mapping[str, Callable[[], float]] | None = None,
+    own: Collection[str] = (),
 ) -> dict[str, Any]:
     """Time all ways in turns, one of which is `OURS`.
 
@@ -32,6 +35,7 @@ def compare(
         ways: The ways to time, by name.
         repeats: The number of turns, after each way's first call.
         limits: Limits of the machine, by name: functions that measure trial-steps/s, called once per turn.
+        own: Ways that are ours too, and so no peers.
 
     Returns:
         `ways`: by name, the seconds of the `first` call (which compiles) and of the warm ones, the rate, and `ratio`,
@@ -58,7 +62,7 @@ def compare(
         }
         for name, way in ways.items()
     }
-    peers = [name for name in ways if name != OURS]
+    peers = [name for name in ways if name not in (OURS, *own)]
     compared: dict[str, Any] = {"best_peer": max(peers, key=lambda n: statistics.median(rates[n])), "ways": rows}
     if limits:
         shares = {name: [rate / turn[name] for rate, turn in zip(rates[OURS], allowed, strict=True)] for name in limits}

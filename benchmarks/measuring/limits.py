@@ -1,6 +1,8 @@
 """The machine's limits (matrix products, memory bandwidth), and what a training step requires of it."""
 
 import functools
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ from measuring import timing
 from measuring.handwritten import batch_size
 
 import jaxopt_lab as jl
+from jaxopt_lab.tasks.calls import evaluate, shapes
 
 ADAM_PASSES = 7  # over memory: it reads w, m, v and g, and writes w, m and v
 
@@ -39,6 +42,32 @@ def flops_per_step(task: jl.Task) -> int:
     layer, where it is not computed).
     """
     return 6 * batch_size(task) * sum(w.size for w in _params(task) if len(w.shape) > 1)
+
+
+def product_flops_per_step(task: jl.Task) -> int:
+    """Count the operations of a step's matrix products and convolutions: two for each number that is multiplied."""
+    params, batch, state = shapes(task)
+    loss = lambda params: evaluate(task, params, batch_of(batch), state_of(state), jax.random.key(0)).loss
+    batch_of = state_of = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+    return _flops(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+
+
+def _flops(program: Any) -> int:
+    found = 0
+    for equation in program.eqns:
+        name, p = equation.primitive.name, equation.params
+        if name == "dot_general":
+            a = equation.invars[0].aval.shape
+            found += (
+                2 * math.prod(equation.outvars[0].aval.shape) * math.prod(a[i] for i in p["dimension_numbers"][0][0])
+            )
+        elif name == "conv_general_dilated":
+            filters, numbers = equation.invars[1].aval.shape, p["dimension_numbers"]
+            each = math.prod(filters) // filters[numbers.rhs_spec[0]]
+            found += 2 * math.prod(equation.outvars[0].aval.shape) * each
+        inner = [getattr(x, "jaxpr", x) for x in jax.tree.leaves([*p.values()], is_leaf=lambda x: hasattr(x, "eqns"))]
+        found += p.get("length", 1) * sum(_flops(x) for x in inner if hasattr(x, "eqns"))
+    return found
 
 
 def adam_bytes_per_step(task: jl.Task) -> int:

@@ -1,5 +1,6 @@
-"""Real models as a user would write them in plain JAX: a character transformer, and a network with batch statistics."""
+"""Real models as a user would write them in plain JAX, with nothing of the package but `jl.Task`."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -77,7 +78,31 @@ def character_transformer() -> jl.Task:
     return jl.Task("character_transformer", init, loss, train=windows.copy(), batch_size=TEXT_BATCH)
 
 
-def batch_norm_network() -> jl.Task:
+def convolutional_network() -> jl.Task:
+    """Which digit is it? Two convolutions, max-pooling and a dense layer, without a state or a key."""
+    task = batch_norm_network(max_pooling=True)
+
+    def convolve(layer, x):
+        layout = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(x, layer["filters"], (1, 1), "SAME", dimension_numbers=layout)
+        return jax.nn.relu(x * layer["scale"] + layer["shift"])
+
+    def loss(params, batch):
+        x, y = batch
+        for layer in params["convolutions"]:
+            x = convolve(layer, x)
+        logits = max_pooled(x).reshape(len(x), -1) @ params["head"]["weights"] + params["head"]["biases"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    return dataclasses.replace(task, name="convolutional_network", init=lambda key: task.init(key)[0], loss=loss)
+
+
+def max_pooled(x: jax.Array) -> jax.Array:
+    """Halve images by the maximum of each 2 x 2 pixels."""
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def batch_norm_network(max_pooling: bool = False) -> jl.Task:
     """Which digit is it? Two convolutions with batch statistics, dropout before the last layer: a state and a key."""
     pixels, labels = jl.tasks.digits_mlp().train
     images = np.asarray(pixels, np.float32).reshape(-1, 8, 8, 1)
@@ -108,10 +133,47 @@ def batch_norm_network() -> jl.Task:
         for layer, statistics in zip(params["convolutions"], state, strict=True):
             x, statistics = convolve(layer, x, statistics, training)
             kept.append(statistics)
-        x = x.reshape(len(x), 4, 2, 4, 2, -1).mean((2, 4)).reshape(len(x), -1)
+        x = max_pooled(x) if max_pooling else x.reshape(len(x), 4, 2, 4, 2, -1).mean((2, 4))
+        x = x.reshape(len(x), -1)
         if training:
             x *= jax.random.bernoulli(key, 1 - DROPOUT, x.shape) / (1 - DROPOUT)
         logits = x @ params["head"]["weights"] + params["head"]["biases"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), kept
 
     return jl.Task("batch_norm_network", init, loss, train=(images, labels), batch_size=BATCH)
+
+
+def character_lstm() -> jl.Task:
+    """Which character comes next? One LSTM of 64 units, as an inner scan over the characters."""
+    transformer, units = character_transformer(), 2 * WIDTH
+
+    def init(key):
+        characters, cell, head = jax.random.split(key, 3)
+        return {
+            "characters": 0.1 * jax.random.normal(characters, (CHARACTERS, WIDTH)),
+            "cell": jax.random.normal(cell, (WIDTH + units, 4 * units)) * (WIDTH + units) ** -0.5,
+            "cell_biases": jnp.zeros(4 * units),
+            "head": jax.random.normal(head, (units, CHARACTERS)) * units**-0.5,
+        }
+
+    def loss(params, batch):
+        def step(carry, x):
+            h, c = carry
+            gates = jnp.concatenate([x, h], axis=-1) @ params["cell"] + params["cell_biases"]
+            i, f, o, g = jnp.split(gates, 4, axis=-1)
+            c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        x = jnp.moveaxis(params["characters"][batch[:, :-1]], 1, 0)
+        zero = jnp.zeros((x.shape[1], units), x.dtype)
+        logits = jax.lax.scan(step, (zero, zero), x)[1] @ params["head"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.moveaxis(batch[:, 1:], 1, 0)).mean()
+
+    return dataclasses.replace(transformer, name="character_lstm", init=init, loss=loss)
+
+
+def training_alone(task: jl.Task, batch_size: int) -> jl.Task:
+    """Leave out what is not training: held-out data and metrics."""
+    plain = {"validation": None, "test": None, "metrics": {}, "main_metric": "loss", "batch_size": batch_size}
+    return dataclasses.replace(task, **plain)

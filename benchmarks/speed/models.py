@@ -1,8 +1,10 @@
 """How fast do real models train, and what do a key, a state and numbers cost? Run: python benchmarks/speed/models.py
 
-Two models of measuring/networks.py: a character transformer of 30,000 parameters, and two convolutions with batch
-statistics (a state) and dropout (a key). Adam, float32, no held-out data. `jl.sweep` is timed whole, as a user calls
-it. The others are in measuring/loops.py, over Optax, of the same starts, batches and keys, drawn before the loop:
+Models of measuring/networks.py: a character transformer of 30,000 parameters; two convolutions with max-pooling; the
+same with batch statistics (a state) and dropout (a key), with average or max-pooling; an LSTM as an inner scan; a
+physics-informed network (second derivatives) and an autoencoder. Adam, float32, no held-out data. `jl.sweep` is timed
+whole, as a user calls it; "the sweep, as written" is `jl.sweep(..., rewrite=False)`, so their ratio is what rewriting
+gains. The others are in measuring/loops.py, over Optax, of the same starts, batches and keys, drawn before the loop:
 
 - vmapped scan: `jit(vmap(scan))` over all trials, each with its own batches;
 - vmapped scan, shared: the same, nested, so that the learning rates of a seed share batches and dropout masks;
@@ -38,13 +40,29 @@ import jax.numpy as jnp
 import numpy as np
 from measuring import timing
 from measuring.compare import OURS, Way, compare, ranged, show, spread
-from measuring.handwritten import digits
+from measuring.handwritten import BATCH, digits
+from measuring.limits import matmul_rate, product_flops_per_step
 from measuring.loops import handwritten, in_threads
-from measuring.networks import batch_norm_network, character_transformer
+from measuring.networks import (
+    batch_norm_network,
+    character_lstm,
+    character_transformer,
+    convolutional_network,
+    training_alone,
+)
 
 import jaxopt_lab as jl
 
-MODELS = {"transformer": character_transformer, "batch norm": batch_norm_network}
+MODELS: dict[str, Callable[[], jl.Task]] = {
+    "transformer": character_transformer,
+    "convolutions": convolutional_network,
+    "batch norm": batch_norm_network,
+    "max-pooling": lambda: batch_norm_network(max_pooling=True),
+    "lstm": character_lstm,
+    "pinn": lambda: training_alone(jl.tasks.pinn(), 64),
+    "autoencoder": lambda: training_alone(jl.tasks.digits_autoencoder(), BATCH),
+}
+WRITTEN = "the sweep, as written"  # with rewrite=False
 PROBE = 2  # steps of the run that estimates a way's speed
 AGREEMENT = 1e-3  # between the losses of the last step: float32, summed in other orders
 RATES = 1e-4, 1e-3  # training amplifies rounding, faster at higher rates: in 150 steps to 1e-4 with batch statistics
@@ -57,13 +75,24 @@ def measure(name: str, trials: int, seeds: int, steps: int, seconds: float, repe
     task = MODELS[name]()
     rates = np.geomspace(*RATES, trials // seeds).astype("float32")
     numbers, threads = np.arange(seeds, dtype=np.int32), min(THREADS, len(rates))
-    ours = lambda **more: jl.sweep(jl.adam, task, {"learning_rate": rates}, steps=steps, seeds=seeds, **more)
+    options = {"steps": steps, "seeds": seeds}
+    ours = lambda **more: jl.sweep(jl.adam, task, {"learning_rate": rates}, **options, **more)
     found = []
-    first = timing.once(lambda: found.append(ours()))
+    first = timing.once(lambda: found.append(ours(cache=False)))
     compiling = {OURS: found[0].dataset.attrs["compile_seconds"] + found[0].dataset.attrs["probe_seconds"]}
     ways = {OURS: Way(lambda: ours() and None, trials * steps, first)}
     losses = ours(record=1).dataset["train_loss"].to_numpy()
     differences: dict[str, float] = {}
+    (strategy,) = json.loads(found[0].dataset.attrs["strategies"])
+    if strategy["rewrite"]:
+        other = dataclasses.replace(task, name=WRITTEN)  # so that it compiles all of its programs, too
+        written = lambda **more: jl.sweep(jl.adam, other, {"learning_rate": rates}, **more, **options, rewrite=False)
+        first = timing.once(lambda: found.append(written(cache=False)))
+        told = found[-1].dataset.attrs
+        compiling[WRITTEN] = told["compile_seconds"] + told["probe_seconds"]
+        ways[WRITTEN] = Way(lambda: written() and None, trials * steps, first)
+        last = written(record=1).dataset["train_loss"].to_numpy()[..., -1]
+        differences[WRITTEN] = float(np.max(np.abs(last / losses[..., -1] - 1)))
 
     trainings = handwritten(task, one_core=threads > 1)
     if threads > 1:
@@ -79,7 +108,9 @@ def measure(name: str, trials: int, seeds: int, steps: int, seconds: float, repe
         differences[key] = float(np.max(np.abs(last / losses[..., n - 1] - 1)))
         if not differences[key] <= AGREEMENT:
             raise RuntimeError(f"{name}: {key} trains otherwise than ours: its losses are {differences[key]:.1e} off")
-    row = {"model": name, "trials": trials, "seeds": seeds, "steps": steps, **compare(ways, repeats)}
+    flops = product_flops_per_step(task)
+    compared = compare(ways, repeats, {"product": lambda: matmul_rate() / flops}, own=[WRITTEN])
+    row = {"model": name, "trials": trials, "seeds": seeds, "steps": steps, **compared}
     for key, way in row["ways"].items():
         way |= {"compile": round(compiling[key], 3), "difference": float(f"{differences.get(key, 0.0):.2g}")}
     return row | {"strategies": json.loads(found[0].dataset.attrs["strategies"])}
