@@ -51,6 +51,8 @@ from jaxopt_lab.sweep.budget import epochs as epochs
 from jaxopt_lab.sweep.budget import examples as examples
 from jaxopt_lab.sweep.display import register as _register_display
 from jaxopt_lab.sweep.extend import extend as extend
+from jaxopt_lab.sweep.hyperparameter import choice as choice
+from jaxopt_lab.sweep.hyperparameter import static as static
 from jaxopt_lab.sweep.ranges import linear as linear
 from jaxopt_lab.sweep.ranges import log as log
 from jaxopt_lab.sweep.ranges import one_minus as one_minus
@@ -59,7 +61,6 @@ from jaxopt_lab.sweep.rerun import Rerun as Rerun
 from jaxopt_lab.sweep.rerun import rerun as rerun
 from jaxopt_lab.sweep.space import random as random
 from jaxopt_lab.sweep.space import sobol as sobol
-from jaxopt_lab.sweep.space import static as static
 from jaxopt_lab.sweep.space import zipped as zipped
 from jaxopt_lab.sweep.sweep import plan as plan
 from jaxopt_lab.sweep.sweep import sweep as sweep

@@ -11,8 +11,8 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.sweep.arguments import addressed
 from jaxopt_lab.sweep.budget import epochs, examples
+from jaxopt_lab.sweep.hyperparameter import static
 from jaxopt_lab.sweep.ranges import linear, log, one_minus
-from jaxopt_lab.sweep.space import static
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.names import TASK_PREFIX
 
