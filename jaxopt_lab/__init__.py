@@ -12,6 +12,7 @@ from jaxopt_lab.engine.compile.options import compiler_options as compiler_optio
 from jaxopt_lab.engine.recorder import Progress as Progress
 from jaxopt_lab.engine.rules import halving as halving
 from jaxopt_lab.engine.rules import hyperband as hyperband
+from jaxopt_lab.engine.rules import median_stop as median_stop
 from jaxopt_lab.engine.rules import plateau as plateau
 from jaxopt_lab.engine.stopping import Decision as Decision
 from jaxopt_lab.engine.stopping import Rung as Rung
@@ -45,6 +46,8 @@ from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
+from jaxopt_lab.search.methods import SearchMethod as SearchMethod
+from jaxopt_lab.search.search import search as search
 from jaxopt_lab.statistics.judge import Judgement as Judgement
 from jaxopt_lab.statistics.judge import judge as judge
 from jaxopt_lab.sweep.budget import epochs as epochs
@@ -59,6 +62,7 @@ from jaxopt_lab.sweep.ranges import one_minus as one_minus
 from jaxopt_lab.sweep.ranges import prior as prior
 from jaxopt_lab.sweep.rerun import Rerun as Rerun
 from jaxopt_lab.sweep.rerun import rerun as rerun
+from jaxopt_lab.sweep.search_space import SearchSpace as SearchSpace
 from jaxopt_lab.sweep.space import random as random
 from jaxopt_lab.sweep.space import sobol as sobol
 from jaxopt_lab.sweep.space import zipped as zipped

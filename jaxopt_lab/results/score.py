@@ -121,7 +121,7 @@ def score(dataset: "xr.Dataset", metric: str, at: str = LAST) -> "xr.DataArray":
     curve = dataset[metric].transpose("config", "seed", ...)
     values = curve.isel({curve.dims[-1]: limit.point})
     if not limit.complete:
-        held = _last(curve.values[..., : limit.point + 1])
+        held = last_value(curve.values[..., : limit.point + 1])
         values = values.where(~np.isin(status, HELD), held)
     worst = {None: np.nan, MAX: -np.inf}.get(direction(dataset, metric), np.inf)
     counts = np.isfinite(values) & ~np.isin(status, WORST) & limit.configs[:, None]
@@ -197,7 +197,7 @@ def _reached(dataset: "xr.Dataset", axis: str) -> np.ndarray:
     return _at_last(np.logical_or.reduce([~np.isnan(curve) for curve in curves]))
 
 
-def _last(curve: np.ndarray) -> np.ndarray:
+def last_value(curve: np.ndarray) -> np.ndarray:
     """Return the last number along the last axis; NaN where there is none."""
     return np.take_along_axis(curve, _at_last(~np.isnan(curve))[..., None], axis=-1)[..., 0]
 

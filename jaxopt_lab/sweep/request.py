@@ -160,8 +160,8 @@ class Request:
         default=None,
         metadata=option(
             lambda _, value: check_rule(value),
-            """A rule that ends trials early by comparing them: `jl.halving`, `jl.hyperband`, `jl.plateau`, or an object
-            of your own with the methods of `jl.StopRule`.""",
+            """A rule that ends trials early by comparing them: `jl.halving`, `jl.hyperband`, `jl.median_stop`,
+            `jl.plateau`, or an object of your own with the methods of `jl.StopRule`.""",
             True,
         ),
     )
@@ -229,8 +229,12 @@ class Request:
         with concerning("space"):
             for name, space in spaces_by_optimizer(self.space, self.factories).items():
                 with concerning(name):
-                    spaces[name] = configurations(space)
+                    spaces[name] = self._converted(space)
         object.__setattr__(self, "space", spaces)
+
+    def _converted(self, space: Space) -> Any:
+        """Return an optimizer's space as the table of its configurations."""
+        return configurations(space)
 
     @property
     def factories(self) -> Mapping[str, OptimizerFactory]:

@@ -1,0 +1,72 @@
+"""The checked arguments of a search: those of a sweep, and how configurations are suggested."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxopt_lab.checking import check_count
+from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code, concerning
+from jaxopt_lab.search.methods import SearchMethod, check_method
+from jaxopt_lab.sweep.options import option
+from jaxopt_lab.sweep.request import SweepRequest
+from jaxopt_lab.sweep.search_space import SearchSpace
+from jaxopt_lab.sweep.space import Space
+
+OWN = ("method", "budget", "batch", "key")  # the options of a search that a sweep does not have
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchRequest(SweepRequest):
+    """What to search, with which method; its `space` is a `SearchSpace` for each optimizer."""
+
+    method: SearchMethod | str = dataclasses.field(
+        default="sobol",
+        metadata=option(
+            check_method,
+            """What suggests configurations: "random", "sobol", `jl.optuna("tpe")` and others of Optuna, or an object of
+            your own with the methods of `jl.SearchMethod`.""",
+            True,
+        ),
+    )
+    budget: int = dataclasses.field(
+        default=512,
+        metadata=option(
+            check_count, "How many configurations of each optimizer to suggest, >= 1; a repeated one counts.", True
+        ),
+    )
+    batch: int = dataclasses.field(
+        default=64,
+        metadata=option(
+            check_count,
+            """How many of them make up a round, >= 1: they are suggested without the results of each other. A method
+            that learns does better with many small rounds, and a sweep is faster with few large ones.""",
+            True,
+        ),
+    )
+    key: int = dataclasses.field(
+        default=0,
+        metadata=option(
+            lambda name, value: check_count(name, value, least=0),
+            "The random key of the suggestions; each optimizer has its own stream.",
+            True,
+        ),
+    )
+
+    def _converted(self, space: Space) -> Any:
+        if not isinstance(space, Mapping):
+            raise ArgumentTypeError(
+                "A search draws from a dict of hyperparameters, not from a table of configurations.",
+                advice="Leave out jl.zipped, jl.random or jl.sobol.",
+            )
+        found = SearchSpace(space)
+        if not len(found):
+            raise ArgumentValueError(
+                Code("jl.search", "search"), " has nothing to search: the space is empty. Name a hyperparameter."
+            )
+        return found
+
+    def round(self, **changes: Any) -> SweepRequest:
+        """Return the request of one round, a sweep."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(SweepRequest)}
+        with concerning("method"):
+            return SweepRequest(**{**fields, "progress": False, **changes})
