@@ -29,12 +29,12 @@ ROOMS = [
         "trial",
         "engine",
     ),
-    *("store", "statistics", "results", "cluster", "sweep", "compare", "verify", "report", "cli"),
+    *("store", "statistics", "results", "cluster", "sweep", "compare", "search", "verify", "report", "cli"),
 ]
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise
 HEAVY = (
     *("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich"),
-    *("altair", "opda", "vl_convert", "flax", "equinox"),
+    *("altair", "opda", "vl_convert", "flax", "equinox", "optuna"),
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.labels import distinct, narrowed
+from jaxopt_lab.labels import distinct, narrowed, present
 from jaxopt_lab.store.axes import AXES
 from jaxopt_lab.tasks.direction import MAX, direction_of
 from jaxopt_lab.tasks.names import IN_FORCE, SPLITS
@@ -174,7 +174,7 @@ def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:
     own = np.flatnonzero(dataset["optimizer"].values == dataset["optimizer"].values[config])
     edges = []
     for name, column in hyperparameters(dataset).items():
-        values = narrowed(column[own])
+        values = narrowed(column[own][present(column[own])])
         tried = distinct(values)[0]
         if values.dtype.kind == "f" and len(tried) > 2 and column[config] in (tried[0], tried[-1]):
             edges.append(name)

@@ -60,6 +60,7 @@ def search(request: SearchRequest) -> Results:  # noqa: D417
     Raises:
         TypeError, ValueError: An argument is invalid, a method suggests something that is not in the space; or as
             `jl.sweep`.
+        KeyboardInterrupt: Ctrl-C before the first round has begun; later, the results so far are returned.
         RunError: As `jl.sweep`; or a method suggests other configurations than the run folder has.
         ClusterError, ImportError: As `jl.sweep`.
 
@@ -70,15 +71,23 @@ def search(request: SearchRequest) -> Results:  # noqa: D417
     trials = request.budget * len(suggested) * len(request.named_seeds)
     with connected(request.cluster) as cluster, reporting(request.progress) as report:
         rounds, whole = _Rounds(request, task, cluster), Whole(report, trials)
-        for first in range(0, request.budget, request.batch):
-            count = min(request.batch, request.budget - first)
-            tables = {name: table for name, own in suggested.items() if (table := own.ask(count)) is not None}
-            results = rounds.run(tables, whole) if tables else None
-            if results is not None and results.dataset.attrs["interrupted"]:
-                break
-            for own in suggested.values():
-                own.tell(results)
-    return joined(rounds.results)
+        interrupted = False
+        try:
+            for first in range(0, request.budget, request.batch):
+                count = min(request.batch, request.budget - first)
+                tables = {name: table for name, own in suggested.items() if (table := own.ask(count)) is not None}
+                results = rounds.run(tables, whole) if tables else None
+                if results is not None and results.dataset.attrs["interrupted"]:
+                    break
+                for own in suggested.values():
+                    own.tell(results)
+        except KeyboardInterrupt:  # between two rounds
+            if not rounds.results:
+                raise
+            interrupted = True
+    found = joined(rounds.results)
+    found.dataset.attrs["interrupted"] = int(interrupted or found.dataset.attrs["interrupted"])
+    return found
 
 
 class _Rounds:
@@ -105,8 +114,8 @@ class _Rounds:
             plan = dataclasses.replace(plan, **{name: getattr(self._first, name) for name in same})
         self._first = self._first or plan
         results = run(plan, request, self._cluster, whole.begin(plan))
-        whole.end()
         self.results.append(results)
+        whole.end()
         self._reused |= dict.fromkeys(_strategies(plan, results))
         return results
 
