@@ -47,7 +47,7 @@ from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
 from jaxopt_lab.search.methods import SearchMethod as SearchMethod
-from jaxopt_lab.search.optuna import optuna as optuna
+from jaxopt_lab.search.samplers import optuna as optuna
 from jaxopt_lab.search.search import search as search
 from jaxopt_lab.statistics.judge import Judgement as Judgement
 from jaxopt_lab.statistics.judge import judge as judge

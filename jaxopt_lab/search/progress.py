@@ -31,7 +31,10 @@ class Whole:
 
     def end(self) -> None:
         """Add the round, whose last figures come after its last report."""
-        if self._latest is not None:
+        if self._latest is None:  # a round that a run folder has
+            assert self._plan is not None
+            self._done.trials_done += self._plan.trials
+        else:
             self._told(self._latest)
             self._done = self._sum(self._latest)
 

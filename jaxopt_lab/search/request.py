@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from jaxopt_lab.checking import check_count
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code, concerning
@@ -52,7 +52,18 @@ class SearchRequest(SweepRequest):
         ),
     )
 
-    def _converted(self, space: Space) -> Any:
+    @property
+    def suggests(self) -> SearchMethod:
+        """The method, also where it was given by name."""
+        return cast(SearchMethod, self.method)
+
+    @property
+    def spaces(self) -> Mapping[str, SearchSpace]:
+        """The space of each optimizer, by name."""
+        return cast(Mapping[str, SearchSpace], self.space)
+
+    @staticmethod
+    def _converted(space: Space) -> Any:
         if not isinstance(space, Mapping):
             raise ArgumentTypeError(
                 "A search draws from a dict of hyperparameters, not from a table of configurations.",

@@ -67,7 +67,7 @@ def search(request: SearchRequest) -> Results:  # noqa: D417
     """
     with concerning("task"):
         task = made_task(request.task)
-    suggested = {name: Suggested(name, request.method, space, request.key) for name, space in request.space.items()}
+    suggested = {name: Suggested(name, request.suggests, space, request.key) for name, space in request.spaces.items()}
     trials = request.budget * len(suggested) * len(request.named_seeds)
     with connected(request.cluster) as cluster, reporting(request.progress) as report:
         rounds, whole = _Rounds(request, task, cluster), Whole(report, trials)

@@ -15,43 +15,47 @@ PROGRAM = """
 import os, signal, sys
 sys.path[:0] = {path!r}
 from test_search import Narrowing, searched
+from jaxopt_lab.store.run import Run
 
-where, kind, count = {where!r}, {kind!r}, {count}
+where, kind, count, saves, save = {where!r}, {kind!r}, {count}, [], Run.save
+
+def kill_at(kind_now, count_now):
+    if (kind, count) == (kind_now, count_now):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 class Killed(Narrowing):
     def tell(self, *told):
         super().tell(*told)
-        if kind == "tell" and len(self.log) == count:  # between two rounds
-            os.kill(os.getpid(), signal.SIGKILL)
+        kill_at("tell", len(self.log))  # between two rounds
 
-def progress(p):
-    if kind == "steps" and p.trial_steps >= count:  # in the middle of a round
-        os.kill(os.getpid(), signal.SIGKILL)
+def saving(*args):
+    save(*args)
+    saves.append(args)
+    kill_at("save", len(saves))  # in the middle of a round
 
-searched(method=Killed(), out=where, checkpoint=0, progress=progress, **{options!r})
-print("complete")
+Run.save = saving
+searched(method=Killed(), out=where, checkpoint=0, **{options!r})
 """
-OPTIONS = {"budget": 12, "batch": 4, "steps": 900, "seeds": 2}
-
-
-def started(where, kind="", count=0):
-    """Run the search in a process of its own, which kills itself there; return its exit status."""
-    path = [os.path.dirname(__file__), *sys.path]
-    code = PROGRAM.format(path=path, where=str(where), kind=kind, count=count, options=OPTIONS)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+OPTIONS = {"budget": 12, "batch": 4, "steps": 40, "seeds": 2}  # with 20 evaluations: as many saves of each chunk
 
 
 def test_it_survives_being_killed(tmp_path):
-    """In the first round, between rounds, and in later rounds; the results are those of a search without a folder."""
-    kills = [("steps", 512), ("tell", 1), ("steps", 9_000), ("tell", 2), ("steps", 16_000)]
-    for kind, count in kills:
-        ended = started(tmp_path / "run", kind, count)
+    """In a round, between two, and in a later one; the results are those of a search that no one killed."""
+    for kind, count in (("save", 5), ("tell", 1), ("save", 7), ("tell", 2)):
+        given = {"where": str(tmp_path / "run"), "kind": kind, "count": count, "options": OPTIONS}
+        code = PROGRAM.format(path=[os.path.dirname(__file__), *sys.path], **given)
+        environment = {**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # as `conftest` sets it
+        command = [sys.executable, "-c", code]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert ended.returncode == -9, ended.stderr
-    ended = started(tmp_path / "run")
-    assert ended.stdout == "complete\n", ended.stderr
-    whole = searched(method=Narrowing(), **OPTIONS)
+        if kind == "tell":
+            assert jl.load(tmp_path / "run", TASK).dataset.sizes["config"] == 4 * count
+    found, whole = (
+        searched(method=Narrowing(), out=tmp_path / "run", **OPTIONS),
+        searched(method=Narrowing(), **OPTIONS),
+    )
+    assert_same(whole, found)
     assert_same(whole, jl.load(tmp_path / "run", TASK))
-    assert_same(whole, searched(method=Narrowing(), out=tmp_path / "run", **OPTIONS))
 
 
 def test_a_round_is_a_run_folder_of_its_own(tmp_path):

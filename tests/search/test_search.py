@@ -182,7 +182,7 @@ def test_a_value_that_is_nan_is_told_as_the_worst():
         main_metric="odd",
     )
     spy = Spy()
-    searched(task=task, method=spy, optimizers=jl.gradient_descent, space={"learning_rate": jl.linear(0.0, 0.05)})
+    searched(task=task, method=spy, optimizers=jl.gradient_descent, space={"learning_rate": [1e-3, 0.4]})
     losses = np.concatenate([losses for _, losses, _ in spy.log])
     assert not np.isnan(losses).any()
     assert np.isposinf(losses).any()

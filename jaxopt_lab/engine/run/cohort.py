@@ -176,13 +176,8 @@ class Cohort:
 
     def _note(self, recorder: Recorder, racing: Any, ends: Any, cut_off: Any, restarts: Any) -> None:
         """Record the decision."""
-        decision = {
-            "optimizer": self.pool.optimizer,
-            "bracket": self.bracket,
-            "rung": self.rung,
-            "step": self.stage.last,
-        }
-        decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
+        decision = {"optimizer": self.pool.optimizer, "bracket": self.bracket, "rung": self.rung}
+        decision |= {"step": self.stage.last, "compared": int(racing.sum()), "ended": int(cut_off.sum())}
         decision |= {"restarted": int(restarts.sum())} if restarts.any() else {}
         kept = self._history[-1][racing & ~ends]
         worst = _finite(self.plan.compared[1] * kept.max(initial=-math.inf))  # in the metric's own sense
