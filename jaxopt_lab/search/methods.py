@@ -6,8 +6,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxopt_lab.checking import check_known, quoted
-from jaxopt_lab.errors import ArgumentTypeError
 from jaxopt_lab.sweep.search_space import SearchSpace
 
 
@@ -73,19 +71,3 @@ class Sobol:
 
     def tell(self, configurations: Any, losses: Any, statuses: Any) -> None:
         """Learn nothing."""
-
-
-METHODS = {"random": Random, "sobol": Sobol}
-
-
-def check_method(name: str, method: Any) -> SearchMethod:
-    """Check that it is a method of search, or the name of one, and return it."""
-    if isinstance(method, str):
-        check_known("method of search:", method, METHODS)
-        return METHODS[method]()
-    if not isinstance(method, SearchMethod) or isinstance(method, type):
-        raise ArgumentTypeError(
-            f'{name} must be "random", "sobol", jl.optuna(...), or an object with the methods of jl.SearchMethod, got '
-            f"{quoted(method)}."
-        )
-    return method

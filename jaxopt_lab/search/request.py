@@ -2,17 +2,33 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
-from jaxopt_lab.checking import check_count
+from jaxopt_lab.checking import check_count, check_known, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code, concerning
-from jaxopt_lab.search.methods import SearchMethod, check_method
+from jaxopt_lab.search.methods import Random, SearchMethod, Sobol
+from jaxopt_lab.search.samplers import SAMPLERS, optuna
 from jaxopt_lab.sweep.options import option
 from jaxopt_lab.sweep.request import SweepRequest
 from jaxopt_lab.sweep.search_space import SearchSpace
 from jaxopt_lab.sweep.space import Space
 
 OWN = ("method", "budget", "batch", "key")  # the options of a search that a sweep does not have
+METHODS = {"random": Random, "sobol": Sobol, **{f"optuna:{name}": partial(optuna, name) for name in SAMPLERS}}
+
+
+def check_method(name: str, method: Any) -> SearchMethod:
+    """Check that it is a method of search, or the name of one, and return it."""
+    if isinstance(method, str):
+        check_known("method of search:", method, METHODS)
+        return METHODS[method]()
+    if not isinstance(method, SearchMethod) or isinstance(method, type):
+        raise ArgumentTypeError(
+            f'{name} must be "random", "sobol", jl.optuna(...), or an object with the methods of jl.SearchMethod, got '
+            f"{quoted(method)}."
+        )
+    return method
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +39,8 @@ class SearchRequest(SweepRequest):
         default="sobol",
         metadata=option(
             check_method,
-            """What suggests configurations: "random", "sobol", `jl.optuna("tpe")` and others of Optuna, or an object of
-            your own with the methods of `jl.SearchMethod`.""",
+            """What suggests configurations: "random", "sobol", `jl.optuna("tpe")` (by name "optuna:tpe") and others of
+            Optuna, or an object of your own with the methods of `jl.SearchMethod`.""",
             True,
         ),
     )

@@ -29,6 +29,7 @@ from jaxopt_lab.search.suggested import Suggested
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.display import reporting
+from jaxopt_lab.sweep.durable import write_table
 from jaxopt_lab.sweep.options import asked
 from jaxopt_lab.sweep.planning import planned
 from jaxopt_lab.sweep.sweep import run
@@ -87,6 +88,8 @@ def search(request: SearchRequest) -> Results:  # noqa: D417
             interrupted = True
     found = joined(rounds.results)
     found.dataset.attrs["interrupted"] = int(interrupted or found.dataset.attrs["interrupted"])
+    if request.out is not None:
+        write_table(found, Folder(request.out))  # of all rounds, in place of the first one's
     return found
 
 

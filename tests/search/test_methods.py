@@ -66,9 +66,6 @@ def test_points_become_configurations_of_the_space(space, seed):
         assert one.keys() == names_at(space, one)
         for name, values in table.columns.items():
             assert (values[i] is ABSENT) == (name not in one)
-    for one in found.dimensions:
-        if getattr(one.values, "integer", False):
-            assert all(c[one.name].is_integer() for c in configurations if one.name in c)
     drawn = jl.random(space, 5, seed)
     assert drawn.static == found.static
     assert list(drawn.described) == list(dict.fromkeys(one.name for one in found.dimensions))

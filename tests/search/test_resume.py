@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_search import SPACE, TASK, Narrowing, assert_same, rates, searched
 
@@ -62,6 +63,7 @@ def test_a_round_is_a_run_folder_of_its_own(tmp_path):
     found = searched(out=tmp_path / "run")
     assert sorted(os.listdir(tmp_path / "run" / "more")) == ["0001", "0002"]
     assert_same(found, jl.load(tmp_path / "run", TASK))
+    assert len(pd.read_parquet(tmp_path / "run" / "table.parquet")) == 20
     for part in (tmp_path / "run", *(tmp_path / "run" / "more").iterdir()):
         assert json.loads((part / "manifest.json").read_text())["run"]["complete"]
 
