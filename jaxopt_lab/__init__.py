@@ -46,6 +46,7 @@ from jaxopt_lab.results.best import Best as Best
 from jaxopt_lab.results.concat import concat as concat
 from jaxopt_lab.results.files import load as load
 from jaxopt_lab.results.results import Results as Results
+from jaxopt_lab.rewrite import rewritten as rewritten
 from jaxopt_lab.search.methods import SearchMethod as SearchMethod
 from jaxopt_lab.search.samplers import optuna as optuna
 from jaxopt_lab.search.search import search as search

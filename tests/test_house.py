@@ -19,6 +19,7 @@ ROOMS = [
         "formats",
         "cache_folder",
         "tracing",
+        "rewrite",
         "labels",
         "schedules",
         "optimizers",

@@ -20,6 +20,7 @@ class Strategy:
         own: Whether every trial multiplies its own copy of the batch by its parameters. Otherwise a seed's
             configurations share one batch: a single large product, whose results have another layout than parameters.
         one_core: Whether a chunk uses only one core of the CPU, since there are enough chunks for all cores.
+        rewrite: Whether the loss is rewritten to operations that this machine runs faster: see `jaxopt_lab.rewrite`.
         evaluated, examples: How many trials are evaluated at once, on how many held-out examples at once; 0: all.
 
     """
@@ -29,6 +30,7 @@ class Strategy:
     configs: int
     own: bool = False
     one_core: bool = False
+    rewrite: bool = False
     evaluated: int = 0
     examples: int = 0
 
@@ -42,8 +44,9 @@ class Strategy:
 
     def __str__(self) -> str:
         if self.trials == 1:
-            return f"{self.loop}, each trial alone"
-        return f"{self.loop} of {self.seeds} x {self.configs}" + (", own batches" if self.own else "")
+            return f"{self.loop}, each trial alone" + (", rewritten" if self.rewrite else "")
+        ways = (", own batches" if self.own else "") + (", rewritten" if self.rewrite else "")
+        return f"{self.loop} of {self.seeds} x {self.configs}{ways}"
 
 
 def stored_strategy(table: Mapping[str, Any]) -> Strategy | None:
@@ -55,10 +58,11 @@ def stored_strategy(table: Mapping[str, Any]) -> Strategy | None:
             "configs": int(configs),
             "own": bool(own),
             "one_core": bool(core),
+            "rewrite": bool(rewrite),
             "evaluated": int(evaluated),
             "examples": int(examples),
         }:
             counts = 0 < seeds < 2**24, 0 < configs < 2**24, 0 <= evaluated < 2**48, 0 <= examples < 2**48
-            if loop in LOOPS and all(counts) and len(table) == 7:
-                return Strategy(loop, seeds, configs, own, core, evaluated, examples)
+            if loop in LOOPS and all(counts) and len(table) == 8:
+                return Strategy(loop, seeds, configs, own, core, rewrite, evaluated, examples)
     return None

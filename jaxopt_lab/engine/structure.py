@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxopt_lab.diagnostics import Diagnostic, Step, curves
 from jaxopt_lab.tasks.calls import at, aux, shapes
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE, TASK_PREFIX
+from jaxopt_lab.tasks.rewriting import rewritten_task
 from jaxopt_lab.tasks.seeding import Keys
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact, remembered
@@ -37,10 +38,11 @@ class Structure:
     names: tuple[str, ...]  # traced hyperparameters, of the optimizer and of the task
     task: Task
     budget: int | None = None  # the factory's `steps`; None where it takes none, or the space gives it
+    rewrite: bool = False  # whether the task's functions are rewritten: see `jaxopt_lab.rewrite`
 
     @functools.cached_property
     def _key(self) -> Any:
-        return exact((self.factory, self.static, self.names, self.task, self.budget))
+        return exact((self.factory, self.static, self.names, self.task, self.budget, self.rewrite))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and self._key == other._key
@@ -81,9 +83,13 @@ class Structure:
         changing = {name: lambda _, name=name: values[name] for name in self.names if name in changes}
         scheduled = {name: schedule(values) for name, schedule in self.in_force.items()}
         preconditioner = self.preconditioner(values) if diagnostics else None
-        return Trial(
-            self.optimizer(values), at(self.task, values), stop, changing | scheduled, diagnostics, preconditioner
-        )
+        task = self.valued(values)
+        return Trial(self.optimizer(values), task, stop, changing | scheduled, diagnostics, preconditioner)
+
+    def valued(self, values: Mapping[str, Any]) -> Task:
+        """Return the task with those of these numbers that are its own."""
+        task = at(self.task, values)
+        return rewritten_task(task) if self.rewrite else task
 
     def preconditioner(self, values: Mapping[str, Any]) -> Callable[[Any], Params] | None:
         """Return the function of the optimizer's state that gives the diagonal which divides its step, if known."""
@@ -135,7 +141,7 @@ def traced_step(structure: Structure, name: str) -> Traced:
     keys = Keys(random_key(0), random_key(0) if task.is_random else None)
 
     def one_step(values, params, batch, model, keys):
-        trial = Trial(checked(name, structure.optimizer(values)), at(task, values))
+        trial = Trial(checked(name, structure.optimizer(values)), structure.valued(values))
         return trial.step(trial.start(params, model), jnp.int32(0), batch, keys)[0]
 
     traced = jax.make_jaxpr(one_step)(values, params, batch, model, keys)

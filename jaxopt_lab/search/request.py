@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
-from jaxopt_lab.checking import check_count, check_known, quoted
+from jaxopt_lab.checking import check_known, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code, concerning
 from jaxopt_lab.search.methods import Random, SearchMethod, Sobol
 from jaxopt_lab.search.samplers import SAMPLERS, optuna
-from jaxopt_lab.sweep.options import option
+from jaxopt_lab.sweep.options import count, option
 from jaxopt_lab.sweep.request import SweepRequest
 from jaxopt_lab.sweep.search_space import SearchSpace
 from jaxopt_lab.sweep.space import Space
@@ -47,13 +47,13 @@ class SearchRequest(SweepRequest):
     budget: int = dataclasses.field(
         default=512,
         metadata=option(
-            check_count, "How many configurations of each optimizer to suggest, >= 1; a repeated one counts.", True
+            count(), "How many configurations of each optimizer to suggest, >= 1; a repeated one counts.", True
         ),
     )
     batch: int = dataclasses.field(
         default=64,
         metadata=option(
-            check_count,
+            count(),
             """How many of them make up a round, >= 1: they are suggested without the results of each other. A method
             that learns does better with many small rounds, and a sweep is faster with few large ones.""",
             True,
@@ -62,7 +62,7 @@ class SearchRequest(SweepRequest):
     key: int = dataclasses.field(
         default=0,
         metadata=option(
-            lambda name, value: check_count(name, value, least=0),
+            count(0),
             "The random key of the suggestions; each optimizer has its own stream.",
             True,
         ),

@@ -4,6 +4,7 @@ For functions it holds digests of what is traced of them and of every value that
 `jaxopt_lab.tracing.fingerprint`, which also says which parts of a callback's Python function are not seen.
 """
 
+import dataclasses
 import functools
 import importlib.metadata
 import platform
@@ -98,7 +99,8 @@ def problem(plan: Plan) -> dict[str, Any]:
     """Describe what a trial computes: its task, data, optimizer, and JAX's settings that results depend on."""
     optimizers: dict[str, list[dict[str, str]]] = {}
     for group in plan.groups:
-        step = traced_step(group.structure, group.optimizer).fingerprint
+        as_written = dataclasses.replace(group.structure, rewrite=False)
+        step = traced_step(as_written, group.optimizer).fingerprint
         found = {"mathematics of a step": step.whole, "arrays of a step": _arrays(step)}
         optimizers.setdefault(group.optimizer, []).append(found)
     return {

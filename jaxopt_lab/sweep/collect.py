@@ -20,6 +20,7 @@ from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.calls import examples_per_step, task_values
 from jaxopt_lab.tasks.measures import measures
 from jaxopt_lab.tasks.names import LOSS_CURVE
+from jaxopt_lab.tasks.rewriting import rules_of
 from jaxopt_lab.tracing.fingerprint import ADDRESS
 from jaxopt_lab.trial import STATUSES, Status
 
@@ -148,8 +149,9 @@ def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configuratio
 def _strategies(plan: Plan, outcome: Outcome, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Return the strategy of each group of equal structure."""
     called = lambda group: {name: columns[name][group.configs[0]] for name, *_ in group.structure.static}
+    rules = lambda group, strategy: {"rules": dict(rules_of(group.structure.task))} if strategy.get("rewrite") else {}
     return [
-        {"optimizer": group.optimizer, "static": called(group)} | strategy
+        {"optimizer": group.optimizer, "static": called(group)} | strategy | rules(group, strategy)
         for group, strategy in zip(plan.groups, outcome.strategies, strict=True)
     ]
 

@@ -143,6 +143,7 @@ class Made:
             keep=attrs.get("keep", "last"),
             keep_top=attrs.get("kept_configs"),
             strategy=_strategy(dataset),
+            rewrite=rewrote(dataset),
             diagnostics=self.diagnostics(dataset),
             out=out,
         )
@@ -164,6 +165,11 @@ def _strategy(dataset: "xr.Dataset") -> str | None:
     loops = {s.get("loop") if s.get("seeds") == s.get("configs") == 1 else None for s in used}
     (loop,) = loops if len(loops) == 1 else (None,)
     return None if loop is None else f"{loop}_each"
+
+
+def rewrote(dataset: "xr.Dataset") -> bool:
+    """Return whether a sweep may have rewritten its task's functions."""
+    return any(strategy.get("rewrite", True) for strategy in json.loads(dataset.attrs["strategies"]))
 
 
 def _values(name: str, called: list[Any], pairs: list[list[Any]] | None) -> list[Any]:

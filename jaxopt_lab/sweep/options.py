@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-from jaxopt_lab.checking import nearest
+from jaxopt_lab.checking import check_count, check_flag, check_known, check_number, nearest
 from jaxopt_lab.errors import ArgumentTypeError
 from jaxopt_lab.sweep.checks import check_untraced
 
@@ -86,3 +86,28 @@ def asked(called: str, request: Callable[P, Q]) -> Callable[[Callable[[Q], R]], 
         return call
 
     return decorate
+
+
+def count(least: int = 1) -> Callable[[str, Any], int]:
+    """Check a whole number, at least `least`."""
+    return lambda name, value: check_count(name, value, least)
+
+
+def number(least: float | None = None) -> Callable[[str, Any], float]:
+    """Check a number, at least `least`."""
+    return lambda name, value: check_number(name, value) if least is None else check_number(name, value, least)
+
+
+def or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Check what is not None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def one_of(*known: str) -> Callable[[str, Any], str]:
+    """Check that it is one of these texts."""
+    return lambda name, value: check_known(name, value, known) or value
+
+
+def progress_or_flag(name: str, value: Any) -> Any:
+    """Check a function to call with the progress, or a flag."""
+    return value if callable(value) else check_flag(name, value)

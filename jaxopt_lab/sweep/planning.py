@@ -36,6 +36,7 @@ from jaxopt_lab.tasks.calls import named, task_values, with_given
 from jaxopt_lab.tasks.checks import check_task
 from jaxopt_lab.tasks.measures import measured, measures
 from jaxopt_lab.tasks.names import TASK_PREFIX
+from jaxopt_lab.tasks.rewriting import rules_of
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact
 from jaxopt_lab.types import OptimizerFactory
@@ -64,6 +65,8 @@ def planned(request: Request) -> Plan:
     check_curves(request.tables, groups)
     check_random(groups, request.named_seeds)
 
+    if request.rewrite:
+        groups = [_rewritten(group) for group in groups]
     trials = sum(len(table) for table in request.tables.values()) * len(request.named_seeds)
     held_out = any(split is not None for group in groups for split in group.structure.task.data[1:])
     with concerning("memory"):
@@ -131,6 +134,12 @@ def _timed(request: Request, groups: list[Group]) -> tuple[Timeline, list[Group]
             group = dataclasses.replace(group, structure=dataclasses.replace(group.structure, budget=steps))
         timed.append(group)
     return budget, timed
+
+
+def _rewritten(group: Group) -> Group:
+    """Let the group's task be rewritten, if any rule applies to its loss."""
+    rewrite = bool(rules_of(group.structure.task))
+    return dataclasses.replace(group, structure=dataclasses.replace(group.structure, rewrite=rewrite))
 
 
 def _rungs(plan: Plan) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from jaxopt_lab.checking import check_count, check_flag, check_known, check_number, check_seeds
+from jaxopt_lab.checking import check_flag, check_seeds
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.recorder import Progress
 from jaxopt_lab.engine.stopping import StopRule, check_rule
@@ -18,30 +18,10 @@ from jaxopt_lab.sweep.arguments import Optimizers, known_task, named_factories, 
 from jaxopt_lab.sweep.budget import Budget, check_budget_of
 from jaxopt_lab.sweep.checks import check_cluster, check_diverged_above, check_memory, check_out
 from jaxopt_lab.sweep.checks_diagnostics import check_diagnostics
-from jaxopt_lab.sweep.options import option, options
+from jaxopt_lab.sweep.options import count, number, one_of, option, options, or_none, progress_or_flag
 from jaxopt_lab.sweep.space import Space, configurations
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import OptimizerFactory
-
-
-def _count(least: int = 1) -> Callable[[str, Any], int]:
-    return lambda name, value: check_count(name, value, least)
-
-
-def _number(least: float | None = None) -> Callable[[str, Any], float]:
-    return lambda name, value: check_number(name, value) if least is None else check_number(name, value, least)
-
-
-def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _one_of(*known: str) -> Callable[[str, Any], str]:
-    return lambda name, value: check_known(name, value, known) or value
-
-
-def _progress(name: str, value: Any) -> Any:
-    return value if callable(value) else check_flag(name, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +72,7 @@ class Request:
     target: float | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_number()),
+            or_none(number()),
             'A trial ends with status "reached" when its training loss (of the step\'s batch) is at most this.',
             True,
         ),
@@ -100,7 +80,7 @@ class Request:
     tolerance: float | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_number(0.0)),
+            or_none(number(0.0)),
             'A trial ends with status "converged" when the Euclidean norm of an update is at most this.',
             True,
         ),
@@ -118,7 +98,7 @@ class Request:
     nonfinite: int = dataclasses.field(
         default=0,
         metadata=option(
-            _count(0),
+            count(0),
             """How many successive steps may be skipped because their loss or gradient is not finite. A skipped step
             leaves parameters and optimizer state unchanged; the results' `skipped_steps` counts them. A trial diverges
             at one more in a row. By default 0: it diverges at its first non-finite loss.""",
@@ -128,7 +108,7 @@ class Request:
     record: int | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_count()),
+            or_none(count()),
             """Record the training loss, and the loss's further curves, every `record` steps; the last step is always
             recorded. By default at most 200 points, fewer where the curves of all trials would take more than
             256 MiB.""",
@@ -151,7 +131,7 @@ class Request:
     evaluate: int | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_count()),
+            or_none(count()),
             "Evaluate validation and test data every `evaluate` steps, and after the last. By default 20 times.",
             True,
         ),
@@ -167,7 +147,7 @@ class Request:
     keep: str = dataclasses.field(
         default="last",
         metadata=option(
-            _one_of("last", "best"),
+            one_of("last", "best"),
             """Which parameters of each trial are kept: of its "last" step, or of its "best" evaluated step, by the main
             metric on validation data; see `Results.best(at="best")`.""",
             True,
@@ -176,7 +156,7 @@ class Request:
     keep_top: int | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_count(0)),
+            or_none(count(0)),
             """Keep parameters of only this many configurations of each optimizer, the best by the main metric. By
             default of all where these take at most 256 MiB, else of as many of the best as fit into that.""",
             True,
@@ -185,7 +165,7 @@ class Request:
     strategy: str | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_one_of(*STRATEGIES)),
+            or_none(one_of(*STRATEGIES)),
             """How trials run: "scan" (many at once, a compiled loop over steps), "steps" (many at once, a compiled step
             called repeatedly), "scan_each" or "steps_each" (one trial at a time). By default the first, or whichever is
             measured to be fastest where measuring costs at most a tenth of the predicted run.""",
@@ -195,8 +175,17 @@ class Request:
     chunk: int | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_count()),
+            or_none(count()),
             "The largest number of trials that run at once; by default as many as caches and memory allow.",
+            True,
+        ),
+    )
+    rewrite: bool = dataclasses.field(
+        default=True,
+        metadata=option(
+            check_flag,
+            """Whether the task's loss and metrics may be rewritten to operations that a CPU runs faster, such as
+            convolutions as matrix products: the same numbers but for the order of sums. See `jl.rewritten`.""",
             True,
         ),
     )
@@ -256,7 +245,7 @@ class SweepRequest(Request):
     progress: bool | Callable[[Progress], None] = dataclasses.field(
         default=False,
         metadata=option(
-            _progress,
+            progress_or_flag,
             "Whether to show the progress; or a function to call with it (a `jl.Progress`) several times a second.",
         ),
     )
@@ -272,7 +261,7 @@ class SweepRequest(Request):
     checkpoint: float | None = dataclasses.field(
         default=None,
         metadata=option(
-            _or_none(_number(0.0)),
+            or_none(number(0.0)),
             """Seconds between two saves to `out`; 0 saves every segment before the next one begins. By default, saving
             takes at most 1.5 % of the time.""",
         ),

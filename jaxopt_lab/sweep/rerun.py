@@ -25,6 +25,7 @@ from jaxopt_lab.store.identity import of_another_problem, problem, versions
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.checks import takes_budget
 from jaxopt_lab.sweep.hyperparameter import Static, static
+from jaxopt_lab.sweep.made import rewrote
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.calls import evaluate, examples_per_step, shapes
@@ -128,6 +129,7 @@ def rerun(
             "nonfinite": dataset.attrs.get("nonfinite", 0),
             "record": 1,
             "strategy": "scan_each",
+            "rewrite": rewrote(dataset),
             "diagnostics": _diagnostics(dataset, per_step or 1, diagnostics or {}),
         },
     )

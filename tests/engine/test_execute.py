@@ -41,7 +41,8 @@ def test_one_trace_a_structure_however_many_learning_rates():
         results = jl.sweep(jl.adam, counting_task(counts), space, steps=20, seeds=2)
         assert results.dataset.sizes["config"] == 2 * rates
         traces[rates] = len(counts)
-    assert traces[2] == traces[64] <= 9  # checks, the run's identity, the count of gradients, the step, the evaluation
+    # checks, the run's identity, rules that rewrite it, the count of gradients, the step, the evaluation
+    assert traces[2] == traces[64] <= 10
 
 
 def test_one_trace_for_each_structural_value():

@@ -14,6 +14,7 @@ from jaxopt_lab.engine.compile.options import foreseeable_options
 from jaxopt_lab.engine.devices import on_cores
 from jaxopt_lab.tasks.calls import at, measure
 from jaxopt_lab.tasks.names import LOSS, SPLITS
+from jaxopt_lab.tasks.rewriting import rewritten_task
 from jaxopt_lab.tasks.seeding import initial
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
@@ -47,12 +48,12 @@ class Batch(NamedTuple):
 
 @remembered(maxsize=64)
 def evaluation_at_once(
-    task: Task, over: Trials, state: Shapes, stop: Shapes, data: Shapes, convolves: bool
+    task: Task, over: Trials, state: Shapes, stop: Shapes, data: Shapes, convolves: bool, rewrite: bool
 ) -> Evaluation:
     """Compile the evaluation of all trials on all held-out examples, in one program."""
 
     def evaluate(state, seed, t, stop, train, held_out):
-        trial = Trial(optax.identity(), at(task, state.values), stop)
+        trial = Trial(optax.identity(), _valued(task, state.values, rewrite), stop)
         return trial.evaluate(state, random_key(seed), t, (train, *held_out))
 
     integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
@@ -77,6 +78,7 @@ def evaluation_in_parts(
     stop: Shapes,
     data: Shapes,
     convolves: bool,
+    rewrite: bool,
 ) -> Evaluation:
     """Compile the evaluation of about `trials` trials at a time, on `examples` held-out examples at a time (0: all).
 
@@ -85,14 +87,14 @@ def evaluation_in_parts(
     Parts run one after the other, since a CPU would allocate memory for all parts that are queued.
     """
     part, number, (train, *held_out) = over.part(trials), jnp.result_type(float), data.tree
-    first = evaluation_at_once(task, over, state, stop, Shapes((train, None, None)), convolves)
+    first = evaluation_at_once(task, over, state, stop, Shapes((train, None, None)), convolves, rewrite)
     batches = [batch for n, split in enumerate(held_out) if split is not None for batch in _batches(n, split, examples)]
     of_one = lambda shapes: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), shapes)
     of_all = lambda dtype: jax.ShapeDtypeStruct((over.seeds, over.configs), dtype)
     status, index, share = of_all(jnp.int32), jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), number)
 
     def see(state, status, splits):
-        return Trial(optax.identity(), at(task, state.values)).evaluate_held_out(state, status, splits)
+        return Trial(optax.identity(), _valued(task, state.values, rewrite)).evaluate_held_out(state, status, splits)
 
     seen = jax.eval_shape(see, of_one(state.tree), of_one(status), tuple(held_out))
     wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # means are summed in this type
@@ -199,6 +201,12 @@ def _batches(number: int, split: Any, examples: int) -> Iterator[Batch]:
     for piece in np.array_split(np.arange(count), -(-count // examples)):
         yield Batch(number, start, len(piece), len(piece) / count)
         start += len(piece)
+
+
+def _valued(task: Task, values: Any, rewrite: bool) -> Task:
+    """Return the task with those of a state's values that are its own."""
+    task = at(task, values)
+    return rewritten_task(task) if rewrite else task
 
 
 def _options(over: Trials, convolves: bool) -> dict[str, Any]:

@@ -80,15 +80,16 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     """
     length, used = plan.segment_length, devices()
     uneven = plan.of(group).uneven and not on_cores(used)
-    step, way = traced_step(group.structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
+    structure = dataclasses.replace(group.structure, rewrite=strategy.rewrite)
+    step, way = traced_step(structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
     stop, recorded = Shapes(plan.ending), (plan.shown, plan.diagnostics_of(group))
-    what = group.structure, way, length, uneven, stop, *recorded, plan.keep == "best", Shapes(data), used
+    what = structure, way, length, uneven, stop, *recorded, plan.keep == "best", Shapes(data), used
     training = _compiled(*what, step.largest_bytes)
     over, state = Trials(strategy.seeds, strategy.configs, used), training["shapes"]
     seen, feed = Shapes(_seen(state)), group.structure.task.feed
     if feed is not None:  # each seed's batch in place of the training data
         data = _with_axes(feed.shapes(), strategy.seeds), *data[1:]
-    about = seen, stop, Shapes(data), step.convolves
+    about = seen, stop, Shapes(data), step.convolves, strategy.rewrite
     if strategy.evaluated:
         counts = strategy.evaluated, strategy.examples
         evaluation = evaluation_in_parts(group.structure.task, over, *counts, *about)

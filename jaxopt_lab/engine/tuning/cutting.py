@@ -14,7 +14,7 @@ import numpy as np
 from jaxopt_lab.engine.devices import devices, on_cores, thread_count
 from jaxopt_lab.engine.plan import Group, Plan, steps_of
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.structure import Traced, traced_step
 
 MOST_SEGMENT_STEPS = 512  # longer segments gain nothing: the host's work between two is small by then
 LEAST_SEGMENT_STEPS = 16  # even for slow steps, since starting a program takes time
@@ -51,7 +51,9 @@ def first_strategy(plan: Plan, group: Group) -> Strategy:
         trials = min(trials, math.ceil(configs * seeds / at_once(plan)))
         trials = min(trials, plan.memory // (thread_count(used) * STATE_COPIES // WORKING_COPIES * each))
     own = owns(group, trials)
-    return fitted(plan, group, Strategy(plan.strategy or "scan", 1, 1, own, _one_core(plan, 0)), max(1, trials))
+    return fitted(
+        plan, group, Strategy(plan.strategy or "scan", 1, 1, own, _one_core(plan, 0), rewrites(group)), max(1, trials)
+    )
 
 
 def reused(plan: Plan, group: Group) -> Strategy | None:
@@ -99,7 +101,7 @@ def fitted(plan: Plan, group: Group, like: Strategy, most: int, stages: Mapping[
 
 def each_alone(plan: Plan, group: Group, loop: str) -> Strategy:
     """Return the strategy with chunks of one trial."""
-    return Strategy(loop, 1, 1, one_core=_one_core(plan, len(group.configs) * len(plan.seeds)))
+    return Strategy(loop, 1, 1, False, _one_core(plan, len(group.configs) * len(plan.seeds)), rewrites(group))
 
 
 def at_once(plan: Plan) -> int:
@@ -121,9 +123,19 @@ def _shared(configs: int, seeds: int, count: int) -> tuple[int, int]:
     return math.ceil(seeds / count) * count, configs
 
 
+def rewrites(group: Group) -> bool:
+    """Return whether the task's functions are rewritten here: the gains are known for CPUs."""
+    return group.structure.rewrite and on_cores(devices())
+
+
+def step_of(group: Group) -> Traced:
+    """Return the traced step as it runs here."""
+    return traced_step(dataclasses.replace(group.structure, rewrite=rewrites(group)), group.optimizer)
+
+
 def working_bytes(group: Group) -> int:
     """Estimate the working set of one trial's step."""
-    traced = traced_step(group.structure, group.optimizer)
+    traced = step_of(group)
     return WORKING_COPIES * (max(traced.params_bytes, 1) + traced.largest_bytes)
 
 

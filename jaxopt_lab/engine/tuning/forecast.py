@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from jaxopt_lab import formats
 from jaxopt_lab.cache_folder import cache_folder
@@ -24,6 +25,7 @@ from jaxopt_lab.engine.tuning.sizing import (
     side_by_side,
     state_bytes,
 )
+from jaxopt_lab.tasks.rewriting import rules_of
 from jaxopt_lab.tasks.task import Task
 
 
@@ -37,6 +39,7 @@ class GroupForecast:
         trials: The number of trials.
         strategy: How they run, and how many at once.
         chunks: The number of chunks.
+        rules: How many operations of the loss each rule of `jaxopt_lab.rewrite` has rewritten.
         chunk_bytes: The memory of one running chunk, from the compiled program.
         rate: Measured trial-steps per second, of all chunks that run at once.
         seconds: Predicted time to run, without compiling.
@@ -49,6 +52,7 @@ class GroupForecast:
     trials: int
     strategy: Strategy
     chunks: int
+    rules: Mapping[str, int]
     chunk_bytes: int
     rate: float
     seconds: float
@@ -123,9 +127,15 @@ class Forecast:
             f"A run folder takes at most {formats.size(self.folder_bytes)} on disk.",
             self.kept,
         ]
-        return "\n".join([*head, "", *aligned, "", *foot])
+        return "\n".join([*head, "", *aligned, "", *foot, *self._rewritten()])
 
     __repr__ = __str__
+
+    def _rewritten(self) -> list[str]:
+        """Describe what is rewritten, if anything is."""
+        rules = {name: count for group in self.groups for name, count in group.rules.items()}
+        counted = ", ".join(f"{name} ({count})" for name, count in rules.items())
+        return [f"Rewritten for this machine: {counted}. rewrite=False runs the loss as written."] if rules else []
 
 
 def forecast(plan: Plan) -> Forecast:
@@ -150,6 +160,7 @@ def forecast(plan: Plan) -> Forecast:
                     trials=trials,
                     strategy=strategy,
                     chunks=chunks,
+                    rules=rules_of(task) if strategy.rewrite else {},
                     chunk_bytes=program.chunk_bytes,
                     rate=rate,
                     seconds=trial_steps(plan, number) / rate,

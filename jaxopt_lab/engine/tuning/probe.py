@@ -18,7 +18,7 @@ from jaxopt_lab.engine.devices import device_name, devices, on_cores, thread_cou
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import LOOPS, Strategy
 from jaxopt_lab.engine.structure import traced_step
-from jaxopt_lab.engine.tuning.cutting import at_once, each_alone, first_strategy, fitted, may_own
+from jaxopt_lab.engine.tuning.cutting import at_once, each_alone, first_strategy, fitted, may_own, rewrites, step_of
 from jaxopt_lab.engine.tuning.sizing import BudgetError, fitting
 from jaxopt_lab.tracing.settings import settings
 
@@ -144,7 +144,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     if plan.strategy is not None:
         return [first]
     stepped, alone = dataclasses.replace(first, loop="steps"), [each_alone(plan, group, loop) for loop in LOOPS]
-    if on_cores(devices()) and traced_step(group.structure, group.optimizer).convolves:
+    if on_cores(devices()) and step_of(group).convolves:
         # XLA has fast convolutions for a CPU, but neither inside a loop nor with separate filters for each trial.
         ways = [alone[1], stepped, alone[0]]
     else:
@@ -154,6 +154,9 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
         ways = [way for way in ways if way.trials == first.trials]
     else:
         ways[2:2] = [fitted(plan, group, ways[0], n) for n in (2 * first.trials, first.trials // 2) if n > 1]
+    if rewrites(group):  # a rewritten program may be slower than the program as written
+        convolves = traced_step(dataclasses.replace(group.structure, rewrite=False), group.optimizer).convolves
+        ways.insert(1, dataclasses.replace(alone[1] if convolves else first, rewrite=False))
     return list(dict.fromkeys(way for way in ways if len(devices()) == 1 or way.trials >= len(devices())))
 
 
@@ -216,7 +219,7 @@ def _key(plan: Plan, group: Group) -> str:
 
     Closed-over values are not part of it: time does not depend on them, nor on data.
     """
-    used, traced = devices(), traced_step(group.structure, group.optimizer)
+    used, traced = devices(), step_of(group)
     sizes = (len(group.configs), len(plan.seeds), plan.segment_length, plan.chunk)
     described = (
         (traced.fingerprint.form, traced.params_bytes, traced.largest_bytes),
