@@ -35,7 +35,7 @@ ROOMS = [
 ENGINE = ("compile", "tuning", "run")  # the engine's own, likewise
 HEAVY = (
     *("xarray", "zarr", "pandas", "scipy", "sklearn", "matplotlib", "plotly", "ray", "typer", "rich"),
-    *("altair", "opda", "vl_convert", "flax", "equinox"),
+    *("altair", "opda", "vl_convert", "flax", "equinox", "optuna"),
 )
 
 
