@@ -22,6 +22,8 @@ class Rung(NamedTuple):
         racing: Which trials no earlier rung has ended, including those that have ended by themselves.
         running: Which of these have not ended by themselves.
         values: The numeric hyperparameters of each trial by name; NaN where its configuration has none of that name.
+        structures: Which structure (optimizer and structural values) each configuration has, as a number; a trial can
+            only continue from one of the same.
 
     """
 
@@ -31,6 +33,7 @@ class Rung(NamedTuple):
     racing: np.ndarray
     running: np.ndarray
     values: Mapping[str, np.ndarray]
+    structures: np.ndarray
 
 
 class Decision(NamedTuple):

@@ -1,6 +1,7 @@
 """Population-based training: hyperparameters that change while a population trains."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -61,8 +62,8 @@ class PopulationBased(StopRule):
         losses, shape = np.where(rung.running, rung.history[-1], np.inf), rung.racing.shape
         source = np.tile(np.arange(shape[0])[:, None], shape[1])
         picks = rng.random(shape)
-        for seed in range(shape[1]):
-            members = np.flatnonzero(rung.racing[:, seed])
+        for structure, seed in itertools.product(np.unique(rung.structures), range(shape[1])):
+            members = np.flatnonzero(rung.racing[:, seed] & (rung.structures == structure))
             order = members[np.argsort(losses[members, seed], kind="stable")]
             best = order[: max(1, math.floor(self.quantile * len(order)))]
             best = best[np.isfinite(losses[best, seed])]
@@ -97,12 +98,13 @@ def pbt(
             stop=jl.pbt(interval=100, perturb="learning_rate"),
         )
 
-    The configurations of an optimizer are a population, one for each seed. At each rung, those that have diverged, and
-    the share `quantile` that is worst by `metric`, each take over the parameters, the optimizer's state and the model's
-    state of a trial drawn from the best share. Their hyperparameters are those of that trial, each multiplied by one of
-    two factors, or drawn anew from its range. All trials keep their seed's batches. The results have a curve of each
-    hyperparameter (`NAME_in_force`), what it was after each rung (`NAME_after_rung`), and from whom a trial continued
-    (`continued_from`); `results.lineage()` and `results.plot.lineage()` show the schedule that led to the best trial.
+    The configurations of an optimizer with the same structural values are a population, one for each seed. At each
+    rung, those that have diverged, and the share `quantile` that is worst by `metric`, each take over the parameters,
+    the optimizer's state and the model's state of a trial drawn from the best share. Their hyperparameters are those of
+    that trial, each multiplied by one of two factors, or drawn anew from its range. All trials keep their seed's
+    batches. The results have a curve of each hyperparameter (`NAME_in_force`), what it was after each rung
+    (`NAME_after_rung`), and from whom a trial continued (`continued_from`); `results.lineage()` and
+    `results.plot.lineage()` show the schedule that led to the best trial.
 
     The trials of a population are not independent of each other: compare populations, by seed.
 

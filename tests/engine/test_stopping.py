@@ -23,7 +23,10 @@ def sweep(stop=None, optimizers=jl.adam, rates=16, **changes):
 
 def decided(rule, history, racing):
     """Which trials the rule ends."""
-    rung = jl.Rung(len(history) - 1, 10 * len(history), history, racing, racing & np.isfinite(history[-1]), {})
+    structures = np.zeros(len(racing), int)
+    rung = jl.Rung(
+        len(history) - 1, 10 * len(history), history, racing, racing & np.isfinite(history[-1]), {}, structures
+    )
     return rule.decide(rung).ends
 
 

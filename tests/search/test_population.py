@@ -37,7 +37,7 @@ def population():
 def rung(losses, running=None, number=0, **values):
     losses = np.asarray(losses, float)
     running = np.ones(losses.shape, bool) if running is None else np.asarray(running)
-    return Rung(number, 10, losses[None], np.ones(losses.shape, bool), running, values)
+    return Rung(number, 10, losses[None], np.ones(losses.shape, bool), running, values, np.zeros(len(losses), int))
 
 
 def test_the_worst_quarter_continues_from_the_best():
@@ -166,6 +166,17 @@ def test_a_broken_population_goes_on_as_it_would_have(population, tmp_path, monk
     assert len(saves) > 9
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name], found[name], err_msg=name)
+
+
+def test_trials_of_another_structure_are_another_population():
+    space = {"learning_rate": [0.01, 0.02, 0.05, 0.1], "nesterov": jl.static([False, True])}
+    found = jl.sweep(
+        {"a": jl.momentum, "b": jl.momentum}, TASK, space, steps=12, stop=jl.pbt(interval=4, perturb="learning_rate")
+    )
+    source = found.dataset["continued_from"].values[:, 0]
+    kind = found.dataset["nesterov"].values + 2 * (found.dataset["optimizer"].values == "b")
+    assert (source != np.arange(16)[:, None]).any()
+    np.testing.assert_array_equal(kind[source], np.broadcast_to(kind[:, None], source.shape))
 
 
 @pytest.mark.parametrize(

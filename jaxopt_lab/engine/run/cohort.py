@@ -108,7 +108,7 @@ class Cohort:
         status = outcome.status[configs]
         running = racing & (status == Status.RUNNING)
         self._history.append(self._compared(recorder, configs, stage.last))
-        rung = Rung(self.rung, stage.last, np.stack(self._history), racing, running, self._values(groups, rows))
+        rung = Rung(self.rung, stage.last, np.stack(self._history), racing, running, self._values(groups, rows), groups)
         decision = checked(rule, rung, rule.decide(rung), groups)
         ends = decision.ends & racing
         cut_off = ends & running  # the others have already ended by themselves
