@@ -1,7 +1,8 @@
 """Labels: how hyperparameter values appear in tables, and when two of them are the same.
 
 A value that JSON can represent (None, bool, int, finite float, str) is its own label; any other value is labelled by a
-text. NaN marks a hyperparameter that a configuration's optimizer does not have.
+text. NaN marks a hyperparameter that a configuration does not have: its optimizer has none of that name, or the branch
+of its choice does not.
 """
 
 import collections

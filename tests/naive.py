@@ -17,7 +17,9 @@ import optax
 
 import jaxopt_lab as jl
 from jaxopt_lab.engine.rules import Hyperband, Plateau
-from jaxopt_lab.sweep.space import Configurations, Range, Static
+from jaxopt_lab.sweep.hyperparameter import Static
+from jaxopt_lab.sweep.ranges import Range
+from jaxopt_lab.sweep.space import Configurations
 from jaxopt_lab.tasks.seeding import batch_key, initial_params, noise_key
 from jaxopt_lab.trial import answer
 

@@ -189,7 +189,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
         ["2 trials do not fit into 2 MiB", "give more memory"],
     ),
     # rules to stop by
-    (stop("3"), 2, ["stop must be a table with one of halving, hyperband, plateau, got 3"]),
+    (stop("3"), 2, ["stop must be a table with one of halving, hyperband, median_stop, plateau, got 3"]),
     (stop("{ halving = { min_steps = 1 }, plateau = { patience = 1 } }"), 2, ["a table with one of", "'plateau': {"]),
     (stop("{ halvin = { min_steps = 1 } }"), 2, ["'halvin'", "Did you mean 'halving'?"]),
     (stop("{ halving = 3 }"), 2, ["halving must be a table of its arguments"]),
@@ -206,7 +206,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("momentum = 'a'"), 7, ["'a' is not a number", "{ static = ["]),
     (with_line("momentum = []"), 7, ["empty"]),
     (with_line("momentum = nan"), 7, ["not finite"]),
-    (with_line("momentum = {}"), 7, ["one of log, linear, one_minus and static"]),
+    (with_line("momentum = {}"), 7, ["one of log, linear, one_minus, static and choice"]),
     (with_line("momentum = { log = 1 }"), 7, ["log must be a list"]),
     (with_line("momentum = { log = [1] }"), 7, ["[low, high, count]"]),
     (with_line("momentum = { log = [0.1, 1] }"), 7, ["has no count", "`sample`"]),

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.resources
+import math
 import shlex
 import signal
 import sys
@@ -201,9 +202,12 @@ def _heavy_imports() -> None:
 
 
 def _show_plan(spec: Spec, cache: bool) -> None:
-    """Print the forecast for each task's sweep."""
+    """Print the forecast for each task's sweep; for a search, that of its first round."""
     for name, forecast in _forecasts(spec, cache):
-        typer.echo(f"{name}: {forecast}\n")
+        part = (
+            "" if spec.search is None else f", one round of {math.ceil(spec.search['budget'] / spec.search['batch'])}"
+        )
+        typer.echo(f"{name}{part}: {forecast}\n")
 
 
 def _print_plan(spec: Spec, cache: bool) -> None:
@@ -213,7 +217,7 @@ def _print_plan(spec: Spec, cache: bool) -> None:
 
 def _forecasts(spec: Spec, cache: bool) -> Iterator[tuple[str, jaxopt_lab.Forecast]]:
     for name, task in spec.tasks.items():
-        yield name, jaxopt_lab.plan(list(spec.spaces), task, spec.spaces, **spec.options, cache=cache)
+        yield name, jaxopt_lab.plan(list(spec.tables), task, spec.tables, **spec.options, cache=cache)
 
 
 def _refuse_strange(out: str) -> None:

@@ -4,8 +4,13 @@
     steps = 500                    # the budget of each trial; or { epochs = 10 } or { examples = 50_000 }
     seeds = 5                      # a count, or a list; by default 1
     target = 0.01                  # likewise tolerance, record, evaluate and the other options of `sweep`
-    stop = { halving = { min_steps = 50 } }  # or hyperband or plateau, with their arguments
+    stop = { halving = { min_steps = 50 } }  # or hyperband, median_stop or plateau, with their arguments
     confirm = { seeds = 20, top = 3 }  # a verdict on the best three optimizers, by 20 fresh seeds; top may be left out
+
+    [search]                       # search the spaces in rounds, instead of sweeping their product
+    method = "optuna:tpe"          # or random, sobol, optuna:cmaes, ...
+    budget = 256                   # configurations of each optimizer
+    batch = 32                     # of a round
 
     [tasks.linear_regression]      # a table for each task, with arguments of its function, or empty
     batch_size = 10
@@ -21,10 +26,12 @@
     [optimizers."optax:adabelief"] # one of Optax's, or "package.module:function", which returns an (init, update) pair
 
 A hyperparameter is a number, a list, `{ log = [low, high, count] }`, `{ linear = ... }`, `{ one_minus = ... }`, or
-`{ static = [...] }` for structural values; "task.NAME" is an argument of the task. TOML has no null: in static values
-and in arguments of tasks, the string "none" stands for None.
+`{ static = [...] }` for structural values; `{ log = [1, 100], integer = true }` has whole numbers; "task.NAME" is an
+argument of the task. TOML has no null: in static values and in arguments of tasks, the string "none" stands for None.
 Configurations are the product of all values. At the top level, `combine = "zipped"` combines the i-th values instead;
-`sample = { random = 100, seed = 0 }` or `{ sobol = 64, seed = 0 }` draws that many, and ranges then need no count.
+`sample = { random = 100, seed = 0 }` or `{ sobol = 64, seed = 0 }` draws that many, and ranges then need no count, as
+for a search. Where values are drawn, a choice may have hyperparameters of its own:
+`nesterov = { choice = [{ value = true, momentum = { linear = [0.5, 0.99] } }, { value = false }] }`.
 """
 
 import contextlib
@@ -40,6 +47,7 @@ from jaxopt_lab.cli.toml import key_lines, loaded
 from jaxopt_lab.cli.values import budget, checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentError
+from jaxopt_lab.search.request import OWN, SearchRequest
 from jaxopt_lab.sweep import space
 from jaxopt_lab.sweep.arguments import addressed
 from jaxopt_lab.sweep.checks import check_hyperparameters
@@ -55,7 +63,7 @@ REQUIRED = ("steps", "tasks", "optimizers")
 OPTIONS = {name: option for name, option in options(Request).items() if option.in_spec}
 # Conversions of values that the file writes differently from Python.
 READ: Mapping[str, Callable[[Any], Any]] = {"steps": budget, "stop": stop_rule, "diverged_above": plain}
-KEYS = ("name", *OPTIONS, "confirm", "tasks", "space", "optimizers", "sample", "combine")
+KEYS = ("name", *OPTIONS, "confirm", "search", "tasks", "space", "optimizers", "sample", "combine")
 MOST_SAID = 4000  # characters of an error, which may quote the spec
 MISTAKES = (TypeError, ValueError, OverflowError)  # the last where an integer of the file is larger than any float
 
@@ -71,11 +79,13 @@ class Spec:
     name: str  # of the run
     text: str  # the TOML text
     tasks: Mapping[str, Task]  # by name
-    spaces: Mapping[str, Configurations]  # by optimizer
+    spaces: Mapping[str, Any]  # by optimizer: tables of configurations, or what a search draws from
+    tables: Mapping[str, Configurations]  # likewise, of a search as many even draws as its first round has
     options: Mapping[str, Any]  # further arguments of `sweep`: steps, seeds, ...
     source: str  # where the text was read from, for errors
     given: Mapping[str, Any]  # the options that replace the spec's
     confirm: Mapping[str, int] | None = None  # arguments of `results.confirm`
+    search: Mapping[str, Any] | None = None  # the options of a search that a sweep does not have
 
 
 def parse(text: str, source: str, given: Mapping[str, Any] | None = None, imports: bool = True) -> Spec:
@@ -109,6 +119,7 @@ class _Reader:
         self.text, self.source, self.document, self.given = text, source, document, given
         self.addressed = addressed if imports else of_a_stranger
         self.lines = key_lines(text)
+        self.searched: dict[str, dict[str, Any]] = {}  # by optimizer, what a search draws from
 
     def spec(self) -> Spec:
         document, chosen, arguments = self.document, {}, {}
@@ -128,14 +139,35 @@ class _Reader:
             for argument, raw in table.items():
                 with self.at("tasks", task, argument):
                     arguments[task][argument] = checked_argument(task, argument, plain(raw))
-        spaces, chosen, confirm = self.spaces(), chosen | dict(self.given), document.get("confirm")
+        search = self.search()
+        tables, chosen, confirm = self.tables_of(search), chosen | dict(self.given), document.get("confirm")
         with self.at("confirm"):
             confirm = None if confirm is None else _confirm(confirm)
-        tasks = self.tasks(arguments, spaces, chosen)
-        return Spec(name, self.text, tasks, spaces, chosen, self.source, dict(self.given), confirm)
+        tasks, spaces = self.tasks(arguments, tables, chosen), self.searched or tables
+        return Spec(name, self.text, tasks, spaces, tables, chosen, self.source, dict(self.given), confirm, search)
 
-    def spaces(self) -> dict[str, Configurations]:
+    def search(self) -> dict[str, Any] | None:
+        """Return the options of a search; None where there is none."""
+        raw, known = self.document.get("search"), options(SearchRequest)
+        if raw is None:
+            return None
+        with self.at("search"):
+            if not isinstance(raw, dict):
+                raise TypeError(f"search must be a table of {', '.join(OWN)}, got {raw!r}.")
+            if both := [key for key in ("sample", "combine") if key in self.document]:
+                raise ValueError(f"search and {both[0]} exclude each other: leave one out.")
+        found = {}
+        for key, value in raw.items():
+            with self.at("search", key):
+                check_known("key in search:", key, OWN)
+                found[key] = known[key].check(value)
+        return {key: known[key].default for key in ("budget", "batch")} | found
+
+    def tables_of(self, search: Mapping[str, Any] | None) -> dict[str, Configurations]:
+        """Return the table of each optimizer; of a search, as many even draws as its first round has."""
         combine, common = self.combination(), self.document.get("space", {})
+        if search is not None:
+            combine = functools.partial(space.sobol, n=min(search["budget"], search["batch"]))
         if not isinstance(common, dict):
             self.fail(("space",), f"space must be a table, got {common!r}.")
         spaces = {}
@@ -146,7 +178,8 @@ class _Reader:
                     values[column] = hyperparameter(column, raw)
                     combine({column: values[column]})  # separately first, so that an error has the column's own line
             with self.at("space", name):
-                spaces[name] = combine(values) if values else configurations({})
+                spaces[name] = combine(values) if values or search else configurations({})
+                self.searched |= {name: values} if search else {}
                 check_hyperparameters(name, addressed(name), spaces[name])
         return spaces
 
@@ -181,7 +214,7 @@ class _Reader:
             for optimizer, table in spaces.items():
                 for column in [c for c in table.static if c.startswith(TASK_PREFIX)]:
                     with self.at(*self.place(optimizer, column)):
-                        for value in table.columns[column]:
+                        for value in table.present(column):
                             checked_argument(name, column.removeprefix(TASK_PREFIX), value)
             with self.at(task=name):
                 _plan(tasks[name], spaces, options)

@@ -37,10 +37,10 @@ def timed(seconds: dict[str, float], part: str):
 
 
 def swept(options: dict[str, Any], spec: Spec, name: str, progress: Any, where: str) -> Results:
-    """Sweep one task of a spec."""
-    return jaxopt_lab.sweep(
-        list(spec.spaces), spec.tasks[name], spec.spaces, **{**spec.options, **options}, progress=progress, out=where
-    )
+    """Sweep one task of a spec, or search it."""
+    run = jaxopt_lab.sweep if spec.search is None else jaxopt_lab.search
+    options = {**spec.options, **options, **(spec.search or {})}
+    return run(list(spec.spaces), spec.tasks[name], spec.spaces, **options, progress=progress, out=where)
 
 
 def extended(more: Mapping[str, float], spec: Spec, name: str, progress: Any, where: str) -> Results:

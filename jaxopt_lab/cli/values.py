@@ -11,8 +11,8 @@ from jaxopt_lab.engine.stopping import StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.sweep.arguments import addressed
 from jaxopt_lab.sweep.budget import epochs, examples
+from jaxopt_lab.sweep.hyperparameter import choice, static
 from jaxopt_lab.sweep.ranges import linear, log, one_minus
-from jaxopt_lab.sweep.space import static
 from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.names import TASK_PREFIX
 
@@ -67,19 +67,33 @@ def hyperparameter(column: str, raw: Any) -> Any:
         raise ArgumentValueError(
             f'Write an argument of the task in quotes: "{TASK_PREFIX}{next(iter(raw), "NAME")}" = ...'
         )
-    if len(raw) != 1:
-        raise ArgumentValueError(f"{column} must be one of log, linear, one_minus and static, got {raw!r}.")
-    ((kind, given),) = raw.items()
-    check_known(f"kind of values for {column}:", kind, (*RANGES, "static"))
+    options = {"integer": raw["integer"]} if "integer" in raw else {}
+    if len(raw) != 1 + len(options):
+        raise ArgumentValueError(f"{column} must be one of log, linear, one_minus, static and choice, got {raw!r}.")
+    ((kind, given),) = ((key, value) for key, value in raw.items() if key != "integer")
+    check_known(f"kind of values for {column}:", kind, (*RANGES, "static", "choice"))
     if not isinstance(given, list):
         raise ArgumentTypeError(f"{column}: {kind} must be a list, got {given!r}.")
+    if options and kind not in ("log", "linear"):
+        raise ArgumentValueError(f"{column}: integer is for log and linear, not for {kind}.")
     if kind == "static":
         return static([plain(value) for value in given])
+    if kind == "choice":
+        return choice(dict(_branch(column, branch) for branch in given))
     if len(given) not in (2, 3):
         raise ArgumentValueError(
             f"{column}: {kind} must be [low, high, count], or [low, high] to draw from, got {given!r}."
         )
-    return RANGES[kind](*given)
+    return RANGES[kind](*given, **options)
+
+
+def _branch(column: str, raw: Any) -> tuple[Any, dict[str, Any]]:
+    """Convert a branch of a choice: a table with its value, and hyperparameters of its own."""
+    if not isinstance(raw, dict) or "value" not in raw:
+        raise ArgumentTypeError(
+            f"{column}: choice must be a list of tables, each with a value and its own hyperparameters, got {raw!r}."
+        )
+    return plain(raw["value"]), {name: hyperparameter(name, own) for name, own in raw.items() if name != "value"}
 
 
 def checked_argument(task: str, name: str, value: Any) -> Any:

@@ -16,10 +16,10 @@ from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.recorder import Progress
 from jaxopt_lab.errors import ArgumentValueError
 from jaxopt_lab.formats import number, short
-from jaxopt_lab.results.best import Best, best
+from jaxopt_lab.results.best import Best, best, best_at
 from jaxopt_lab.results.files import load
 from jaxopt_lab.results.results import Results
-from jaxopt_lab.results.score import default_metric, greater_is_better, score
+from jaxopt_lab.results.score import default_metric, greater_is_better, median_score, score
 from jaxopt_lab.statistics.judge import Judgement, judge
 from jaxopt_lab.statistics.tally import UNDECIDED
 from jaxopt_lab.store.axes import examples_per_step, unequal_examples, unequal_gradients, unit_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+FINALISTS = 5  # of a sweep's only optimizer
 LIMITS = (
     "This is about the selected configurations: tuned anew, another optimizer might win. jl.compare and jaxopt-lab "
     "compare count that too."
@@ -41,13 +42,15 @@ LIMITS = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Confirmation:
-    """The best configuration of each optimizer of a sweep, run with fresh seeds.
+    """The best configuration of each optimizer of a sweep, or the best ones of its only optimizer, with fresh seeds.
 
     Attributes:
         best: The optimizer whose configuration was the best of the sweep. It is compared with each other one.
-        selected: The best configuration of each optimizer, by name, the best one first.
+        selected: The best configuration of each optimizer, by name, the best one first. Those of a sweep's only
+            optimizer are named by their numbers: "adam #17".
         judgement: The verdicts: see `table`.
         fresh: The results of the fresh seeds.
+        names: The name of each configuration of `fresh`.
         metric: What is compared: the metric that selected, on test data where there are any.
         left_out: Optimizers that are not compared, since their steps see another number of examples than most: that
             number, and the others'.
@@ -58,6 +61,7 @@ class Confirmation:
     selected: dict[str, Best]
     judgement: Judgement
     fresh: Results
+    names: tuple[str, ...]
     metric: str
     left_out: Mapping[str, tuple[int, int]]
 
@@ -66,8 +70,8 @@ class Confirmation:
         return self.judgement.table()
 
     def scores(self) -> "pd.DataFrame":
-        """Return a row for each optimizer and fresh seed, as `jl.judge` takes them."""
-        return _scores(self.fresh, self.metric)
+        """Return a row for each name and fresh seed, as `jl.judge` takes them."""
+        return _scores(self.fresh, self.names, self.metric)
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, a sentence each."""
@@ -110,10 +114,10 @@ class Confirmation:
         return "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
 
 
-def _scores(fresh: Results, metric: str) -> "pd.DataFrame":
+def _scores(fresh: Results, names: Sequence[str], metric: str) -> "pd.DataFrame":
     import pandas as pd
 
-    values, names = score(fresh.dataset, metric).values, fresh.dataset["optimizer"].values.tolist()
+    values = score(fresh.dataset, metric).values
     rows = [
         {"optimizer": name, "task": fresh.dataset.attrs["task"], "seed": seed, "score": value}
         for name, own in zip(names, values.tolist(), strict=True)
@@ -149,9 +153,9 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _alone(table: Configurations, row: int) -> Configurations:
-    """Return the table of one configuration."""
-    columns = {column: [values[row]] for column, values in table.columns.items()}
+def _only(table: Configurations, rows: Sequence[int]) -> Configurations:
+    """Return the table of some of the configurations."""
+    columns = {column: [values[row] for row in rows] for column, values in table.columns.items()}
     return dataclasses.replace(table, columns=columns, kind="zipped")
 
 
@@ -174,6 +178,8 @@ def confirm(
 ) -> Confirmation:
     """Run the best configuration of each optimizer of a sweep with fresh seeds, and say whether the best one holds.
 
+    Of a sweep or search of one optimizer, run its best configurations.
+
         print(results.confirm())
 
     What a sweep selected looks better on the seeds that selected it than it is. Fresh seeds, the same for all
@@ -186,7 +192,8 @@ def confirm(
     Args:
         run: The sweep's results, or their folder.
         seeds: The number of fresh seeds, >= 2; they follow the largest seed of the sweep.
-        top: How many optimizers to compare, >= 2: the best of the sweep; by default all.
+        top: How many to compare, >= 2: the best optimizers of the sweep, by default all; or of its only optimizer the
+            best configurations, by default five.
         names: Which optimizers of the sweep to compare, two or more; by default all that have a best configuration.
         unequal: Whether to compare optimizers also where their steps see unequal numbers of examples. Without it, those
             that see another number than most of the others are left out, which the verdict says.
@@ -218,24 +225,30 @@ def confirm(
     known = list(dict.fromkeys(dataset["optimizer"].values.tolist()))
     for name in names or ():
         check_known("names: optimizer", name, known)
-    found = {name: best(dataset, metric, name) for name in (known if names is None else dict.fromkeys(names))}
+    if len(known) == 1 and names is None:
+        found = _finalists(dataset, metric, FINALISTS if top is None else top)
+    else:
+        found = {name: best(dataset, metric, name) for name in (known if names is None else dict.fromkeys(names))}
     selected = {name: one for name, one in found.items() if math.isfinite(one.value)}
     left_out = {} if check_flag("unequal", unequal) else _unequal(dataset, selected)
     selected = {name: one for name, one in selected.items() if name not in left_out}
     if len(selected) < 2:
         raise ArgumentValueError(
-            f"A comparison needs two optimizers or more with a finite median {metric}, and there is "
+            f"A comparison needs two {'configurations' if len(known) == 1 else 'optimizers'} or more with a finite "
+            f"median {metric}, and there is "
             f"{', '.join(selected) or 'none'}. {' '.join(_said_left_out(left_out))}".rstrip()
         )
     ranked = sorted(selected, key=lambda name: selected[name].value * (-1 if higher else 1))
     selected = {name: selected[name] for name in ranked[:top]}
     made = Made.of(results, optimizers, task)
     made.check_problem(dataset)
-    tables = {
-        name: _alone(table, int(np.flatnonzero(_configs(dataset, name) == selected[name].config)[0]))
-        for name, table in made.tables(dataset).items()
-        if name in selected
-    }
+    tables, called = {}, []
+    for name, table in made.tables(dataset).items():
+        row_of = {config: row for row, config in enumerate(_configs(dataset, name).tolist())}
+        own = [key for key, one in selected.items() if one.optimizer == name]
+        called += own
+        if own:
+            tables[name] = _only(table, [row_of[selected[key].config] for key in own])
     first = int(dataset["seed"].values.max()) + 1
     request = made.request(dataset, tables, list(range(first, first + seeds)), out=None if out is None else str(out))
     options = {field.name: getattr(request, field.name) for field in dataclasses.fields(SweepRequest)}
@@ -244,8 +257,15 @@ def confirm(
     if fresh.dataset.attrs["interrupted"]:
         raise KeyboardInterrupt("The fresh seeds were interrupted. With out=, the same call goes on with them.")
     what = reported(fresh, metric)
-    judgement = judge(_scores(fresh, what), higher_is_better=higher, reference=ranked[0], alpha=alpha)
-    return Confirmation(ranked[0], selected, judgement, fresh, what, left_out)
+    judgement = judge(_scores(fresh, called, what), higher_is_better=higher, reference=ranked[0], alpha=alpha)
+    return Confirmation(ranked[0], selected, judgement, fresh, tuple(called), what, left_out)
+
+
+def _finalists(dataset: "xr.Dataset", metric: str, top: int) -> dict[str, Best]:
+    """Return the best configurations of a sweep's only optimizer, by optimizer and number."""
+    scores = median_score(dataset, metric) * (-1 if greater_is_better(dataset, metric) else 1)
+    found = [best_at(dataset, metric, row) for row in np.argsort(scores, kind="stable")[:top].tolist()]
+    return {f"{one.optimizer} #{one.config}": one for one in found}
 
 
 def _unequal(dataset: "xr.Dataset", selected: Mapping[str, Best]) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """The ranges that a study draws from: an optimizer's prior, and wider ones where the best lies on an edge."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,8 @@ from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.formats import number
 from jaxopt_lab.labels import label
+from jaxopt_lab.sweep.hyperparameter import Static
 from jaxopt_lab.sweep.ranges import Range, prior_of, range_of
-from jaxopt_lab.sweep.space import Static
 from jaxopt_lab.types import OptimizerFactory, Prior
 
 FEW = 3  # of the best configurations, the least whose median says where good values lie
@@ -97,6 +98,9 @@ def widened(values: Range, end: str) -> Range | None:
         half = (high - low) / 2
         wider = (low - half, high) if end == "low" else (low, high + half)
         low, high = max(wider[0], 0.0) if low >= 0 else wider[0], min(wider[1], 1.0) if high <= 1 else wider[1]
+    if values.integer:
+        low, high = float(math.floor(low)), float(math.ceil(high))
+        low = max(low, 1.0) if values.spacing == "log" else low
     return None if (low, high) == (values.low, values.high) else dataclasses.replace(values, low=low, high=high)
 
 

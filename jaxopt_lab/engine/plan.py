@@ -14,7 +14,8 @@ from jaxopt_lab.checking import MOST, check_count
 from jaxopt_lab.diagnostics import LEARNING_RATE, Diagnostic
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.keeping import with_best
-from jaxopt_lab.engine.stopping import StopRule, brackets_of
+from jaxopt_lab.engine.stopping import StopRule, brackets_of, compares_across
+from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Structure
 from jaxopt_lab.tasks.seeding import initial
 from jaxopt_lab.trial import RISE, Stop, TrialState
@@ -23,6 +24,7 @@ from jaxopt_lab.types import random_key
 KEPT_CURVE_BYTES = 2**28
 KEPT_STATES_BYTES = 2**28  # of all trials' final states, in a run folder, so that it can be extended
 KEPT_PARAMS_BYTES = 2**28
+ALL = "all"  # in place of an optimizer's name, where a rule compares all of them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,16 +69,26 @@ class Stage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
-    """Configurations that a stop rule compares: all of one optimizer, or of one of its brackets.
+    """Configurations that a stop rule compares: all of one optimizer (or of all of them), or of one of its brackets.
 
     Attributes:
         rows: Positions in each group's configs, by the group's number.
         rungs: Where the rungs are, in the plan's units, all before the last one.
+        optimizer: Whose configurations these are; ALL where the rule compares those of all optimizers.
 
     """
 
     rows: Mapping[int, np.ndarray]
     rungs: np.ndarray
+    optimizer: str
+
+
+class Reused(NamedTuple):
+    """A strategy of an earlier plan, for so many configurations of a structure."""
+
+    structure: Structure
+    configs: int
+    strategy: Strategy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,6 +123,7 @@ class Plan:
         begun: Steps, in units, that all trials have made before: those of a run that is extended.
         actors: The number of workers of a cluster, of one core or accelerator each, that run chunks; None: this process
             runs them.
+        reused: Strategies of earlier plans, whose programs are compiled: see `Reused`.
         diagnostics: What is measured in the steps of trials beside their loss, each at its stride, in units.
 
     """
@@ -140,6 +153,7 @@ class Plan:
     begun: int = 0
     actors: int | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
+    reused: tuple[Reused, ...] = ()
 
     @property
     def units(self) -> str:
@@ -236,16 +250,17 @@ class Plan:
     def pools(self) -> list[Pool]:
         """The pools that the stop rule compares; without a rule, one for every group."""
         if self.stop is None:
-            return [Pool({n: np.arange(len(g.configs))}, np.zeros(0, int)) for n, g in enumerate(self.groups)]
-        pools = []
-        for name in dict.fromkeys(group.optimizer for group in self.groups):
-            numbers = [n for n, group in enumerate(self.groups) if group.optimizer == name]
+            none = np.zeros(0, int)
+            return [Pool({n: np.arange(len(g.configs))}, none, g.optimizer) for n, g in enumerate(self.groups)]
+        pools, across = [], compares_across(self.stop)
+        for name in dict.fromkeys(ALL if across else group.optimizer for group in self.groups):
+            numbers = [n for n, group in enumerate(self.groups) if across or group.optimizer == name]
             order = np.argsort(np.concatenate([self.groups[n].configs for n in numbers]))
             owner = np.concatenate([np.full(len(self.groups[n].configs), n) for n in numbers])[order]
             row = np.concatenate([np.arange(len(self.groups[n].configs)) for n in numbers])[order]
             for members, rungs in brackets_of(self.stop, len(owner), self.steps):
                 rows = {n: row[members][owner[members] == n] for n in numbers}
-                pools.append(Pool({n: r for n, r in rows.items() if len(r)}, rungs))
+                pools.append(Pool({n: r for n, r in rows.items() if len(r)}, rungs, name))
         return pools
 
 

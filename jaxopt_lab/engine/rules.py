@@ -1,4 +1,4 @@
-"""Rules that end trials early by comparing them: successive halving, Hyperband, and plateaus.
+"""Rules that end trials early by comparing them: successive halving, Hyperband, the median rule, and plateaus.
 
 A rule decides on the host, at each rung, when all trials that it compares have reached it. The decisions of the rules
 here depend only on the losses at the rungs; ties go to the configuration with the lower number.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxopt_lab.checking import MOST, check_count, check_number
+from jaxopt_lab.checking import MOST, check_count, check_flag, check_number
 from jaxopt_lab.engine.stopping import Decision, Rung, StopRule
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 
@@ -24,6 +24,7 @@ class Halving(StopRule):
     eta: float
     min_steps: int
     metric: str | None = None
+    across: bool = False
     status: str = dataclasses.field(default="stopped", init=False)
 
     def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
@@ -56,6 +57,28 @@ class Hyperband(Halving):
 
 
 @dataclasses.dataclass(frozen=True)
+class MedianStop(StopRule):
+    """See `median_stop`."""
+
+    interval: int
+    min_steps: int
+    metric: str | None = None
+    across: bool = False
+    status: str = dataclasses.field(default="stopped", init=False)
+
+    def brackets(self, configs: int, steps: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        count = max(0, steps - self.min_steps) // self.interval
+        check_count(f"The rungs of {steps} steps, one every {self.interval},", count, least=0, most=MOST)
+        yield np.arange(configs), np.arange(self.min_steps, steps, self.interval)
+
+    def decide(self, rung: Rung) -> Decision:
+        rows, ends = np.flatnonzero(rung.racing.any(axis=1)), np.zeros_like(rung.racing)
+        values = np.median(rung.history[:, rows], axis=2)
+        ends[rows] = (values.min(axis=0) > _median_of_others(values.mean(axis=0)))[:, None]
+        return Decision(ends & rung.racing)
+
+
+@dataclasses.dataclass(frozen=True)
 class Plateau(StopRule):
     """See `plateau`."""
 
@@ -80,7 +103,7 @@ class Plateau(StopRule):
         return Decision(racing & ~improved)
 
 
-def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Halving:
+def halving(eta: float = 4, *, min_steps: int, metric: str | None = None, across: bool = False) -> Halving:
     """Successive halving: after min_steps, eta min_steps, ... steps, only the best 1/eta of configurations continue.
 
     Each optimizer's configurations are compared with each other, by the median over seeds of `metric`, and all seeds of
@@ -91,6 +114,8 @@ def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Hal
         min_steps: The first rung, >= 1; in examples, where the budget is one of examples.
         metric: A loss or metric that the sweep evaluates; by default the task's main metric (its `main_metric`, else
             validation loss, else training loss).
+        across: Whether to compare the configurations of all optimizers with each other, rather than of each one: the
+            best optimizers then get most of the steps.
 
     Source: Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization",
     https://arxiv.org/abs/1502.07943.
@@ -100,10 +125,11 @@ def halving(eta: float = 4, *, min_steps: int, metric: str | None = None) -> Hal
         ValueError: eta <= 1 or min_steps < 1.
 
     """
-    return Halving(_eta(eta), check_count("min_steps", min_steps), _metric(metric))
+    across = check_flag("across", across)
+    return Halving(_eta(eta), check_count("min_steps", min_steps), _metric(metric), across)
 
 
-def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> Hyperband:
+def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None, across: bool = False) -> Hyperband:
     """Hyperband: brackets of successive halving, from one that starts at `min_steps` to one that stops nothing.
 
     Each optimizer's configurations are distributed to the brackets in the paper's proportions, in a fixed random order.
@@ -113,6 +139,7 @@ def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> H
         min_steps: The earliest rung of any bracket. Rungs are at steps / eta, steps / eta^2, ... down to this, rounded
             up.
         metric: As in `halving`.
+        across: As in `halving`.
 
     Source: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization", Algorithm 1,
     https://arxiv.org/abs/1603.06560.
@@ -122,7 +149,39 @@ def hyperband(eta: float = 3, *, min_steps: int, metric: str | None = None) -> H
         ValueError: eta <= 1 or min_steps < 1.
 
     """
-    return Hyperband(_eta(eta), check_count("min_steps", min_steps), _metric(metric))
+    across = check_flag("across", across)
+    return Hyperband(_eta(eta), check_count("min_steps", min_steps), _metric(metric), across)
+
+
+def median_stop(
+    interval: int, *, min_steps: int | None = None, metric: str | None = None, across: bool = False
+) -> MedianStop:
+    """Median stopping rule: a configuration ends at a rung where its best is worse than the median running average.
+
+    Rungs are at min_steps, min_steps + interval, ... steps. At each, of every configuration that is still in the race
+    (those that have ended by themselves included), by its medians over seeds of `metric` at the rungs so far: its best
+    value is compared with the median, over the others, of the mean of their values. It ends where it is worse; where
+    it is equal, it continues. All seeds of a configuration continue or stop together; the status of those that stop is
+    stopped. Vizier's rule takes the averages of trials that have ended; here all trials reach a rung together, and
+    those that earlier rungs have ended no longer count.
+
+    Args:
+        interval: Steps between two rungs, >= 1; examples, where the budget is one of examples.
+        min_steps: The first rung, >= 1; by default `interval`. Every trial is left until then.
+        metric: As in `halving`.
+        across: As in `halving`.
+
+    Source: Golovin et al. 2017, "Google Vizier: a service for black-box optimization", section 3.2.2,
+    https://doi.org/10.1145/3097983.3098043.
+
+    Raises:
+        TypeError: interval or min_steps is not an integer.
+        ValueError: interval < 1 or min_steps < 1.
+
+    """
+    interval = check_count("interval", interval)
+    first = interval if min_steps is None else check_count("min_steps", min_steps)
+    return MedianStop(interval, first, _metric(metric), check_flag("across", across))
 
 
 def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None = None) -> Plateau:
@@ -145,8 +204,8 @@ def plateau(patience: int, *, min_improvement: float = 1e-3, metric: str | None 
     return Plateau(check_count("patience", patience), least, _metric(metric))
 
 
-RULE_CLASSES = (Halving, Hyperband, Plateau)  # identified by their settings alone
-RULES = {"halving": halving, "hyperband": hyperband, "plateau": plateau}
+RULE_CLASSES = (Halving, Hyperband, MedianStop, Plateau)  # identified by their settings alone
+RULES = {"halving": halving, "hyperband": hyperband, "median_stop": median_stop, "plateau": plateau}
 
 
 def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
@@ -163,6 +222,17 @@ def _rungs(first: int, eta: float, configs: int, steps: int) -> np.ndarray:
 
 def _kept(configs: int, eta: float) -> int:
     return max(1, math.floor(configs / eta))
+
+
+def _median_of_others(values: np.ndarray) -> np.ndarray:
+    """Return for each value the median of the others; infinity where there are none."""
+    n = len(values) - 1
+    if n < 1:
+        return np.full(len(values), np.inf)
+    ascending, rank = np.sort(values), np.empty(len(values), int)
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+    of_others = lambda place: ascending[place + (place >= rank)]  # the others in order leave out its own rank
+    return (of_others((n - 1) // 2) + of_others(n // 2)) / 2
 
 
 def _worst(losses: np.ndarray, racing: np.ndarray, eta: float) -> np.ndarray:

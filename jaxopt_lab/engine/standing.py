@@ -112,7 +112,7 @@ class Standing:
         found, first = {}, 0
         for name, table in self._tables.items():
             own = slice(first, first + len(table))
-            if RATE in table.columns:
+            if RATE in table.columns and len(table.present(RATE)) == len(table):
                 found[name] = own, column(labels(table.columns[RATE]))
             first = own.stop
         return found

@@ -64,6 +64,10 @@ class StopRule(Protocol):
         status: The status of trials that it ends: "stopped" or "plateau".
         changes: The numeric hyperparameters that it may change. Each has a curve in the results, NAME_in_force.
 
+    A rule with a further attribute `across` that is true compares all optimizers with each other: `brackets` then
+    divides the configurations of all of them, in the order of their numbers. Without it, each optimizer's are compared
+    among themselves.
+
     """
 
     metric: str | None = None
@@ -92,8 +96,8 @@ def check_rule(rule: Any) -> StopRule | None:
         return None
     if not isinstance(rule, StopRule) or isinstance(rule, type):
         raise ArgumentTypeError(
-            f"stop must be jl.halving(...), jl.hyperband(...), jl.plateau(...), or an object with the methods of "
-            f"jl.StopRule, got {quoted(rule)}."
+            f"stop must be jl.halving(...), jl.hyperband(...), jl.median_stop(...), jl.plateau(...), or an object with "
+            f"the methods of jl.StopRule, got {quoted(rule)}."
         )
     if rule.status not in ENDINGS:
         wanted = " or ".join(map(repr, ENDINGS))
@@ -103,6 +107,11 @@ def check_rule(rule: Any) -> StopRule | None:
             f"The changes of a stop rule must be a tuple of hyperparameters' names, got {quoted(rule.changes)}."
         )
     return rule
+
+
+def compares_across(rule: StopRule) -> bool:
+    """Return whether a rule compares all optimizers with each other."""
+    return bool(getattr(rule, "across", False))
 
 
 def brackets_of(rule: StopRule, configs: int, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -116,7 +116,11 @@ def best(dataset: "xr.Dataset", metric: str | None = None, optimizer: str | None
     """
     metric = default_metric(dataset) if metric is None else metric
     check_known("at", at, (LAST, BEST))
-    row = best_of(dataset, metric, rows_of(dataset, optimizer), at)
+    return best_at(dataset, metric, best_of(dataset, metric, rows_of(dataset, optimizer), at), at)
+
+
+def best_at(dataset: "xr.Dataset", metric: str, row: int, at: str = LAST) -> Best:
+    """Describe the configuration at a position along `config` as the best one is."""
     values, step = score(dataset, metric, at).values[row], compared(dataset, metric).step
     steps = [step] * len(values) if at == LAST else best_steps(dataset, metric)[row].tolist()
     has = {name: column[row] for name, column in hyperparameters(dataset).items() if present(column[row : row + 1])[0]}

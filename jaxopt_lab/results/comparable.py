@@ -6,26 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.results.parts import Config, Part
+from jaxopt_lab.results.parts import Part
 from jaxopt_lab.store.axes import budget, unit_of
 from jaxopt_lab.store.identity import without_mathematics
 from jaxopt_lab.store.manifest import differences
 from jaxopt_lab.tasks.names import SPLITS, TASK_PREFIX
 from jaxopt_lab.tracing.fingerprint import ADDRESS
 
-OPTIONS = ("target", "tolerance", "diverged_above", "nonfinite", "keep", "diagnostics")  # arguments of a sweep
+OPTIONS = ("stop", "target", "tolerance", "diverged_above", "nonfinite", "keep", "diagnostics")  # arguments of a sweep
 TASKS = {  # attributes that follow from the task, and what to do where they differ
     "task": "Merge only sweeps of one task.",
     "main_metric": "Sweep a task with the same main_metric and validation data again.",
     "stateful": "Merge only sweeps of one task.",
 }
+COLUMNS = ("the hyperparameters", "the structural hyperparameters")
 PRECISION = "Run both sweeps under the same JAX settings."
 
 
-def check_comparable(parts: Sequence[Part]) -> None:
-    """Raise ArgumentValueError where trials of the sweeps cannot be compared with each other."""
+def check_comparable(parts: Sequence[Part], one_search: bool = False) -> None:
+    """Raise ArgumentValueError where trials of the sweeps cannot be compared with each other.
+
+    Those of `one_search`, round by round, may have had a stop rule.
+    """
     for part in parts:
-        if "stop" in part.attrs:
+        if "stop" in part.attrs and not one_search:
             raise ArgumentValueError(
                 f"{part.called} had a stop rule, {part.attrs['stop']}, which compared its trials only with each "
                 "other: among those of other sweeps, other trials would have been stopped. Sweep without stop=, or all "
@@ -64,14 +68,12 @@ def _check_options(first: Part, part: Part) -> None:
 
 def _check_columns(parts: Sequence[Part]) -> None:
     """Check that the configurations of an optimizer have the same hyperparameters in all sweeps."""
-    known: dict[str, tuple[Part, Config]] = {}
+    known: dict[str, Part] = {}
     for part in parts:
-        for name, config in {config.optimizer: config for config in part.configs}.items():
-            other, before = known.setdefault(name, (part, config))
-            for what, (a, b) in {
-                "the hyperparameters": (before.values.keys(), config.values.keys()),
-                "the structural hyperparameters": (before.static, config.static),
-            }.items():
+        for name in dict.fromkeys(config.optimizer for config in part.configs):
+            other = known.setdefault(name, part)
+            of = lambda one, name=name: (one.table("space")[name]["space"], one.table("structural").get(name, {}))
+            for what, a, b in zip(COLUMNS, of(other), of(part), strict=True):
                 a, b = (", ".join(sorted(names)) or "none" for names in (a, b))
                 _same(
                     f"{what} of {name}",

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError
 from jaxopt_lab.labels import ABSENT, column, coordinate, labels
 from jaxopt_lab.results.comparable import check_comparable
-from jaxopt_lab.results.merged_attributes import attributes
+from jaxopt_lab.results.merged_attributes import SEARCH, attributes
 from jaxopt_lab.results.parts import Config, Part, labelled, taken_apart
 from jaxopt_lab.results.results import COUNTS, Results
 from jaxopt_lab.store.axes import unit_of
@@ -49,8 +50,20 @@ def concat(results: Iterable[Results]) -> Results:
             trial is in two sweeps; or a configuration lacks a seed.
 
     """
-    parts = [taken_apart(f"results[{i}]", one) for i, one in enumerate(_checked(results))]
-    check_comparable(parts)
+    return _merged(_checked(results))
+
+
+def joined(parts: Sequence[Results]) -> Results:
+    """Merge the parts of one run, which are what it began with and what extended it, or the rounds of a search."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {space["kind"] for one in parts for space in json.loads(one.dataset.attrs["space"]).values()}
+    return _merged(parts, one_search=kinds == {SEARCH})
+
+
+def _merged(results: Sequence[Results], one_search: bool = False) -> Results:
+    parts = [taken_apart(f"results[{i}]", one) for i, one in enumerate(results)]
+    check_comparable(parts, one_search)
     places = _placed(parts)
     columns = _columns(parts, places)
     task = next((part.results.task for part in parts if part.results.task is not None), None)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxopt_lab.results.concat import concat
+from jaxopt_lab.results.concat import joined
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.store.folder import Folder
 from jaxopt_lab.store.manifest import read as read_manifest
@@ -17,14 +17,14 @@ from jaxopt_lab.tasks import TASKS
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.types import random_key
 
-PARTS = "more"  # the folder inside a run folder for what extends it
+PARTS = "more"  # the folder inside a run folder for what extends it, and for the further rounds of a search
 PART = re.compile("[0-9]{4}")
 
 
 def load(path: str | Path, task: Task | None = None) -> Results:
     """Load results from a run folder, of a finished or running sweep, or from a folder that `Results.save` wrote.
 
-    Of a run that `jl.extend` has extended, these are all trials.
+    Of a run that `jl.extend` has extended, and of a search, these are all trials.
 
     Args:
         path: The folder, local or at a URL that fsspec supports.
@@ -37,12 +37,11 @@ def load(path: str | Path, task: Task | None = None) -> Results:
         RunError: The run folder is damaged, or has no results yet.
 
     """
-    parts = [load_alone(path, task), *(load_alone(part, task) for part in parts_of(path))]
-    return parts[0] if len(parts) == 1 else concat(parts)
+    return joined([load_alone(path, task), *(load_alone(part, task) for part in parts_of(path))])
 
 
 def parts_of(path: str | Path) -> list[str]:
-    """Return the complete run folders inside a run folder that hold the trials that `jl.extend` has added."""
+    """Return the complete run folders inside a run folder that hold what `jl.extend` has added, or further rounds."""
     folder = Folder(path)
     found = [f"{PARTS}/{name}" for name in sorted(folder.names(PARTS)) if PART.fullmatch(name)]
     manifests = [(part, read_manifest(Folder(folder.url(part)))) for part in found]

@@ -11,7 +11,7 @@ from jaxopt_lab.labels import label
 from jaxopt_lab.results.parts import Config, Named, Part, labelled
 from jaxopt_lab.tracing.caching import exact
 
-MERGED, PRODUCT = "merged", "product"  # kinds of spaces
+MERGED, PRODUCT, SEARCH = "merged", "product", "search"  # kinds of spaces
 LISTED = 32  # values of a hyperparameter are written out up to this number
 
 
@@ -60,9 +60,15 @@ def attributes(
         **seconds("probe_seconds"),
         **seconds("run_seconds"),
         "strategies": json.dumps(_strategies(parts, rows, columns)),
+        **({"rungs": json.dumps(_rungs(parts))} if "stop" in first else {}),
         **({"notes": json.dumps(list(notes))} if notes else {}),
         "interrupted": int(any(attrs["interrupted"] for attrs in all_of)),
     }
+
+
+def _rungs(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Return the decisions of the stop rule of a search, each with the number of its round."""
+    return [{"round": i} | made for i, part in enumerate(parts) for made in json.loads(part.attrs["rungs"])]
 
 
 def _packages(parts: Sequence[Part]) -> dict[str, None]:
@@ -90,13 +96,18 @@ def _spaces(
             spaces[name] = given[whole[0]]
             continue
         names = list(next(iter(given.values()))["space"])
-        tried = {n: {exact(columns[n][row]): labelled(configs[row].values[n]) for row in own} for n in names}
+        tried = {
+            n: {exact(columns[n][row]): labelled(configs[row].values[n]) for row in own if n in configs[row].values}
+            for n in names
+        }
         full = math.prod(map(len, tried.values())) == len({configs[row].key for row in own}) == len(own)
-        product = full and all(space["kind"] == PRODUCT for space in given.values())
-        described = {n: _described(list(tried[n].values()), n in configs[own[0]].static) for n in names}
+        kinds = {space["kind"] for space in given.values()}
+        product, search = full and kinds == {PRODUCT}, kinds == {SEARCH}
+        static = frozenset[str]().union(*(configs[row].static for row in own))
+        described = {n: _described(list(tried[n].values()), n in static) for n in names}
         said = {n: {space["space"].get(n) for space in given.values()} for n in names}
         space = {n: said[n].pop() if len(said[n]) == 1 else described[n] for n in names}
-        spaces[name] = {"kind": PRODUCT if product else MERGED, "space": space}
+        spaces[name] = {"kind": PRODUCT if product else SEARCH if search else MERGED, "space": space}
     return spaces
 
 
@@ -111,8 +122,9 @@ def _structural(configs: Sequence[Config], columns: Mapping[str, list[Any]]) -> 
     """Return each optimizer's structural hyperparameters as pairs of label and value, where the value is known."""
     found: dict[str, dict[str, dict[Any, list[Any]]]] = {}
     for row, config in enumerate(configs):
-        own = found.setdefault(config.optimizer, {name: {} for name in config.values if name in config.static})
-        for name, pairs in own.items():
+        own = found.setdefault(config.optimizer, {})
+        for name in [name for name in config.values if name in config.static]:
+            pairs = own.setdefault(name, {})
             if not isinstance(value := config.values[name], Named):
                 called = columns[name][row]
                 pairs.setdefault(exact(called), [called, value])

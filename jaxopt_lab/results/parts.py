@@ -98,8 +98,8 @@ def taken_apart(called: str, results: Results) -> Part:
     columns = {name: (column.tolist(), present(column)) for name, column in hyperparameters(dataset).items()}
     configs = []
     for row, owner in enumerate(dataset["optimizer"].values.tolist()):
-        static = frozenset(structural.get(owner, {}))
         own = {name: column[row] for name, (column, has) in columns.items() if has[row]}
+        static = frozenset(name for name in structural.get(owner, {}) if name in own)
         values = {n: known.get((owner, n, exact(x)), Named(x)) if n in static else x for n, x in own.items()}
         configs.append(Config(owner, values, static))
     steps, tasks = _computed(called, dataset.attrs.get("problem"), configs)

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxopt_lab.checking import check_known
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.labels import distinct, narrowed
+from jaxopt_lab.labels import distinct, narrowed, present
 from jaxopt_lab.store.axes import AXES
 from jaxopt_lab.tasks.direction import MAX, direction_of
 from jaxopt_lab.tasks.names import IN_FORCE, SPLITS
@@ -121,7 +121,7 @@ def score(dataset: "xr.Dataset", metric: str, at: str = LAST) -> "xr.DataArray":
     curve = dataset[metric].transpose("config", "seed", ...)
     values = curve.isel({curve.dims[-1]: limit.point})
     if not limit.complete:
-        held = _last(curve.values[..., : limit.point + 1])
+        held = last_value(curve.values[..., : limit.point + 1])
         values = values.where(~np.isin(status, HELD), held)
     worst = {None: np.nan, MAX: -np.inf}.get(direction(dataset, metric), np.inf)
     counts = np.isfinite(values) & ~np.isin(status, WORST) & limit.configs[:, None]
@@ -174,7 +174,7 @@ def on_edge(dataset: "xr.Dataset", config: int) -> list[str]:
     own = np.flatnonzero(dataset["optimizer"].values == dataset["optimizer"].values[config])
     edges = []
     for name, column in hyperparameters(dataset).items():
-        values = narrowed(column[own])
+        values = narrowed(column[own][present(column[own])])
         tried = distinct(values)[0]
         if values.dtype.kind == "f" and len(tried) > 2 and column[config] in (tried[0], tried[-1]):
             edges.append(name)
@@ -197,7 +197,7 @@ def _reached(dataset: "xr.Dataset", axis: str) -> np.ndarray:
     return _at_last(np.logical_or.reduce([~np.isnan(curve) for curve in curves]))
 
 
-def _last(curve: np.ndarray) -> np.ndarray:
+def last_value(curve: np.ndarray) -> np.ndarray:
     """Return the last number along the last axis; NaN where there is none."""
     return np.take_along_axis(curve, _at_last(~np.isnan(curve))[..., None], axis=-1)[..., 0]
 

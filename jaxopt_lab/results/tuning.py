@@ -21,6 +21,7 @@ NOT_DRAWN = {  # why the configurations of other tables are not independent draw
     "zipped": "were listed one by one",
     "sobol": "are points of a Sobol sequence, each placed where the others leave a gap",
     "merged": "come from several merged sweeps",
+    "search": "were suggested by a search, round by round, with the results of earlier rounds in view",
 }
 
 

@@ -85,9 +85,9 @@ def check_hyperparameters(
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     ours = factory in OPTIMIZERS.values()  # ours have numeric hyperparameters first, structural ones after a bare *
-    for column, values in table.columns.items():
-        static = column in table.static
-        if column.startswith(TASK_PREFIX):  # see `check_task_hyperparameters`
+    for column in table.columns:
+        values, static = table.present(column), column in table.static
+        if not values or column.startswith(TASK_PREFIX):  # see `check_task_hyperparameters`
             continue
         if not takes_any:
             with concerning(column):
@@ -122,13 +122,14 @@ def check_hyperparameters(
                 wanted = " or ".join(kinds)
                 code = Code(wanted, wanted.replace("None", '"none"'))
                 raise ArgumentTypeError(f"{column} of {name} must be ", code, f", got {wrong[0]!r}.", about=(column,))
-            drawn = table.kind in ("random", "sobol")  # possibly from [None, 0.9]
+            drawn = table.kind in ("random", "sobol", "search")  # possibly from [None, 0.9]
             if all(map(_is_number, values)) and not drawn:
                 numbers = list(values)
                 code = Code(f"{column}={numbers!r} without jl.static", f"{column} = {numbers!r} without static")
                 raise ArgumentTypeError(f"{column} of {name} is numeric: write ", code, ".", about=(column,))
     required = [n for n in known if parameters[n].default is inspect.Parameter.empty]
-    given = {*table.columns, *([BUDGET] if takes_budget(factory) else [])}
+    always = [column for column in table.columns if len(table.present(column)) == len(table)]
+    given = {*always, *([BUDGET] if takes_budget(factory) else [])}
     if missing := [n for n in required if n not in given]:
         example = as_range("log", "1e-4, 1, 16")
         raise ArgumentValueError(

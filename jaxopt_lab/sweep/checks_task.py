@@ -27,8 +27,9 @@ BRANCHES = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversi
 
 def check_task_hyperparameters(table: Configurations, task: Task) -> None:
     """Raise where the task does not take a hyperparameter of the table, or takes another kind of value."""
-    for column, values in table.columns.items():
-        if not column.startswith(TASK_PREFIX):
+    for column in table.columns:
+        values = table.present(column)
+        if not values or not column.startswith(TASK_PREFIX):
             continue
         with concerning(column):
             name, static = column.removeprefix(TASK_PREFIX), column in table.static

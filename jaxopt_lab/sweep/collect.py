@@ -12,7 +12,7 @@ from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.engine.devices import device_name, devices
 from jaxopt_lab.engine.gradients import UNKNOWN, gradients, per_step
 from jaxopt_lab.engine.lineage import Lineage
-from jaxopt_lab.engine.plan import Plan
+from jaxopt_lab.engine.plan import ALL, Plan
 from jaxopt_lab.engine.recorder import Outcome
 from jaxopt_lab.labels import ABSENT, column, coordinate, is_plain, labels
 from jaxopt_lab.results.results import Results
@@ -154,7 +154,7 @@ def _diagnostics(plan: Plan) -> dict[str, str]:
 
 def _in_order(decisions: list[dict[str, Any]], tables: Mapping[str, Configurations]) -> list[dict[str, Any]]:
     """Sort decisions by optimizer, bracket and rung: the order in which cohorts reach their rungs is random."""
-    names = list(tables)
+    names = [*tables, ALL]
     return sorted(decisions, key=lambda made: (names.index(made["optimizer"]), made["bracket"], made["rung"]))
 
 
@@ -173,12 +173,11 @@ def _columns(tables: Mapping[str, Configurations]) -> dict[str, list[Any]]:
     columns = {}
     for name in dict.fromkeys(name for table in tables.values() for name in table.columns):
         has = {owner: name in table.columns for owner, table in tables.items()}
-        values = [v for owner, table in tables.items() if has[owner] for v in table.columns[name]]
+        values = [v for owner, table in tables.items() if has[owner] for v in table.present(name)]
         structural = any(name in table.static for table in tables.values())
         labelled = iter(labels(values) if structural else values)
-        columns[name] = [
-            next(labelled) if has[owner] else ABSENT for owner, table in tables.items() for _ in range(len(table))
-        ]
+        rows = [x for o, table in tables.items() for x in (table.columns[name] if has[o] else [ABSENT] * len(table))]
+        columns[name] = [ABSENT if x is ABSENT else next(labelled) for x in rows]
     return columns
 
 
@@ -193,7 +192,7 @@ def _structural(
         for name in table.static:
             pairs = {}
             for called, value in zip(columns[name][rows], table.columns[name], strict=True):
-                if _is_data(value):
+                if value is not ABSENT and _is_data(value):
                     pairs.setdefault((type(called), repr(called)), [called, value])
             found[owner][name] = list(pairs.values())
     return found

@@ -112,6 +112,11 @@ def _write(results: Results, folder: Folder) -> None:
     """Write the final results, and a table of them for other programs."""
     with folder.errors("write results to"):
         write(results.dataset, results.final_params, folder, RESULTS)
+    write_table(results, folder)
+
+
+def write_table(results: Results, folder: Folder) -> None:
+    """Write a table of results for other programs."""
     table = io.BytesIO()
     written_table(results).to_parquet(table, index=False)
     folder.write(TABLE, table.getvalue())

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxopt_lab.checking import check_known
 from jaxopt_lab.diagnostics import NAMES, Own
 from jaxopt_lab.engine.configurations import Configurations
 from jaxopt_lab.errors import ArgumentValueError
-from jaxopt_lab.labels import same, tuples
+from jaxopt_lab.labels import ABSENT, same, tuples
 from jaxopt_lab.optimizers import OPTIMIZERS
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.results.score import hyperparameters
@@ -174,9 +175,12 @@ def rewrote(dataset: "xr.Dataset") -> bool:
 def _values(name: str, called: list[Any], pairs: list[list[Any]] | None) -> list[Any]:
     """Return a column's values from their labels; `pairs` has those of structural ones."""
     if pairs is None:
-        return [float(value) for value in called]
+        return [ABSENT if isnan(value) else float(value) for value in called]
     found = []
     for text in called:
+        if isinstance(text, float) and isnan(text):
+            found.append(ABSENT)
+            continue
         known = [value for label, value in pairs if same(label, text)]
         if not known:
             raise ArgumentValueError(
@@ -189,4 +193,7 @@ def _values(name: str, called: list[Any], pairs: list[list[Any]] | None) -> list
 
 def _rows(table: Configurations) -> list[Any]:
     """Return a key of each configuration."""
-    return [frozenset((name, exact(values[i])) for name, values in table.columns.items()) for i in range(len(table))]
+    return [
+        frozenset((name, exact(values[i])) for name, values in table.columns.items() if values[i] is not ABSENT)
+        for i in range(len(table))
+    ]

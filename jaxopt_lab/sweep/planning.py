@@ -14,6 +14,7 @@ from jaxopt_lab.engine.stopping import brackets_of
 from jaxopt_lab.engine.structure import BUDGET, Structure, params_bytes
 from jaxopt_lab.engine.tuning.cutting import segment_length
 from jaxopt_lab.errors import ArgumentValueError, Code, concerning
+from jaxopt_lab.labels import ABSENT
 from jaxopt_lab.results.score import is_greater
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.budget import Timeline, timeline
@@ -163,19 +164,21 @@ def _rungs(plan: Plan) -> list[int]:
 def _groups(name: str, factory: OptimizerFactory, table: Configurations, base: Task, offset: int) -> list[Group]:
     """Group the configurations of one table by structure, in order of appearance.
 
-    Configurations have the same structure where the `exact` keys of their structural values are equal.
+    Configurations have the same structure where they have the same hyperparameters and the `exact` keys of their
+    structural values are equal.
     """
-    numeric = tuple(column for column in table.columns if column not in table.static)
-    found: list[tuple[Any, dict[str, Any], list[int]]] = []
+    found: list[tuple[Any, dict[str, Any], tuple[str, ...], list[int]]] = []
     for row in range(len(table)):
-        static = {column: table.columns[column][row] for column in table.columns if column in table.static}
-        key = exact(static)
-        rows = next((rows for known, _, rows in found if known == key), None)
+        has = [column for column in table.columns if table.columns[column][row] is not ABSENT]
+        static = {column: table.columns[column][row] for column in has if column in table.static}
+        numeric = tuple(column for column in has if column not in table.static)
+        key = exact(static), numeric
+        rows = next((rows for known, *_, rows in found if known == key), None)
         if rows is None:
-            found.append((key, static, rows := []))
+            found.append((key, static, numeric, rows := []))
         rows.append(row)
     groups = []
-    for _, static, rows in found:
+    for _, static, numeric, rows in found:
         arguments, task = task_values(static), base
         made_from = {n: v for n, v in arguments.items() if n not in named(base)}
         if made_from:

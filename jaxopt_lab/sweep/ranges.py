@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_lab.checking import MOST, check_count, quoted
+from jaxopt_lab.checking import MOST, check_count, check_flag, quoted
 from jaxopt_lab.errors import ArgumentTypeError, ArgumentValueError, Code
 from jaxopt_lab.optimizers import OPTIMIZERS, PRIORS
 from jaxopt_lab.sweep.values import DRAWN, as_float, as_range, is_number
@@ -23,6 +23,7 @@ class Range:
     high: float
     count: int | None
     spacing: str  # "log", "linear" or "one_minus"
+    integer: bool = False  # whether the numbers are whole
 
     def points(self) -> list[float]:
         """Return the grid, both ends included."""
@@ -35,22 +36,40 @@ class Range:
         if self.spacing == "one_minus":
             return [self.low, *(1 - np.geomspace(1 - self.low, 1 - self.high, self.count))[1:-1].tolist(), self.high]
         space = np.geomspace if self.spacing == "log" else np.linspace
-        return space(self.low, self.high, self.count).tolist()
+        points = space(self.low, self.high, self.count)
+        return (np.unique(np.rint(points)) if self.integer else points).tolist()
 
     def at(self, unit: np.ndarray) -> list[float]:
-        """Return the values at fractions `unit` in [0, 1) of the interval."""
+        """Return the values at fractions `unit` in [0, 1] of the interval."""
+        low, high = self._ends
         if self.spacing == "log":
-            return np.exp(np.log(self.low) + unit * (np.log(self.high) - np.log(self.low))).tolist()
-        if self.spacing == "one_minus":
-            return (1 - (1 - self.low) * ((1 - self.high) / (1 - self.low)) ** unit).tolist()
-        return (self.low + unit * (self.high - self.low)).tolist()
+            values = np.exp(np.log(low) + unit * (np.log(high) - np.log(low)))
+        elif self.spacing == "one_minus":
+            values = 1 - (1 - low) * ((1 - high) / (1 - low)) ** unit
+        else:
+            values = low + unit * (high - low)
+        return (np.clip(np.rint(values), self.low, self.high) if self.integer else values).tolist()
 
     def fractions(self, values: np.ndarray) -> np.ndarray:
         """Return at which fractions of the interval values are: the inverse of `at`."""
-        low, high, values = self.low, self.high, np.asarray(values, float)
+        (low, high), values = self._ends, np.asarray(values, float)
         if self.spacing != "linear":
             low, high, values = (np.log(1 - x if self.spacing == "one_minus" else x) for x in (low, high, values))
         return (values - low) / (high - low)
+
+    def holds(self, value: float, slack: float) -> bool:
+        """Return whether a value is in the interval, or beyond it by a small share `slack` of it."""
+        if self.integer and not value.is_integer():
+            return False
+        if self.low <= value <= self.high:
+            return True
+        far = slack * max(self.high - self.low, abs(self.low), abs(self.high))
+        return self.low - far <= value <= self.high + far
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """The ends drawn between: for whole numbers, half beyond them, so that each number has its share."""
+        return (self.low - 0.5, self.high + 0.5) if self.integer else (self.low, self.high)
 
     def __str__(self):
         return self.code.python
@@ -59,39 +78,42 @@ class Range:
     def code(self) -> Code:
         """The code that makes it."""
         count = "" if self.count is None else f", {self.count}"
-        return as_range(self.spacing, f"{self.low:g}, {self.high:g}{count}")
+        return as_range(self.spacing, f"{self.low:g}, {self.high:g}{count}", self.integer)
 
 
-def log(low: float, high: float, count: int | None = None) -> Range:
+def log(low: float, high: float, count: int | None = None, *, integer: bool = False) -> Range:
     """Make `count` numbers from `low` to `high` at equal ratios; without a count, an interval to draw from.
 
     Args:
         low: The least number.
         high: The greatest number, which is included.
-        count: How many numbers; None where `jl.random` or `jl.sobol` draw from the range.
+        count: How many numbers; None where `jl.random`, `jl.sobol` or `jl.search` draw from the range.
+        integer: Whether to round to whole numbers, as for a count of steps; equal ones of a grid count once. Programs
+            get floats, so sizes and other structural integers are lists in `jl.static` instead.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
-        ValueError: Not 0 < low <= high < inf, or count < 1.
+        ValueError: Not 0 < low <= high < inf, count < 1, or an end is not whole with `integer`.
 
     """
-    return _range("log", low, high, count)
+    return _range("log", low, high, count, integer)
 
 
-def linear(low: float, high: float, count: int | None = None) -> Range:
+def linear(low: float, high: float, count: int | None = None, *, integer: bool = False) -> Range:
     """Make `count` numbers from `low` to `high` at equal distances; without a count, an interval to draw from.
 
     Args:
         low: The least number.
         high: The greatest number, which is included.
-        count: How many numbers; None where `jl.random` or `jl.sobol` draw from the range.
+        count: How many numbers; None where `jl.random`, `jl.sobol` or `jl.search` draw from the range.
+        integer: Whether to round to whole numbers: see `log`.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
-        ValueError: Not -inf < low <= high < inf, or count < 1.
+        ValueError: Not -inf < low <= high < inf, count < 1, or an end is not whole with `integer`.
 
     """
-    return _range("linear", low, high, count)
+    return _range("linear", low, high, count, integer)
 
 
 def one_minus(low: float, high: float, count: int | None = None) -> Range:
@@ -102,7 +124,7 @@ def one_minus(low: float, high: float, count: int | None = None) -> Range:
     Args:
         low: The least number.
         high: The greatest number, which is included.
-        count: How many numbers; None where `jl.random` or `jl.sobol` draw from the range.
+        count: How many numbers; None where `jl.random`, `jl.sobol` or `jl.search` draw from the range.
 
     Raises:
         TypeError: An end is not a number, or count is not an integer.
@@ -153,9 +175,9 @@ def range_of(known: Prior) -> Range:
     return Range(float(known.low), float(known.high), None, known.spacing)
 
 
-def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
-    ends = f"{quoted(low, 60)}, {quoted(high, 60)}"
-    what = as_range(spacing, f"{ends}{'' if count is None else f', {quoted(count, 60)}'}")
+def _range(spacing: str, low: float, high: float, count: int | None, integer: bool = False) -> Range:
+    ends, integer = f"{quoted(low, 60)}, {quoted(high, 60)}", check_flag("integer", integer)
+    what = as_range(spacing, f"{ends}{'' if count is None else f', {quoted(count, 60)}'}", integer)
     if count is not None:
         count = check_count("The count of ", count, most=MOST, of=what)
     for end in (low, high):
@@ -175,4 +197,6 @@ def _range(spacing: str, low: float, high: float, count: int | None) -> Range:
         raise ArgumentValueError(what, ": the range is wider than any number.")
     if low > high:
         raise ArgumentValueError(what, ": the range is empty, its low end is above its high end.", advice="Swap them.")
-    return Range(low, high, count, spacing)
+    if integer and not (low.is_integer() and high.is_integer()):
+        raise ArgumentValueError(what, ": both ends must be whole numbers.")
+    return Range(low, high, count, spacing, integer)

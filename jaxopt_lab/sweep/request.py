@@ -6,7 +6,7 @@ The Python functions take them as arguments, a spec file has them as keys, and t
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from jaxopt_lab.checking import check_flag, check_seeds
 from jaxopt_lab.engine.configurations import Configurations
@@ -140,8 +140,7 @@ class Request:
         default=None,
         metadata=option(
             lambda _, value: check_rule(value),
-            """A rule that ends trials early by comparing them: `jl.halving`, `jl.hyperband`, `jl.plateau`, or an object
-            of your own with the methods of `jl.StopRule`.""",
+            "A rule that ends trials early by comparing them: `jl.halving` and others, or your own `jl.StopRule`.",
             True,
         ),
     )
@@ -218,8 +217,10 @@ class Request:
         with concerning("space"):
             for name, space in spaces_by_optimizer(self.space, self.factories).items():
                 with concerning(name):
-                    spaces[name] = configurations(space)
+                    spaces[name] = self._converted(space)
         object.__setattr__(self, "space", spaces)
+
+    _converted: ClassVar[Callable[[Space], Any]] = staticmethod(configurations)  # what becomes of an optimizer's space
 
     @property
     def factories(self) -> Mapping[str, OptimizerFactory]:

@@ -25,10 +25,10 @@ from jaxopt_lab.store.axes import unit_of
 from jaxopt_lab.store.identity import of_another_problem, problem, versions
 from jaxopt_lab.sweep.arguments import made_task
 from jaxopt_lab.sweep.checks import takes_budget
+from jaxopt_lab.sweep.hyperparameter import Static, static
 from jaxopt_lab.sweep.made import rewrote
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.sweep.scripted import Scripted
-from jaxopt_lab.sweep.space import Static, static
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.calls import evaluate, examples_per_step, shapes
 from jaxopt_lab.tasks.task import Task

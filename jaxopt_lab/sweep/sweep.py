@@ -1,13 +1,14 @@
 """The public `sweep`: request -> plan -> engine -> results."""
 
-from jaxopt_lab.cluster.backend import RayBackend, connected
+from jaxopt_lab.cluster.backend import Cluster, RayBackend, connected
 from jaxopt_lab.engine.ledger import Ledger
+from jaxopt_lab.engine.plan import Plan
 from jaxopt_lab.engine.run.backend import InProcess
 from jaxopt_lab.engine.run.execution import execute
 from jaxopt_lab.engine.tuning.forecast import Forecast, forecast
 from jaxopt_lab.results.results import Results
 from jaxopt_lab.sweep.collect import collect
-from jaxopt_lab.sweep.display import reporting
+from jaxopt_lab.sweep.display import Report, reporting
 from jaxopt_lab.sweep.durable import run_durably
 from jaxopt_lab.sweep.options import asked
 from jaxopt_lab.sweep.planning import planned
@@ -37,13 +38,18 @@ def sweep(request: SweepRequest) -> Results:  # noqa: D417
     """
     with connected(request.cluster) as cluster:
         plan = planned(request) if cluster is None else cluster.planned(planned(request))
-        memory = None if request.memory is None else plan.memory
-        backend = lambda ledger: InProcess() if cluster is None else RayBackend(cluster, memory, ledger)
         with reporting(request.progress) as report:
-            if request.out is not None:
-                return run_durably(plan, request, report, backend)
-            ledger = Ledger()
-            return collect(plan, execute(plan, report, ledger, backend(ledger)))
+            return run(plan, request, cluster, report)
+
+
+def run(plan: Plan, request: SweepRequest, cluster: Cluster | None, report: Report) -> Results:
+    """Run a plan of the request: on the cluster or here, with a run folder or without."""
+    memory = None if request.memory is None else plan.memory
+    backend = lambda ledger: InProcess() if cluster is None else RayBackend(cluster, memory, ledger)
+    if request.out is not None:
+        return run_durably(plan, request, report, backend)
+    ledger = Ledger()
+    return collect(plan, execute(plan, report, ledger, backend(ledger)))
 
 
 @asked("jl.plan", Request)

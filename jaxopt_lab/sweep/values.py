@@ -24,9 +24,10 @@ def as_static(name: str, inside: str = "...") -> Code:
     return Code(python, f"{key} = {{ static = [{inside}] }}")
 
 
-def as_range(spacing: str, inside: str) -> Code:
+def as_range(spacing: str, inside: str, integer: bool = False) -> Code:
     """Return the code for a range of numbers; `spacing` is "log", "linear" or "one_minus"."""
-    return Code(f"jl.{spacing}({inside})", f"{{ {spacing} = [{inside}] }}")
+    python, toml = (", integer=True", ", integer = true") if integer else ("", "")
+    return Code(f"jl.{spacing}({inside}{python})", f"{{ {spacing} = [{inside}]{toml} }}")
 
 
 def instead(name: str, value: Any) -> Sequence[Part]:

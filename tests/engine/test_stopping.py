@@ -86,6 +86,83 @@ def test_an_improvement_by_exactly_the_share_is_one():
     assert not ends(0.0, 7.999).any()
 
 
+def test_the_median_rule_is_its_definition():
+    """The best value so far against the median over the others of the mean of their values, written as loops."""
+    rule = jl.median_stop(5)
+    random = np.random.default_rng(0)
+    for n in (1, 2, 3, 7, 8):
+        history = random.lognormal(size=(3, n, 3))
+        history[2, : n // 3] = INF
+        racing = np.ones((n, 3), bool)
+        racing[-1] = n < 3
+        medians = [[sorted(seeds)[1] for seeds in at.tolist()] for at in history]
+        own = np.flatnonzero(racing.any(axis=1))
+        expected = np.zeros((n, 3), bool)
+        for i in own:
+            others = sorted(sum(at[j] for at in medians) / 3 for j in own if j != i)
+            if others:
+                middle = (others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
+                expected[i] = min(at[i] for at in medians) > middle
+        np.testing.assert_array_equal(decided(rule, history, racing), expected & racing)
+
+
+def test_the_median_rule_keeps_equals():
+    assert not decided(jl.median_stop(1), np.ones((2, 5, 1)), np.ones((5, 1), bool)).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "rungs"), [({}, [20, 40, 60]), ({"min_steps": 5}, [5, 25, 45]), ({"min_steps": 64}, [])]
+)
+def test_the_median_rule_looks_at_intervals(options, rungs):
+    ((members, found),) = jl.median_stop(20, **options).brackets(4, 64)
+    assert (members.tolist(), found.tolist()) == ([0, 1, 2, 3], rungs)
+
+
+def test_the_median_rule_stops_some_and_never_the_best():
+    full, stopped = sweep(), sweep(jl.median_stop(8))
+    statuses = stopped.status.values
+    assert (statuses == "stopped").sum() >= 8
+    best = int(np.argmin(np.median(full["validation_loss"].values[..., -1], axis=1)))
+    assert (statuses[best] == "completed").all()
+    assert (statuses == statuses[:, :1]).all()  # all seeds of a configuration together
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        jl.halving(4, min_steps=4, across=True),
+        jl.median_stop(8, across=True),
+        jl.hyperband(4, min_steps=4, across=True),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_a_rule_may_compare_optimizers_with_each_other(rule):
+    """As if all configurations were one optimizer's: decided by hand from the histories of a sweep without the rule."""
+    options = {"optimizers": ["adam", "momentum", "sgd"], "rates": 8}
+    rungs = sorted({rung for _, found in rule.brackets(24, 64) for rung in found.tolist()})
+    full = sweep(evaluate=4, **options)
+    found = sweep(rule, evaluate=4, **options)
+    at = {step: i for i, step in enumerate(full["eval_step"].values.tolist())}
+    assert set(rungs) <= at.keys()
+    diverged = full.status.values == "diverged"
+    expected = np.full((24, 2), -1)
+    for members, own in rule.brackets(24, 64):
+        racing = np.ones((len(members), 2), bool)
+        for number in range(len(own)):
+            history = np.stack(
+                [full["validation_loss"].values[members][..., at[s]] for s in own.tolist()[: number + 1]]
+            )
+            ends = decided(rule, np.where(np.isnan(history), INF, history).astype(float), racing)
+            racing &= ~ends
+            expected[members] = np.where(ends & (expected[members] < 0), number, expected[members])
+    stopped = found.status.values == "stopped"
+    np.testing.assert_array_equal(stopped, (expected >= 0) & ~diverged)
+    np.testing.assert_array_equal(found.rung.values[stopped], expected[stopped])
+    assert {one["optimizer"] for one in decisions(found)} == {"all"}
+    survivors = found["optimizer"].values[(~stopped).any(axis=1)]
+    assert len(set(survivors.tolist())) < 3 or len(survivors) > 3  # not one of each optimizer
+
+
 def falls():
     """Seed 0 starts at 9.5, others at 100; a step of gradient descent takes 1 off, and below 0 there is no loss."""
     first = jax.random.key_data(jax.random.fold_in(jax.random.key(0), 0))

@@ -27,7 +27,12 @@ def made(name, **settings):
     """Ours as its row has it, without random numbers."""
     case = METHODS[name]
     curved = {"hessian_diagonal_fn": lambda value_fn, w, g, key: g}
-    quiet = {"noisy_sgd": {"eta": 0.0}, "sophia": curved, "adahessian": curved}
+    quiet = {
+        "noisy_sgd": {"eta": 0.0},
+        "sophia": curved,
+        "adahessian": curved,
+        "psgd_kron": {"probe": lambda key, t, like: jax.tree.map(lambda x: wave(*x.shape).astype(x.dtype), like)},
+    }
     return case.ours(**{**case.numeric, **case.structural, **quiet.get(name, {}), **settings})
 
 

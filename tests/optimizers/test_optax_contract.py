@@ -19,7 +19,8 @@ from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.haste import compiled
 
 STEPS = 6
-PARAMS = {"matrix": np.sin(np.arange(12.0)).reshape(3, 4), "vector": np.cos(np.arange(4.0))}
+# Of full rank: rounding then does not choose the bases that some methods have.
+PARAMS = {"matrix": np.sin(np.arange(12.0) ** 2).reshape(3, 4), "vector": np.cos(np.arange(4.0))}
 EVALUATING = {
     "sam": jl.sam,
     "sophia": functools.partial(jl.sophia, update_interval=2),
@@ -146,7 +147,7 @@ def test_steps_are_the_same_within_optax_wrappers(name, float64):
 
     plain, injected, accumulated = run(three_ways, starting_params())
     assert_close(injected, plain)
-    if name not in ("noisy_sgd", "sophia", "adahessian"):  # which draw by each step's key
+    if name not in ("noisy_sgd", "sophia", "adahessian", "psgd_kron"):  # which draw by each step's key
         assert_close(accumulated, plain)
 
 

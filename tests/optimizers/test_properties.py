@@ -45,7 +45,7 @@ SCALE_FREE = {
 }
 """Methods that see a gradient's direction alone, and what switches off their eps."""
 
-BY_PLACE = {"noisy_sgd"}
+BY_PLACE = {"noisy_sgd", "psgd_kron"}
 """Methods whose random numbers are drawn leaf by leaf, so that they are others in another order."""
 
 SHAPES = [(2, 3), (4,), (), (3, 1, 2)]

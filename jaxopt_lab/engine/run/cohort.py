@@ -179,9 +179,8 @@ class Cohort:
 
     def _note(self, recorder: Recorder, racing: Any, ends: Any, cut_off: Any, restarts: Any) -> None:
         """Record the decision."""
-        optimizer = self.plan.groups[next(iter(self.pool.rows))].optimizer
-        decision = {"optimizer": optimizer, "bracket": self.bracket, "rung": self.rung, "step": self.stage.last}
-        decision |= {"compared": int(racing.sum()), "ended": int(cut_off.sum())}
+        decision = {"optimizer": self.pool.optimizer, "bracket": self.bracket, "rung": self.rung}
+        decision |= {"step": self.stage.last, "compared": int(racing.sum()), "ended": int(cut_off.sum())}
         decision |= {"restarted": int(restarts.sum())} if restarts.any() else {}
         kept = self._history[-1][racing & ~ends]
         worst = _finite(self.plan.compared[1] * kept.max(initial=-math.inf))  # in the metric's own sense
@@ -219,9 +218,8 @@ def cohorts_of(plan: Plan) -> list[Cohort]:
     brackets: dict[str, int] = {}
     cohorts = []
     for number, pool in enumerate(plan.pools):
-        optimizer = plan.groups[next(iter(pool.rows))].optimizer
-        brackets[optimizer] = brackets.get(optimizer, -1) + 1
-        cohorts.append(Cohort(plan, pool, number, brackets[optimizer]))
+        brackets[pool.optimizer] = brackets.get(pool.optimizer, -1) + 1
+        cohorts.append(Cohort(plan, pool, number, brackets[pool.optimizer]))
     return cohorts
 
 

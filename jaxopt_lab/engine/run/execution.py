@@ -18,7 +18,7 @@ from jaxopt_lab.engine.run.cohort import Cohort, cohorts_of
 from jaxopt_lab.engine.run.fitting import fittest, smaller_program
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.engine.tuning.cutting import first_strategy, fitted
+from jaxopt_lab.engine.tuning.cutting import first_strategy, fitted, reused
 from jaxopt_lab.engine.tuning.probe import Choice
 from jaxopt_lab.errors import ActorsLostError, StreamError
 from jaxopt_lab.trial import Status
@@ -110,7 +110,7 @@ class Execution:
 
     def prepare(self, number: int) -> None:
         """Have the backend prepare a group, and then let its chunks run."""
-        known = None
+        known = reused(self.plan, self.plan.groups[number])
         if self.ledger.knows((number,)):
             first = functools.partial(first_strategy, self.plan, self.plan.groups[number])
             known = self.ledger.settled((number,), first)

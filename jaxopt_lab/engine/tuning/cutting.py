@@ -24,6 +24,7 @@ FEWEST_TOGETHER = 4  # trials; where fewer fit into that, each runs alone: measu
 OWN_BYTES = 2**23  # limit of the working set up to which an accelerator's trials have own batches: launches dominate
 READ_BYTES = 2**25  # of a seed's batches in a segment, where the host reads them
 READ_STEPS = 128  # of such a segment at most: a chunk waits for its first one, before reading and training overlap
+MOST_PADDING = 4  # how many times as many configurations a program may be for before another one is compiled
 STEP_TRIALS = 2.5  # fixed cost of a chunk's step, in trials: measured with small networks
 WORKING_COPIES = 4  # a step's working set, in copies of a trial's parameters and its largest intermediate result
 BYTES_PER_SECOND = {"cpu": 1e10, "accelerator": 1e12}  # throughput of a step, on one core or on all devices
@@ -53,6 +54,14 @@ def first_strategy(plan: Plan, group: Group) -> Strategy:
     return fitted(
         plan, group, Strategy(plan.strategy or "scan", 1, 1, own, _one_core(plan, 0), rewrites(group)), max(1, trials)
     )
+
+
+def reused(plan: Plan, group: Group) -> Strategy | None:
+    """Return the strategy of an earlier plan whose program is worth using again; None where a new one is."""
+    count = len(group.configs)
+    far = {one.strategy: abs(math.log(count / one.configs)) for one in plan.reused if one.structure == group.structure}
+    near = min(far, key=lambda strategy: far[strategy], default=None)
+    return near if near is not None and far[near] <= math.log(MOST_PADDING) else None
 
 
 def stage_sizes(plan: Plan, group: Group) -> Mapping[int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxopt_lab.optimizers.gradient_descent import gradient_descent
 from jaxopt_lab.optimizers.momentum import momentum
-from jaxopt_lab.sweep.space import static
+from jaxopt_lab.sweep.hyperparameter import static
 from jaxopt_lab.sweep.sweep import sweep
 from jaxopt_lab.tasks.quadratic import quadratic
 from jaxopt_lab.tasks.task import Task

@@ -13,6 +13,7 @@ from jaxopt_lab.verify.optimizers.cases import (
     momentum_family,
     orthogonal,
     parameter_free,
+    preconditioned,
 )
 
 FAMILIES: dict[str, dict[str, Case]] = {
@@ -25,6 +26,7 @@ FAMILIES: dict[str, dict[str, Case]] = {
     "Step size found by the method itself": parameter_free.CASES,
     "Orthogonal steps of matrices": orthogonal.CASES,
     "Matrices treated as matrices": matrix.CASES,
+    "Matrices preconditioned by Kronecker products": preconditioned.CASES,
     "Little memory": little_memory.CASES,
     "Curvature and neighbourhoods": curvature.CASES,
 }

@@ -14,6 +14,7 @@ from jaxopt_lab.verify.optimizers.golden import (
     momentum_family,
     orthogonal,
     parameter_free,
+    preconditioned,
 )
 from jaxopt_lab.verify.optimizers.golden.row import Row
 
@@ -27,6 +28,7 @@ ROWS: dict[str, Row] = {
     **parameter_free.ROWS,
     **matrix.ROWS,
     **orthogonal.ROWS,
+    **preconditioned.ROWS,
 }
 
 NOT_HELD: dict[str, str] = {**adam_family.NOT_HELD}
