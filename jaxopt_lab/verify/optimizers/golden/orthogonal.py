@@ -2,6 +2,7 @@
 
 import inspect
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +142,7 @@ def banked(make):
     """A method whose matrix W1 is two, the second of which has twice the learning rate."""
     once, twice = turned(make(1)), turned(make(2))
     label = lambda w: {name: "once" if name != "W1 second" else "twice" for name in w}
-    inner = optax.partition({"once": once, "twice": twice}, label)
+    inner: Any = optax.partition({"once": once, "twice": twice}, label)
     cut = lambda w: {**w, "W1": w["W1"][:3], "W1 second": w["W1"][3:]}
 
     def update(grads, state, params=None):
