@@ -68,6 +68,16 @@ class SearchRequest(SweepRequest):
         ),
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.stop is not None and self.stop.changes:
+            raise ArgumentValueError(
+                f"The stop rule changes {', '.join(self.stop.changes)} while trials run, so that a trial's loss is not "
+                "that of its suggested configuration, which a method of search must be told.",
+                advice="Sweep with this rule: it is a search of its own.",
+                about=("stop",),
+            )
+
     @property
     def suggests(self) -> SearchMethod:
         """The method, also where it was given by name."""

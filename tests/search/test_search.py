@@ -328,6 +328,7 @@ class Wrong(jl.SearchMethod):
         ({"space": {}}, ValueError, "nothing to search"),
         ({"space": {"rate": jl.log(1e-3, 1)}}, ValueError, "rate"),
         ({"space": {"nesterov": [0.0, 1.0]} | SPACE, "optimizers": jl.momentum}, TypeError, "is structural"),
+        ({"stop": jl.pbt(interval=4, perturb="learning_rate")}, ValueError, "changes learning_rate while trials run"),
         ({"method": Wrong([])}, TypeError, r"ask\(4\) must return a list of 4 configurations"),
         ({"method": Wrong([{"learning_rate": 0.1}] * 3)}, TypeError, "a list of 4 configurations"),
         ({"method": Wrong([{}] * 4)}, ValueError, "lacks learning_rate"),
