@@ -75,7 +75,7 @@ def measure(name: str, trials: int, seeds: int, steps: int, seconds: float, repe
     task = MODELS[name]()
     rates = np.geomspace(*RATES, trials // seeds).astype("float32")
     numbers, threads = np.arange(seeds, dtype=np.int32), min(THREADS, len(rates))
-    options = {"steps": steps, "seeds": seeds}
+    options: dict[str, Any] = {"steps": steps, "seeds": seeds}
     ours = lambda **more: jl.sweep(jl.adam, task, {"learning_rate": rates}, **options, **more)
     found = []
     first = timing.once(lambda: found.append(ours(cache=False)))

@@ -2,7 +2,7 @@
 
 import inspect
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +146,8 @@ def banked(make):
     cut = lambda w: {**w, "W1": w["W1"][:3], "W1 second": w["W1"][3:]}
 
     def update(grads, state, params=None):
-        steps, state = inner.update(cut(grads), state, cut(params))
+        found, state = inner.update(cut(grads), state, cut(params))
+        steps = cast(dict[str, jax.Array], found)
         second = steps.pop("W1 second")
         return {**steps, "W1": jnp.concatenate([steps["W1"], second])}, state
 
