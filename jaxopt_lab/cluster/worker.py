@@ -216,7 +216,7 @@ class Worker:
     def _placed(self, task: Task) -> TaskData:
         """Return the task's data on the device."""
         if task not in self._data:
-            self._data[task] = TaskData.placed(task, kept_batches_bytes(self._plan))
+            self._data[task] = TaskData.placed(task, kept_batches_bytes(self._plan), self._plan.seeds)
         return self._data[task]
 
 

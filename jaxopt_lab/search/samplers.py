@@ -61,6 +61,7 @@ class Optuna(SearchMethod):
         """Return the sampler, made for batches of this size where it was given by name."""
         from optuna import samplers  # pyright: ignore[reportMissingImports]
 
+        options: dict[str, Any]
         seed, conditional = self._drawn, any(one.branch is not None for one in self._space.dimensions)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of options that Optuna calls experimental
@@ -72,8 +73,8 @@ class Optuna(SearchMethod):
                     least = 4 + math.floor(3 * math.log(max(1, len(self._space))))  # Hansen's default
                     return samplers.CmaEsSampler(seed=seed, popsize=max(batch, least), warn_independent_sampling=False)
                 case "qmc":
-                    quiet = {"warn_independent_sampling": False, "warn_asynchronous_seeding": False}
-                    return samplers.QMCSampler(seed=seed, scramble=True, **quiet)
+                    options = {"warn_independent_sampling": False, "warn_asynchronous_seeding": False}
+                    return samplers.QMCSampler(seed=seed, scramble=True, **options)
                 case "gp":
                     return samplers.GPSampler(seed=seed)
         return self._sampler

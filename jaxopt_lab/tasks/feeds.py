@@ -149,6 +149,12 @@ def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(arrays, out=made)
 
 
+def concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Join arrays along their first axis, likewise."""
+    made = aligned((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
+    return np.concatenate(arrays, out=made)
+
+
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return an empty array that begins at a multiple of 64 bytes, which a program on a CPU uses without a copy."""
     size = math.prod(shape) * dtype.itemsize

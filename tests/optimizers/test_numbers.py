@@ -102,7 +102,7 @@ squared_distance = lambda z: jnp.sum(jnp.real(z - TARGET) ** 2 + jnp.imag(z - TA
 # Far enough in 500 steps, where the row's learning rate is not.
 FASTER = {
     **{name: {"learning_rate": 0.05} for name in ("rmsprop", "radam", "optimistic_adam", "lamb", "qhadam", "came")},
-    **{name: {"learning_rate": 0.1} for name in ("fromage", "adafactor", "schedule_free_radam")},
+    **{name: {"learning_rate": 0.1} for name in ("fromage", "adafactor", "schedule_free_radam", "amos")},
 }
 
 

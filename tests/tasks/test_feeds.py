@@ -17,7 +17,7 @@ from jaxopt_lab.engine.tuning import cutting, sizing
 from jaxopt_lab.sweep.planning import plan_sweep
 from jaxopt_lab.tasks.feeds import Rows
 from jaxopt_lab.tasks.sampling import batch_indices, batch_key
-from jaxopt_lab.tasks.streams import StreamReader
+from jaxopt_lab.tasks.stream_reader import StreamReader
 from jaxopt_lab.types import random_key
 
 N, SIZE, STEPS, SEEDS = 240, 16, 40, 3

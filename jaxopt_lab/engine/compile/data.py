@@ -14,6 +14,7 @@ from jaxopt_lab.engine.compile.program import Program
 from jaxopt_lab.engine.devices import devices, on_devices, thread_count
 from jaxopt_lab.engine.plan import Segment
 from jaxopt_lab.tasks.feeds import Reader, joined, stacked
+from jaxopt_lab.tasks.stream_reader import StreamReader
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.settings import enter, of_this_thread
 
@@ -27,6 +28,7 @@ class TaskData:
         arrays: `task.data` on the devices.
         reader: Reads the training data on the host; None where programs have them.
         ahead: Threads that read while devices compute.
+        seeds: The seeds in the order in which chunks begin.
 
     """
 
@@ -34,9 +36,10 @@ class TaskData:
     arrays: Any
     reader: Reader | None = None
     ahead: concurrent.futures.Executor | None = None
+    seeds: tuple[int, ...] = ()
 
     @classmethod
-    def placed(cls, task: Task, most_bytes: int) -> "TaskData":
+    def placed(cls, task: Task, most_bytes: int, seeds: Any = ()) -> "TaskData":
         """Copy the data to the devices, and open what the host reads, which keeps at most so many bytes of batches."""
         arrays = on_devices(task.data)
         if task.feed is None:
@@ -44,7 +47,15 @@ class TaskData:
         pool = concurrent.futures.ThreadPoolExecutor(
             thread_count(devices()), "jaxopt-lab-reads", enter, (of_this_thread(),)
         )
-        return cls(task, arrays, task.feed.open(task.name, most_bytes), pool)
+        return cls(task, arrays, task.feed.open(task.name, most_bytes), pool, tuple(map(int, seeds)))
+
+    def expect(self, seeds: Any, first: int, last: int) -> None:
+        """Read ahead what a chunk of the seeds that come next begins with: nothing else would hide that."""
+        if self.reader is None or self.ahead is None or not isinstance(self.reader, StreamReader):
+            return
+        after = self.seeds.index(int(np.asarray(seeds)[-1])) + 1 if self.seeds else 0
+        for seed in self.seeds[after : after + len(seeds)] if after else ():
+            self.ahead.submit(self.reader.read, seed, first, last - first)
 
     def draws(self, program: Program, seeds: Any, first: int, last: int, length: int) -> Any:
         """Return the draws of a segment's batches, and batches that the host reads: see `Program.draw`."""
@@ -89,7 +100,7 @@ class Feeding:
 
     def __init__(self, data: TaskData, program: Program, seeds: Any, length: int, segments: Sequence[Segment]):
         self._data, self._program, self._seeds, self._length = data, program, seeds, length
-        self._following = dict(itertools.pairwise(segments))
+        self._following, self._first = dict(itertools.pairwise(segments)), segments[0] if segments else None
         self._read: tuple[Segment, concurrent.futures.Future] | None = None
 
     def draws(self, segment: Segment) -> Any:
@@ -99,6 +110,8 @@ class Feeding:
         found = self._read[1].result() if self._read and self._read[0] == segment else self._batches(segment)
         following = self._following.get(segment)
         self._read = None if following is None else (following, self._data.ahead.submit(self._batches, following))
+        if following is None and self._first is not None:
+            self._data.expect(self._seeds, self._first.first, self._first.last)
         return self._data.with_batches(self._program, draws, found)
 
     def _batches(self, segment: Segment) -> Any:

@@ -132,7 +132,7 @@ class InProcess:
     def open(self, host: Host) -> None:
         self._host, self._room = host, Room(host.plan)
         tasks = {group.structure.task: None for group in host.plan.groups}
-        self._data = {task: TaskData.placed(task, kept_batches_bytes(host.plan)) for task in tasks}
+        self._data = {task: TaskData.placed(task, kept_batches_bytes(host.plan), host.plan.seeds) for task in tasks}
 
     def choose(
         self, priority: Priority, number: int, known: Strategy | None, then: Callable[[Choice | Exception], None]

@@ -55,6 +55,8 @@ def walked(cases: Sequence[Case], problem: Problem, precision: str) -> list[Diff
     `step`: hyperparameters as Python numbers, each step from the twin's point with the twin's gradient.
     `traced`: the same, every numeric hyperparameter traced and under `vmap`.
     `free`: traced and under `vmap` too, each on its own way from the start.
+
+    A method without a twin is its own, and does not walk twice with Python numbers.
     """
     with TRACING, jax.enable_x64(precision == "float64"):
         values = [{name: jnp.asarray(value) for name, value in case.traceable().items()} for case in cases]
@@ -86,7 +88,9 @@ def _walk(cases: Sequence[Case], problem: Problem, start, values):
         extended = lambda optimizer, w, g, loss, state: _extended(optimizer, problem, t, w, g, loss, state)
         w, g, loss, (twin_state, ours_state, traced_states) = one(ws, 0), one(gs, 0), losses[0], states
         twin_update, twin_state = extended(case.make_twin(), w, g, loss, twin_state)
-        ours_update, ours_state = extended(case.make_ours(), w, g, loss, ours_state)
+        ours_update, ours_state = twin_update, twin_state
+        if case.twin is not None:
+            ours_update, ours_state = extended(case.make_ours(), w, g, loss, ours_state)
         traced = lambda values, w, g, loss, state: extended(case.make_traced(values), w, g, loss, state)
         traced_updates, traced_states = jax.vmap(traced)(two(values), ws, gs, losses, traced_states)
         moves = jax.tree.map(lambda leaf, first: leaf.at[0].set(first), traced_updates, twin_update)
@@ -104,7 +108,8 @@ def _walk(cases: Sequence[Case], problem: Problem, start, values):
 
     def first_states(case: Case, values):
         traced = jax.vmap(lambda values: case.make_traced(values).init(start), axis_size=2)(two(values))
-        return case.make_twin().init(start), case.make_ours().init(start), traced
+        twin = case.make_twin().init(start)
+        return twin, twin if case.twin is None else case.make_ours().init(start), traced
 
     states = [first_states(case, v) for case, v in zip(cases, values, strict=True)]
     ws = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(cases), 2, *leaf.shape)), start)
