@@ -50,9 +50,8 @@ def assert_same(ours, twin, rtol):
 options = [pytest.param(name, "float64", marks=pytest.mark.thorough) for name in CASES if name not in METHODS]
 alone = [name for name, case in METHODS.items() if case.twin is None]  # which walk beside themselves, traced
 WALKS = [
-    *((name, "float64") for name in METHODS),
-    *((name, "float32") for name in METHODS if name not in alone),
-    *(pytest.param(name, "float32", marks=pytest.mark.thorough) for name in alone),
+    *((name, precision) for precision in ("float64", "float32") for name in METHODS if name not in alone),
+    *(pytest.param(name, p, marks=pytest.mark.thorough) for p in ("float64", "float32") for name in alone),
     *options,
 ]
 
@@ -64,7 +63,7 @@ def neighbours(precision):
     What they have in common, the problem's gradient, is compiled once for all of them.
     """
     places = {}
-    for name in METHODS if precision == "float64" else [name for name in METHODS if name not in alone]:
+    for name in [name for name in METHODS if name not in alone]:
         places.setdefault(problem(name, precision), []).append(name)
     groups = [(where, tuple(names[i : i + 8])) for where, names in places.items() for i in range(0, len(names), 8)]
     return {name: (where, names) for where, names in groups for name in names}
@@ -82,6 +81,17 @@ def test_two_hundred_steps(name, precision):
     else:
         found = differences(name, precision)
     assert found.beyond(CASES[name].bounds, precision) == {}
+
+
+@pytest.mark.parametrize("name", alone)
+def test_a_method_without_a_twin_is_the_same_traced(name, float64):
+    """For three steps; its records hold what it computes, and a thorough run walks two hundred."""
+    case = METHODS[name]
+    values = {name: jnp.asarray(value) for name, value in case.traceable().items()}
+    rows = {name: jnp.stack([value, value]) for name, value in values.items()}
+    several = jax.jit(lambda rows: jax.vmap(lambda values: after_three_steps(case, values), axis_size=2)(rows))(rows)
+    one = jax.jit(lambda: after_three_steps(case, {}))()
+    assert_same(jax.tree.map(lambda leaf: leaf[1], several), one, 1e-12)
 
 
 @each_case
