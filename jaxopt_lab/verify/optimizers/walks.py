@@ -88,8 +88,9 @@ def _walk(cases: Sequence[Case], problem: Problem, start, values):
         extended = lambda optimizer, w, g, loss, state: _extended(optimizer, problem, t, w, g, loss, state)
         w, g, loss, (twin_state, ours_state, traced_states) = one(ws, 0), one(gs, 0), losses[0], states
         twin_update, twin_state = extended(case.make_twin(), w, g, loss, twin_state)
-        ours_update, ours_state = twin_update, twin_state
-        if case.twin is not None:
+        if case.twin is None:
+            ours_update, ours_state = twin_update, twin_state
+        else:
             ours_update, ours_state = extended(case.make_ours(), w, g, loss, ours_state)
         traced = lambda values, w, g, loss, state: extended(case.make_traced(values), w, g, loss, state)
         traced_updates, traced_states = jax.vmap(traced)(two(values), ws, gs, losses, traced_states)
