@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxopt_lab.optimizers._base import needs_params, optimizer
-from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._decay import Mask, decoupled
 from jaxopt_lab.optimizers._layout import as_matrices, as_tensor, layouts_of
 from jaxopt_lab.optimizers._numerics import squared
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
-from jaxopt_lab.types import MaskedNode, Optimizer, Params, Scalar
+from jaxopt_lab.types import MaskedNode, Optimizer, Params, Scalar, ScalarOrSchedule
 
 
 class MatricesState(NamedTuple):
@@ -59,6 +59,40 @@ def beside_adam(
         return jax.tree.map(join, grads, layouts, steps, other_steps), MatricesState(inner_state, other_state)
 
     return optimizer(init, update)
+
+
+def beside_adamw(
+    name: str,
+    ascent: Optimizer,
+    adam: Optimizer,
+    rates: tuple[ScalarOrSchedule, ScalarOrSchedule | None],
+    decays: tuple[ScalarOrSchedule, ScalarOrSchedule],
+    matrices: Any,
+    mask: Mask,
+    cautious: bool = False,
+) -> Optimizer:
+    """Train the matrices against `ascent` and all other parameters against `adam`, both with decoupled weight decay.
+
+    Args:
+        name: The public name of the pair.
+        ascent: The direction of the matrices' step, uphill.
+        adam: That of the other parameters.
+        rates: The learning rates of both; None is the matrices'.
+        decays: The weight decays of both.
+        matrices: As in `beside_adam`.
+        mask: As in `beside_adam`.
+        cautious: Whether only parameters decay whose step goes the same way.
+
+    """
+    rate, other_rate = rates
+    other_rate = rate if other_rate is None else other_rate
+    return beside_adam(
+        name,
+        lambda mask: decoupled(ascent, name, rate, decays[0], mask, cautious=cautious),
+        lambda mask: decoupled(adam, name, other_rate, decays[1], mask, cautious=cautious),
+        matrices,
+        mask,
+    )
 
 
 def _split(tree: Params, layouts: Params) -> tuple[Params, Params]:

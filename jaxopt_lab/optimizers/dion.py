@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import method, next_step, optimizer, static_count, zeros_like
-from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers._matrices import beside_adam
+from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._matrices import beside_adamw
 from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.adam import adam_direction
@@ -132,11 +132,5 @@ def dion(
         return a, DionState(next_step(state.t), m, q)
 
     ascent, adam = optimizer(init, ascend), adam_direction(adam_b1, adam_b2, adam_eps, moment_dtype=moment_dtype)
-    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
-    return beside_adam(
-        "dion",
-        lambda mask: decoupled(ascent, "dion", learning_rate, weight_decay, mask),
-        lambda mask: decoupled(adam, "dion", adam_rate, adam_weight_decay, mask),
-        matrices,
-        weight_decay_mask,
-    )
+    rates, decays = (learning_rate, adam_learning_rate), (weight_decay, adam_weight_decay)
+    return beside_adamw("dion", ascent, adam, rates, decays, matrices, weight_decay_mask)

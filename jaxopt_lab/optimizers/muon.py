@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import method, next_step, one_minus_power, optimizer, zeros_like
-from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers._matrices import beside_adam, shape_factor
+from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._matrices import beside_adamw, shape_factor
 from jaxopt_lab.optimizers._newton_schulz import JORDAN, Orthogonalizer, orthogonalizer
 from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.adam import adam_direction
@@ -163,11 +163,5 @@ def muon(
         adam = nadam_direction(adam_b1, adam_b2, eps, adam_eps_root, None, moment_dtype=moment_dtype)
     else:
         adam = adam_direction(adam_b1, adam_b2, eps, adam_eps_root, moment_dtype=moment_dtype)
-    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
-    return beside_adam(
-        "muon",
-        lambda mask: decoupled(orthogonal, "muon", learning_rate, weight_decay, mask, cautious=cautious),
-        lambda mask: decoupled(adam, "muon", adam_rate, adam_weight_decay, mask, cautious=cautious),
-        matrices,
-        weight_decay_mask,
-    )
+    rates, decays = (learning_rate, adam_learning_rate), (weight_decay, adam_weight_decay)
+    return beside_adamw("muon", orthogonal, adam, rates, decays, matrices, weight_decay_mask, cautious)

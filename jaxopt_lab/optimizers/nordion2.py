@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import method, next_step, optimizer, reals_like, zeros_like
-from jaxopt_lab.optimizers._decay import Mask, decoupled
-from jaxopt_lab.optimizers._matrices import beside_adam, shape_factor
+from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._matrices import beside_adamw, shape_factor
 from jaxopt_lab.optimizers._newton_schulz import orthogonalizer
 from jaxopt_lab.optimizers._stacks import in_stacks
 from jaxopt_lab.optimizers.adam import adam_direction
@@ -128,11 +128,5 @@ def nordion2(
         return a, NorDion2State(next_step(state.t), m, v)
 
     ascent, adam = optimizer(init, ascend), adam_direction(adam_b1, adam_b2, adam_eps, moment_dtype=moment_dtype)
-    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
-    return beside_adam(
-        "nordion2",
-        lambda mask: decoupled(ascent, "nordion2", learning_rate, weight_decay, mask),
-        lambda mask: decoupled(adam, "nordion2", adam_rate, adam_weight_decay, mask),
-        matrices,
-        weight_decay_mask,
-    )
+    rates, decays = (learning_rate, adam_learning_rate), (weight_decay, adam_weight_decay)
+    return beside_adamw("nordion2", ascent, adam, rates, decays, matrices, weight_decay_mask)
