@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.diagnostics import Diagnostic, Step, curves
-from jaxopt_lab.tasks.calls import at, aux, shapes
+from jaxopt_lab.tasks.calls import aux, shapes
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE, TASK_PREFIX
-from jaxopt_lab.tasks.rewriting import rewritten_task
+from jaxopt_lab.tasks.rewriting import valued
 from jaxopt_lab.tasks.seeding import Keys
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact, remembered
@@ -88,8 +88,7 @@ class Structure:
 
     def valued(self, values: Mapping[str, Any]) -> Task:
         """Return the task with those of these numbers that are its own."""
-        task = at(self.task, values)
-        return rewritten_task(task) if self.rewrite else task
+        return valued(self.task, values, self.rewrite)
 
     def preconditioner(self, values: Mapping[str, Any]) -> Callable[[Any], Params] | None:
         """Return the function of the optimizer's state that gives the diagonal which divides its step, if known."""

@@ -3,11 +3,12 @@
 import collections
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
 from jaxopt_lab.rewrite import rewriting
-from jaxopt_lab.tasks.calls import evaluate, shapes
+from jaxopt_lab.tasks.calls import at, evaluate, shapes
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
 from jaxopt_lab.types import random_key
@@ -19,6 +20,12 @@ def rewritten_task(task: Task) -> Task:
     metrics = {name: rewriting(metric) for name, metric in task.metrics.items()}
     vars(made).update(loss=rewriting(task.loss), metrics=metrics)
     return made
+
+
+def valued(task: Task, values: Mapping[str, Any], rewrite: bool) -> Task:
+    """Return the task with those of these numbers that are its own, rewritten or as it is."""
+    task = at(task, values)
+    return rewritten_task(task) if rewrite else task
 
 
 @remembered(maxsize=256)

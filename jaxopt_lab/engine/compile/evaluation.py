@@ -12,9 +12,9 @@ import optax
 from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes
 from jaxopt_lab.engine.compile.options import foreseeable_options
 from jaxopt_lab.engine.devices import on_cores
-from jaxopt_lab.tasks.calls import at, measure
+from jaxopt_lab.tasks.calls import measure
 from jaxopt_lab.tasks.names import LOSS, SPLITS
-from jaxopt_lab.tasks.rewriting import rewritten_task
+from jaxopt_lab.tasks.rewriting import valued
 from jaxopt_lab.tasks.seeding import initial
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import remembered
@@ -53,7 +53,7 @@ def evaluation_at_once(
     """Compile the evaluation of all trials on all held-out examples, in one program."""
 
     def evaluate(state, seed, t, stop, train, held_out):
-        trial = Trial(optax.identity(), _valued(task, state.values, rewrite), stop)
+        trial = Trial(optax.identity(), valued(task, state.values, rewrite), stop)
         return trial.evaluate(state, random_key(seed), t, (train, *held_out))
 
     integer, seeds = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((over.seeds,), jnp.int32)
@@ -94,7 +94,7 @@ def evaluation_in_parts(
     status, index, share = of_all(jnp.int32), jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), number)
 
     def see(state, status, splits):
-        return Trial(optax.identity(), _valued(task, state.values, rewrite)).evaluate_held_out(state, status, splits)
+        return Trial(optax.identity(), valued(task, state.values, rewrite)).evaluate_held_out(state, status, splits)
 
     seen = jax.eval_shape(see, of_one(state.tree), of_one(status), tuple(held_out))
     wide = lambda dtype: jnp.promote_types(dtype, number) if examples else dtype  # means are summed in this type
@@ -201,12 +201,6 @@ def _batches(number: int, split: Any, examples: int) -> Iterator[Batch]:
     for piece in np.array_split(np.arange(count), -(-count // examples)):
         yield Batch(number, start, len(piece), len(piece) / count)
         start += len(piece)
-
-
-def _valued(task: Task, values: Any, rewrite: bool) -> Task:
-    """Return the task with those of a state's values that are its own."""
-    task = at(task, values)
-    return rewritten_task(task) if rewrite else task
 
 
 def _options(over: Trials, convolves: bool) -> dict[str, Any]:
