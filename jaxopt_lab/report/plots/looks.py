@@ -20,7 +20,11 @@ FIXED = (
     *("adadelta", "amsgrad", "cautious_adamw", "galore", "adamax", "adopt", "dog"),
     *("lars", "madgrad", "adamaxw", "dowg", "novograd", "simplified_ademamix", "rprop"),
     *("sm3", "momo", "momo_adam", "fromage", "optimistic_gradient_descent", "optimistic_adam", "noisy_sgd"),
-    *("acprop", "cocob"),
+    *("acprop", "cocob", "soap", "shampoo", "normuon", "mars", "scion"),
+    *("psgd_kron", "splus", "klshampoo", "dion", "dion2", "nordion2", "adamuon"),
+    *("laprop", "adamp", "sgdp", "qhadam", "qhm", "aggmo", "adabound"),
+    *("came", "adam_mini", "stable_adamw", "grams", "amos", "mirror_madgrad", "asgd"),
+    *("dadapt_sgd", "adahessian", "gpa_adamw", "schedule_free_radam"),
 )
 
 Place = tuple[int, int]  # colour, variant
