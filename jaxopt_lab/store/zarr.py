@@ -170,7 +170,8 @@ def _read_one_write(path: str) -> "xr.Dataset":
     while True:
         dataset = xr.open_zarr(path, consolidated=False, zarr_format=2).load()
         writing, written = (dataset.attrs.pop(name, None) for name in (WRITING, WRITTEN))
-        if writing is None and _open(path, "r").attrs.get(WRITTEN) == written:
+        after = _open(path, "r").attrs  # a write that began meanwhile has a mark of its own until its end
+        if writing is None and WRITING not in after and after.get(WRITTEN) == written:
             return dataset
         if time.monotonic() > deadline:
             warnings.warn(

@@ -74,6 +74,26 @@ def test_a_write_during_a_read_is_seen(folder, monkeypatch):
     assert len(reads) == 2
 
 
+def test_a_write_that_begins_during_a_read_is_waited_for(folder, monkeypatch):
+    """It has replaced one array of two when the reader looks again, and ends later."""
+    store.write_dataset(dataset(1), folder, "results.zarr")
+    opened, reads, ends = xr.open_zarr, [], store._end_write
+    monkeypatch.setattr(store, "_end_write", lambda root: None)
+
+    def interleaved(*args, **kwargs):
+        found = opened(*args, **kwargs)
+        reads.append(found)
+        if len(reads) == 1:
+            found["train_loss"].load()
+            store.write_values(dataset(2), folder, "results.zarr")
+        if len(reads) == 3:
+            ends(store._open(folder.url("results.zarr"), "r+"))
+        return found
+
+    monkeypatch.setattr(xr, "open_zarr", interleaved)
+    assert values(store.read(folder.local)[0]) == {2}
+
+
 def test_a_writer_that_was_killed(folder, monkeypatch):
     """What it left is read, with a warning that arrays may be of two writes."""
     store.write_dataset(dataset(1), folder, "results.zarr")
