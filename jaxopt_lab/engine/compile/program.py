@@ -13,7 +13,7 @@ from jaxopt_lab.diagnostics import Diagnostic
 from jaxopt_lab.engine.compile import layout
 from jaxopt_lab.engine.compile.axes import Axes, Shapes, Trials, program_bytes, tree_bytes
 from jaxopt_lab.engine.compile.evaluation import evaluation_at_once, evaluation_in_parts
-from jaxopt_lab.engine.compile.options import compiler_options, one_core_options
+from jaxopt_lab.engine.compile.options import compiler_options, one_core_options, seldom_options
 from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.keeping import keeping, kept, with_best
 from jaxopt_lab.engine.plan import Group, Plan
@@ -129,7 +129,8 @@ def _compiled(
         state = one.start(params, model, values)
         return with_best(state) if keep_best else state
 
-    start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values))
+    options = seldom_options(used[0].platform)
+    start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values), options=options)
     state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
     draws, feed = drawing.out_info, structure.task.feed
     if feed is not None:
@@ -251,7 +252,8 @@ def _compiled_keep(over: Trials, state: Any) -> Callable[..., TrialState]:
 def _compiled_initial(task, over: Trials):
     """Compile the initial parameters; they do not depend on the optimizer, so all optimizers of a task share this."""
     begin = lambda seed: initial(task, random_key(seed))
-    return over.compile(begin, (Axes.SEED,), (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),))
+    shapes = (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),)
+    return over.compile(begin, (Axes.SEED,), shapes, options=seldom_options(over.devices[0].platform))
 
 
 def _with_numbers(task: Task, valued: Task, seed: jax.Array) -> tuple[Any, Any]:
@@ -274,7 +276,7 @@ def _compiled_draw(task, over: Trials, length):
     """Compile the draws of batches, which do not depend on the optimizer either."""
     draw = lambda seed, first: draws(task, random_key(seed), first, length)
     shapes = jax.ShapeDtypeStruct((over.seeds,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
-    return over.compile(draw, (Axes.SEED, Axes.NONE), shapes)
+    return over.compile(draw, (Axes.SEED, Axes.NONE), shapes, options=seldom_options(over.devices[0].platform))
 
 
 def _shared(make: Any, used: tuple[Any, ...]) -> Callable[..., Any]:
