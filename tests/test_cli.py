@@ -284,7 +284,9 @@ EAGER = """if True:
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
+)
 def test_an_interrupted_run_keeps_what_there_is(tmp_path, number, status):
     # The quadratic reaches its target at once; the regression cannot, and would go on for hours.
     spec = SPEC.replace("steps = 10", "steps = 5_000_000\ntarget = 1e-3").replace("1e-2, 100.0, 3", "0.3, 0.5, 2")

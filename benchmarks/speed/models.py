@@ -11,6 +11,9 @@ gains. The others are in measuring/loops.py, over Optax, of the same starts, bat
 - scan: `jit(scan)`, one trial after the other;
 - loop: a Python loop over one jitted step whose state is donated, one trial after the other.
 
+- torch.func, eager and compiled: all trials in one stack in PyTorch, where that is installed, of the transformer and of
+  the convolutions; on all cores. Compiling it needs a C++ compiler.
+
 "N threads": each of as many threads as there are cores has a part of the learning rates, and its programs use one core,
 as ours do. A way trains as many steps as its speed allows in about `--seconds`, and at most `--steps`. The script fails
 where the loss of a way's last step differs from ours by more than a thousandth. "compile" is the first call less a
@@ -24,6 +27,7 @@ network is also timed on another checkout, in turns with this one: a process eac
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -98,6 +102,10 @@ def measure(name: str, trials: int, seeds: int, steps: int, seconds: float, repe
     if threads > 1:
         trainings = {f"{key}, {threads} threads": in_threads(train, threads) for key, train in trainings.items()}
         trainings = {"vmapped scan": handwritten(task, one_core=False)["vmapped scan"], **trainings}
+    if importlib.util.find_spec("torch") is not None:
+        from measuring.torch_func import LOSSES, stacked
+
+        trainings |= stacked(name, task, THREADS) if name in LOSSES else {}
     for key, train in trainings.items():
         probe = lambda train=train: train(rates, numbers, PROBE)
         first, again = timing.once(probe), timing.once(probe)

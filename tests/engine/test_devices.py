@@ -40,8 +40,8 @@ def found():
     """The same sweeps on one device and on eight."""
     results = {}
     for count in (1, 8):
-        flags = f"--xla_force_host_platform_device_count={count}"
-        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        flags = [os.environ.get("XLA_FLAGS", ""), f"--xla_force_host_platform_device_count={count}"]
+        environment = os.environ | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
         done = subprocess.run(
             [sys.executable, "-c", CODE.format(count=count)],
             env=environment,

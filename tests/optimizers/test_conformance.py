@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kinds import each_kinds_row
 
 import jaxopt_lab as jl
 from jaxopt_lab.optimizers._base import method
@@ -122,7 +123,7 @@ def test_vmapped_row_is_the_solo_run(case, float64):
         assert_same(jax.tree.map(lambda leaf, row=row: leaf[row], together), solo, 1e-15)
 
 
-@each_first_row
+@each_kinds_row
 def test_steps_can_be_differentiated_by_every_hyperparameter(case, float64):
     """Backwards too, where a root of 0 that nobody looks at has an infinite derivative."""
     end = lambda values: sum(jnp.sum(jnp.cosh(leaf)) for leaf in jax.tree.leaves(after_three_steps(case, values)))
@@ -165,7 +166,7 @@ def test_dtypes_and_structure_are_kept(case, dtype, wide, float64):
     assert all(leaf.dtype == dtype for leaf in buffers)
 
 
-@each_first_row
+@each_kinds_row
 def test_bfloat16_step_is_the_float32_step_rounded(case):
     """Hyperparameters are not rounded with the parameters: b2 = 0.999 in bfloat16 would be 1, and the step infinite."""
     values = {name: jnp.asarray(value, "float32") for name, value in case.traceable().items()}

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kinds import each_kinds_row
 
 import jaxopt_lab as jl
 from jaxopt_lab.optimizers.wrappers import fused
-from jaxopt_lab.verify.optimizers.cases import METHODS
 from jaxopt_lab.verify.optimizers.problems import wave
 
 ONE_KERNEL = """
@@ -67,7 +67,7 @@ def assert_close(a, b, rtol):
         np.testing.assert_allclose(x, y, rtol=0, atol=rtol * max(np.max(np.abs(y)), 1e-300))
 
 
-@pytest.mark.parametrize("case", METHODS.values(), ids=METHODS.keys())
+@each_kinds_row
 def test_steps_are_the_same(case, wanted, float64):
     optimizer = case.make_ours()
     plain = trained(optax.with_extra_args_support(optimizer))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kinds import by_kind, each_kind
 
 import jaxopt_lab as jl
 from jaxopt_lab.optimizers.wrappers import fused
@@ -150,7 +151,7 @@ def test_what_a_refusal_names_works(name, float64):
     assert squared_distance(end) < squared_distance(start)
 
 
-@each_complex
+@pytest.mark.parametrize("name", by_kind(COMPLEX))
 def test_turning_the_plane_turns_the_walk(name, float64):
     """And on the real line in the plane it is the walk of real parameters."""
     optimizer, start, turn = made(name), made_complex(starting_params(name)), jnp.exp(0.7j)
@@ -266,7 +267,7 @@ def test_complex_parameters_held_flat(float64):
 # float16
 
 
-@each_method
+@each_kind
 def test_float16_parameters_are_trained_as_float32_ones(name, float32):
     """Under gradients whose squares float16 has not, and along the same way, updates differ by a rounding."""
     narrow = jax.tree.map(lambda w: w.astype("float16"), starting_params(name))
@@ -376,7 +377,7 @@ def test_trees_without_leaves(name):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
 
 
-@each_method
+@each_kind
 def test_leaves_without_elements_change_nothing(name, float64):
     """Nor does a scalar need another treatment."""
     full = {"matrix": wave(2, 3), "scalar": jnp.asarray(0.5)}

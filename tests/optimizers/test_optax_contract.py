@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kinds import each_kind
 
 import jaxopt_lab as jl
 from jaxopt_lab.trial import answer
@@ -76,7 +77,7 @@ def assert_close(ours, expected, tolerance=1e-11):
 # Steps
 
 
-@each_method
+@each_kind
 @pytest.mark.filterwarnings("ignore:jl.fused")
 def test_an_extra_argument_that_nobody_expects_is_ignored(name):
     w, optimizer = starting_params(), METHODS[name].make_ours()
@@ -124,7 +125,7 @@ def test_a_second_step_compiles_nothing():
     assert step._cache_size() == 1
 
 
-@each_method
+@each_kind
 def test_a_step_is_the_same_compiled_or_not(name, float64):
     optimizer, w = METHODS[name].make_ours(), starting_params()
     first = lambda w: one_step(optimizer, w, optimizer.init(w), 0)
@@ -134,7 +135,7 @@ def test_a_step_is_the_same_compiled_or_not(name, float64):
 # Within Optax's wrappers
 
 
-@each_method
+@each_kind
 def test_steps_are_the_same_within_optax_wrappers(name, float64):
     """With injected hyperparameters; accumulated over two equal gradients, and so twice as long."""
     case = METHODS[name]
@@ -253,7 +254,7 @@ def valley(w):
     return jnp.sum(jnp.abs(1 - x) ** 2 + 100 * jnp.abs(y - x**2) ** 2)
 
 
-@each_method
+@each_kind
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_parabola_and_valley_are_descended(name, dtype, float64):
     """With a rate of a coarse grid that falls to zero: to a 200th of the loss at the start, and to a sixth."""

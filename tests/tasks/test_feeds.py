@@ -192,8 +192,14 @@ def mapped(folder, array, name):
     return np.load(folder / name, mmap_mode="r")
 
 
-@pytest.mark.parametrize("kind", ["memmap", "zarr", "sorted", "column"])
-@pytest.mark.parametrize("cut", [{}, {"chunk": 1, "strategy": "steps"}], ids=str)
+ONE_BY_ONE = {"chunk": 1, "strategy": "steps"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cut"),
+    [*((kind, {}) for kind in ("memmap", "zarr", "sorted", "column")), ("memmap", ONE_BY_ONE), ("column", ONE_BY_ONE)],
+    ids=str,
+)
 def test_stored_arrays_train_as_arrays_in_memory(kind, cut, tmp_path, precision):
     stored = {
         "memmap": lambda: (mapped(tmp_path, X, "x.npy"), mapped(tmp_path, Y, "y.npy")),

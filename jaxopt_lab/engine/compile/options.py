@@ -1,6 +1,7 @@
 """Options that XLA needs for a training step, or a loop of them, since it does not choose them itself."""
 
 import functools
+import os
 from typing import Any
 
 import jax
@@ -60,9 +61,12 @@ def seldom_options(platform: str) -> dict[str, Any]:
 
     On a CPU, LLVM takes 1.1 s to optimise random numbers in an array of 64 x 10, and 14 s for those of a small
     convolutional network with 4 seeds. At its first level that is .6 s, the program is as fast, and every bit is equal.
+    A level that `XLA_FLAGS` name holds for these programs, too.
     """
-    options = {"xla_backend_optimization_level": 1}
-    return options if platform == "cpu" and accepted(options) else {}
+    name = "xla_backend_optimization_level"
+    if platform != "cpu" or name in os.environ.get("XLA_FLAGS", "") or not accepted({name: 1}):
+        return {}
+    return {name: 1}
 
 
 @functools.cache

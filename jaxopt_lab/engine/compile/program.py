@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -48,6 +49,7 @@ class Program(NamedTuple):
         donated. None where the last parameters are kept
     place(arguments, kinds) -> the arguments as arrays on the devices, each split along the axes that it has
     advance_bytes, evaluate_bytes: the memory of a running chunk in each function, without the data
+    compile_seconds: what compiling took for this strategy alone: not the parameters and draws, which others share
     """
 
     initial: Callable[..., Any]
@@ -61,6 +63,7 @@ class Program(NamedTuple):
     place: Callable[[Any, tuple[Axes, ...]], Any]
     advance_bytes: int
     evaluate_bytes: int
+    compile_seconds: float
 
     @property
     def chunk_bytes(self) -> int:
@@ -122,6 +125,7 @@ def _compiled(
     trial = functools.partial(structure.trial, changes=changes, diagnostics=diagnostics)
     late = starts_at(structure.task, structure.names)
     initial_of = _compiled_seeds(over) if late else _compiled_initial(structure.task, over)
+    drawing, began = _compiled_draw(structure.task, over, length), time.perf_counter()
 
     def begin(start, values):
         one = trial(values, stop.tree)
@@ -131,8 +135,7 @@ def _compiled(
 
     options = seldom_options(used[0].platform)
     start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values), options=options)
-    state, drawing = start.out_info, _compiled_draw(structure.task, over, length)
-    draws, feed = drawing.out_info, structure.task.feed
+    state, draws, feed = start.out_info, drawing.out_info, structure.task.feed
     if feed is not None:
         batches = _with_axes(feed.shapes(), strategy.seeds, length)
         draws = joined(structure.task, draws[0], batches), draws[1]
@@ -154,6 +157,7 @@ def _compiled(
         "shapes": state,
         "place": over.place,
         "advance_bytes": advance_bytes,
+        "compile_seconds": time.perf_counter() - began,
     }
 
 

@@ -104,7 +104,8 @@ def _measured(plan: Plan, group: Group, data: TaskData, measure: bool) -> tuple[
     began = time.perf_counter()
     spent = lambda: time.perf_counter() - began
     trial_steps = len(group.configs) * len(plan.seeds) * plan.of(group).steps
-    another = max(compile_seconds, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # the cost of one more
+    compiling = min(compile_seconds, program.compile_seconds)  # of what another strategy does not share
+    another = max(compiling, COMPILE_SECONDS) + 2 * (1 + ROUNDS) * LOOK_SECONDS  # the cost of one more
     pays = lambda seconds: spent() + another < SHARE * seconds * trial_steps / at_once(plan)
     best, glance = None, _glances.get((key, strategy))
     if glance is None and (measure or plan.stop is not None or _may_glance(plan, group, strategy)):
