@@ -112,14 +112,15 @@ def in_torch(name: str, width: int) -> Stepping | None:
     if name not in made:
         return None
     params, grads = ([torch.tensor(x) for x in part] for part in matrices(width))
-    for w, g in zip(params, grads, strict=True):
-        w.grad = g.clone()
+    given = [g.clone() for g in grads]
+    for w, g in zip(params, given, strict=True):
+        w.grad = g
     optimizer = made[name](params)
 
     def run():
         for _ in range(STEPS):
-            for w, g in zip(params, grads, strict=True):  # some of these methods write over a gradient
-                w.grad.copy_(g)
+            for written, g in zip(given, grads, strict=True):  # some of these methods write over a gradient
+                written.copy_(g)
             optimizer.step()
 
     return run
