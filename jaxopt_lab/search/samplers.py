@@ -117,7 +117,10 @@ def optuna(sampler: Any = "tpe", seed: int = 0, *, storage: Any = None) -> Optun
 
     """
     try:
-        from optuna.samplers import BaseSampler  # pyright: ignore[reportMissingImports]
+        with warnings.catch_warnings():
+            # In a notebook without ipywidgets, tqdm warns that Optuna's progress bar, which is not used, has no widget.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            from optuna.samplers import BaseSampler  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("jl.optuna needs Optuna: python -m pip install 'jaxopt_lab[optuna]'.") from None
     if isinstance(sampler, str):
