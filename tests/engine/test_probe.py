@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import time
 import types
 
@@ -139,7 +140,7 @@ def timed(monkeypatch):
     """Candidates that take what a table says; what was compiled is written down."""
     compiled = []
 
-    def install(seconds, compile_seconds=0.0):
+    def install(seconds, compile_seconds=0.0, own_seconds=math.inf):
         monkeypatch.setattr(probe, "COMPILE_SECONDS", compile_seconds)
         monkeypatch.setattr(probe, "LOOK_SECONDS", 0.0)
 
@@ -155,7 +156,8 @@ def timed(monkeypatch):
 
             seconds = glance
 
-        monkeypatch.setattr(probe, "fitting", lambda *a: compiled.append(a[2]) or (a[2], None))
+        program = types.SimpleNamespace(compile_seconds=own_seconds)
+        monkeypatch.setattr(probe, "fitting", lambda *a: compiled.append(a[2]) or (a[2], program))
         monkeypatch.setattr(probe, "_candidate", lambda *a: Fake(a[2]))
         monkeypatch.setattr(probe, "_glances", {})
         monkeypatch.setattr(probe, "_any_count", lambda strategy: True)
@@ -221,6 +223,22 @@ def test_the_search_costs_at_most_its_share(timed, monkeypatch):
     compiled.clear()
     probe.choose(plan, plan.groups[0], NOTHING)[0]
     assert len(compiled) == 1
+
+
+def test_what_strategies_share_is_compiled_once(timed, monkeypatch):
+    """Starts and draws took most of the first program's time; two more programs, which have them already, are tried."""
+    plan = planned()
+    compiled = timed(lambda s: 2 * at_once(plan) / (7 * 3 * 30), compile_seconds=0.01, own_seconds=0.08)
+    fake, clock = probe.fitting, [0.0]
+
+    def fitted(*arguments):
+        clock[0] += 0.08 if compiled else 1.0
+        return fake(*arguments)
+
+    monkeypatch.setattr(probe, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(probe, "fitting", fitted)
+    probe.choose(plan, plan.groups[0], NOTHING)
+    assert len(compiled) == 3
 
 
 def test_a_given_strategy_and_chunk_are_kept_to(timed):
