@@ -15,7 +15,9 @@ gains. The others are in measuring/loops.py, over Optax, of the same starts, bat
   the convolutions; on all cores. Compiling it needs a C++ compiler.
 
 "N threads": each of as many threads as there are cores has a part of the learning rates, and its programs use one core,
-as ours do. A way trains as many steps as its speed allows in about `--seconds`, and at most `--steps`. The script fails
+as ours do. A way trains as many steps as its speed allows in about `--seconds`, and at most `--steps`, or 2,000 and
+1,000 of the last two models, whose steps take microseconds. `--models` measures some again; the other figures stay in
+the file. The script fails
 where the loss of a way's last step differs from ours by more than a thousandth. "compile" is the first call less a
 second one; for ours, what the sweep reports, with the time to measure strategies.
 
@@ -66,6 +68,10 @@ MODELS: dict[str, Callable[[], jl.Task]] = {
     "pinn": lambda: training_alone(jl.tasks.pinn(), 64),
     "autoencoder": lambda: training_alone(jl.tasks.digits_autoencoder(), BATCH),
 }
+STEPS: dict[str, int] = {
+    "pinn": 2000,
+    "autoencoder": 1000,
+}  # whose steps take microseconds; the others' at most `--steps`
 WRITTEN = "the sweep, as written"  # with rewrite=False
 PROBE = 2  # steps of the run that estimates a way's speed
 AGREEMENT = 1e-3  # between the losses of the last step: float32, summed in other orders
@@ -234,12 +240,18 @@ def main() -> None:
     if options.quick:
         quick = {"trials": 8, "steps": 20, "seconds": 0.5, "naming_trials": 64, "naming_steps": 100, "repeats": 2}
         vars(options).update(quick)
-    figures: dict[str, Any] = {"models": []}
+    path = timing.RESULTS / "models-cpu.json"
+    figures: dict[str, Any] = json.loads(path.read_text())["figures"] if path.exists() else {}
+    known = {row["model"]: row for row in figures.get("models", [])}
     for name in options.models:
-        sizes = options.trials, options.seeds, options.steps
-        row = measure(name, *sizes, options.seconds, options.repeats)
-        figures["models"].append(row)
-        show_model(row)
+        most: int = options.steps if options.quick else STEPS.get(name, options.steps)
+        known[name] = measure(name, options.trials, options.seeds, most, options.seconds, options.repeats)
+        show_model(known[name])
+    figures["models"] = [known[name] for name in MODELS if name in known]
+    if set(options.models) != set(MODELS):
+        if not options.quick:
+            print(timing.save("models", figures))
+        return
     naming_sizes = options.naming_trials, NAMING_SEEDS, options.naming_steps
     figures["naming"] = measure_naming(*naming_sizes, options.repeats)
     show_naming(figures["naming"])

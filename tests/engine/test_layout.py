@@ -161,6 +161,15 @@ def test_parameters_and_moments_are_carried_as_their_gradients_come(float64):
     assert_same(body, (NETWORK, optimizer.init(NETWORK)))
 
 
+def test_a_network_of_one_input_stays_as_it_is(float64):
+    """Its first product is none to XLA, which multiplies element by element, and in the order of its result."""
+    x, params = normal(9, 6, 1), {"in": normal(10, 1, 5), "out": NETWORK["out"]}
+    body = descent(lambda params: jnp.mean((jnp.tanh(x @ params["in"]) @ params["out"]) ** 2))
+    text = str(jax.make_jaxpr(lambda init: layout.fori_loop(0, STEPS, body, init))(params))
+    assert "f64[6,5] = dot_general" in text  # examples first
+    assert_same(body, params)
+
+
 def test_a_compiler_is_held_to_the_orders(float64):
     """Only for transposed arrays."""
     body = descent(LOSSES["network"])

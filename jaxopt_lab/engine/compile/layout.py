@@ -3,8 +3,7 @@
 Losses are usually written with examples as rows, `x @ w`. Over many trials, XLA on a CPU computes these products up to
 twice as fast with examples last, `w.T @ x.T`; and it reads a gradient that is the transpose of its parameter with
 strides, once for each moment that an optimizer keeps. So the body of the loop is traced for one trial and rebuilt, with
-each array in the axis order in which products return it. All numbers are computed as before, except that a product may
-sum in another order.
+each array in the axis order in which products return it. Numbers are as before, but for the order of products' sums.
 """
 
 import functools
@@ -165,13 +164,14 @@ class _Turn:
         """Put the operand that depends only on the trial's state first, and one that depends only on data last."""
         (contract_a, contract_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
         free = lambda x, contracted, batch: [axis for axis in x.order if axis not in (*contracted, *batch)]
-        free_a, free_b = free(a, contract_a, batch_a), free(b, contract_b, batch_b)
-        first, after = len(batch_a), len(batch_a) + len(free_a)  # the result's own axes: batch, of a, of b
-        order_a = [first + sorted(free_a).index(axis) for axis in free_a]
-        order_b = [after + sorted(free_b).index(axis) for axis in free_b]
-        sides = [(a, contract_a, batch_a, order_a), (b, contract_b, batch_b, order_b)]
+        free_a, free_b, first = free(a, contract_a, batch_a), free(b, contract_b, batch_b), len(batch_a)
+        after = first + len(free_a)  # the result's own axes: batch, of a, of b
+        order_of = lambda free, start: [start + sorted(free).index(axis) for axis in free]
+        sides = [(a, contract_a, batch_a, order_of(free_a, first)), (b, contract_b, batch_b, order_of(free_b, after))]
         precision = equation.params["precision"]
-        if RANK[a.depends] > RANK[b.depends]:
+        # Contracted over one number, they are multiplied element by element, in half the time as they are written.
+        outer = all(a.value.shape[a.order.index(axis)] == 1 for axis in contract_a)
+        if RANK[a.depends] > RANK[b.depends] and not outer:
             self.swapped = True
             sides, precision = sides[::-1], precision[::-1] if isinstance(precision, tuple) else precision
         at = lambda x, axes: tuple(x.order.index(axis) for axis in axes)
