@@ -244,7 +244,7 @@ def main() -> None:
     figures: dict[str, Any] = json.loads(path.read_text())["figures"] if path.exists() else {}
     known = {row["model"]: row for row in figures.get("models", [])}
     for name in options.models:
-        most: int = options.steps if options.quick else STEPS.get(name, options.steps)
+        most = STEPS[name] if name in STEPS and not options.quick else options.steps
         known[name] = measure(name, options.trials, options.seeds, most, options.seconds, options.repeats)
         show_model(known[name])
     figures["models"] = [known[name] for name in MODELS if name in known]
