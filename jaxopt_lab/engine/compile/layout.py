@@ -170,8 +170,8 @@ class _Turn:
         sides = [(a, contract_a, batch_a, order_of(free_a, first)), (b, contract_b, batch_b, order_of(free_b, after))]
         precision = equation.params["precision"]
         # Contracted over one number, they are multiplied element by element, in half the time as they are written.
-        outer = all(a.value.shape[a.order.index(axis)] == 1 for axis in contract_a)
-        if RANK[a.depends] > RANK[b.depends] and not outer:
+        one_number = {a.value.shape[a.order.index(axis)] for axis in contract_a} == {1}
+        if RANK[a.depends] > RANK[b.depends] and not one_number:
             self.swapped = True
             sides, precision = sides[::-1], precision[::-1] if isinstance(precision, tuple) else precision
         at = lambda x, axes: tuple(x.order.index(axis) for axis in axes)
