@@ -11,7 +11,9 @@ KINDS = ("search", "population")
 def run(kind: str, folder: str | None = None) -> jl.Results:
     """Search with TPE in eight rounds, or train a population whose worst quarter starts again eight times."""
     task = jl.tasks.digits_mlp(width=16)
-    more = {"steps": 800, "seeds": 2, "record": 4, "evaluate": 50, "out": folder, "checkpoint": 0.0, "progress": False}
+    more = {"steps": 800, "seeds": 2, "record": 4, "evaluate": 50, "progress": False}
+    if folder is not None:
+        more |= {"out": folder, "checkpoint": 0.0}
     if kind == "search":
         return jl.search(jl.adam, task, SPACE, method=jl.optuna("tpe", seed=0), budget=64, batch=8, **more)
     rule = jl.pbt(interval=100, perturb=list(SPACE))
