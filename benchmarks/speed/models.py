@@ -9,16 +9,15 @@ gains. The others are in measuring/loops.py, over Optax, of the same starts, bat
 - vmapped scan: `jit(vmap(scan))` over all trials, each with its own batches;
 - vmapped scan, shared: the same, nested, so that the learning rates of a seed share batches and dropout masks;
 - scan: `jit(scan)`, one trial after the other;
-- loop: a Python loop over one jitted step whose state is donated, one trial after the other.
-
-- torch.func, eager and compiled: all trials in one stack in PyTorch, where that is installed, of the transformer and of
-  the convolutions; on all cores. Compiling it needs a C++ compiler.
+- loop: a Python loop over one jitted step whose state is donated, one trial after the other;
+- torch.func, eager and compiled: all trials in one stack in PyTorch, on all cores, of the transformer and of the
+  convolutions; left out where PyTorch is not installed. Compiling needs a C++ compiler.
 
 "N threads": each of as many threads as there are cores has a part of the learning rates, and its programs use one core,
-as ours do. A way trains as many steps as its speed allows in about `--seconds`, and at most `--steps`, or 2,000 and
-1,000 of the last two models, whose steps take microseconds. `--models` measures some again; the other figures stay in
-the file. The script fails
-where the loss of a way's last step differs from ours by more than a thousandth. "compile" is the first call less a
+as ours do. A way trains as many steps as its speed allows in about `--seconds`, and at most `--steps`; at most 2,000
+and 1,000 of the last two models, whose steps take microseconds. The script fails where the loss of a way's last step
+differs from ours by more than a thousandth. `--models` measures some models again; the other figures stay in the file.
+"compile" is the first call less a
 second one; for ours, what the sweep reports, with the time to measure strategies.
 
 The cost of what a loss may name: the digits network (width 32, batch 64) as it is, against the same network with a loss
@@ -68,10 +67,7 @@ MODELS: dict[str, Callable[[], jl.Task]] = {
     "pinn": lambda: training_alone(jl.tasks.pinn(), 64),
     "autoencoder": lambda: training_alone(jl.tasks.digits_autoencoder(), BATCH),
 }
-STEPS: dict[str, int] = {
-    "pinn": 2000,
-    "autoencoder": 1000,
-}  # whose steps take microseconds; the others' at most `--steps`
+STEPS = {"pinn": 2000, "autoencoder": 1000}  # at most, where a step takes microseconds; of the others `--steps`
 WRITTEN = "the sweep, as written"  # with rewrite=False
 PROBE = 2  # steps of the run that estimates a way's speed
 AGREEMENT = 1e-3  # between the losses of the last step: float32, summed in other orders
@@ -240,7 +236,7 @@ def main() -> None:
     if options.quick:
         quick = {"trials": 8, "steps": 20, "seconds": 0.5, "naming_trials": 64, "naming_steps": 100, "repeats": 2}
         vars(options).update(quick)
-    path = timing.RESULTS / "models-cpu.json"
+    path = timing.RESULTS / f"models-{jax.default_backend()}.json"
     figures: dict[str, Any] = json.loads(path.read_text())["figures"] if path.exists() else {}
     known = {row["model"]: row for row in figures.get("models", [])}
     for name in options.models:

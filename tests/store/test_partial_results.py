@@ -56,41 +56,41 @@ def test_a_read_waits_for_the_end_of_a_write(folder):
     assert set(found.attrs) == {"view"}
 
 
-def test_a_write_during_a_read_is_seen(folder, monkeypatch):
-    """The arrays were read before and after a whole write: they are read again."""
-    store.write_dataset(dataset(1), folder, "results.zarr")
+@pytest.fixture
+def at_reads(monkeypatch):
+    """Makes things happen while the folder is read: functions by the number of the read."""
     opened, reads = xr.open_zarr, []
 
-    def interleaved(*args, **kwargs):
-        found = opened(*args, **kwargs)
-        reads.append(found)
-        if len(reads) == 1:
-            found["train_loss"].load()
-            store.write_values(dataset(2), folder, "results.zarr")
-        return found
+    def install(happening):
+        def interleaved(*args, **kwargs):
+            found = opened(*args, **kwargs)
+            reads.append(found)
+            if len(reads) in happening:
+                found["train_loss"].load()
+                happening[len(reads)]()
+            return found
 
-    monkeypatch.setattr(xr, "open_zarr", interleaved)
+        monkeypatch.setattr(xr, "open_zarr", interleaved)
+        return reads
+
+    return install
+
+
+def test_a_write_during_a_read_is_seen(folder, at_reads):
+    """The arrays were read before and after a whole write: they are read again."""
+    store.write_dataset(dataset(1), folder, "results.zarr")
+    reads = at_reads({1: lambda: store.write_values(dataset(2), folder, "results.zarr")})
     assert values(store.read(folder.local)[0]) == {2}
     assert len(reads) == 2
 
 
-def test_a_write_that_begins_during_a_read_is_waited_for(folder, monkeypatch):
-    """It has replaced one array of two when the reader looks again, and ends later."""
+def test_a_write_that_begins_during_a_read_is_waited_for(folder, at_reads, monkeypatch):
+    """It has replaced the arrays when the reader looks again, and ends two reads later."""
     store.write_dataset(dataset(1), folder, "results.zarr")
-    opened, reads, ends = xr.open_zarr, [], store._end_write
+    ends = store._end_write
     monkeypatch.setattr(store, "_end_write", lambda root: None)
-
-    def interleaved(*args, **kwargs):
-        found = opened(*args, **kwargs)
-        reads.append(found)
-        if len(reads) == 1:
-            found["train_loss"].load()
-            store.write_values(dataset(2), folder, "results.zarr")
-        if len(reads) == 3:
-            ends(store._open(folder.url("results.zarr"), "r+"))
-        return found
-
-    monkeypatch.setattr(xr, "open_zarr", interleaved)
+    begin = lambda: store.write_values(dataset(2), folder, "results.zarr")
+    at_reads({1: begin, 3: lambda: ends(store._open(folder.url("results.zarr"), "r+"))})
     assert values(store.read(folder.local)[0]) == {2}
 
 

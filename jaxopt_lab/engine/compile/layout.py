@@ -169,7 +169,7 @@ class _Turn:
         order_of = lambda free, start: [start + sorted(free).index(axis) for axis in free]
         sides = [(a, contract_a, batch_a, order_of(free_a, first)), (b, contract_b, batch_b, order_of(free_b, after))]
         precision = equation.params["precision"]
-        # Contracted over one number, they are multiplied element by element, in half the time as they are written.
+        # XLA multiplies element by element where one number is contracted: twice as fast in the order as written.
         one_number = {a.value.shape[a.order.index(axis)] for axis in contract_a} == {1}
         if RANK[a.depends] > RANK[b.depends] and not one_number:
             self.swapped = True
