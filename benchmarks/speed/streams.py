@@ -12,9 +12,7 @@ The digits network, Adam, float32, many learning rates by a few seeds, with the 
 memory: what a sweep of a stream of wide batches takes in a process of its own, where glibc returns what is freed and
 where it does not (its default), and what the plan says.
 
-Aim: a stream at most 1.10, and memory within 10 % of the plan. TABLE.md says what was tried and what is left. With
-segments of 32, 64, 128 and 256 steps, a stream took 1.36, 1.22, 1.17 and 1.13 times the time of arrays (medians of four
-turns).
+Aim: a stream at most 1.10, and memory within 10 % of the plan. TABLE.md says what was tried and what is left.
 """
 
 import argparse

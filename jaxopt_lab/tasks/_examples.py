@@ -65,12 +65,18 @@ def canonical(dtype: Any) -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
 
 
-def converted(x: np.ndarray, copy: bool = False) -> np.ndarray:
+def converted(x: np.ndarray) -> np.ndarray:
     """Return the values in the type that JAX gives them; `check_values` says whether they fit."""
     if (dtype := canonical(x.dtype)) == x.dtype:
-        return x.copy() if copy else x
+        return x
     with np.errstate(over="ignore"):
         return x.astype(dtype)
+
+
+def put(x: np.ndarray, place: np.ndarray) -> None:
+    """Copy the values to a place of their shape, in its type; `is_usable` says whether they fit."""
+    with np.errstate(over="ignore"):
+        place[...] = x
 
 
 def as_array(x: Any) -> Any:

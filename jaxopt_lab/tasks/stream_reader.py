@@ -3,6 +3,7 @@
 import array
 import collections
 import contextlib
+import functools
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,8 +14,8 @@ import numpy as np
 
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import StreamError
-from jaxopt_lab.tasks._examples import as_array, check_examples, converted, described, is_usable
-from jaxopt_lab.tasks.feeds import concatenated, stacked
+from jaxopt_lab.tasks._examples import as_array, canonical, check_examples, described, is_usable, put
+from jaxopt_lab.tasks.feeds import aligned, concatenated
 from jaxopt_lab.tracing.calling import explained
 from jaxopt_lab.types import Batch
 
@@ -30,7 +31,7 @@ class StreamReader:
 
     def __init__(self, source: Any, name: str, most_bytes: int):
         self._source, self._named = source, f"Task {name!r}: the stream"
-        self._most_bytes, self._bytes = most_bytes, 0
+        self._most_bytes, self._bytes, self._bytes_each = most_bytes, 0, source.batch_bytes()
         self._kept: collections.OrderedDict[tuple[int, int], Batch] = (
             collections.OrderedDict()
         )  # by seed and first step
@@ -66,42 +67,39 @@ class StreamReader:
         """Read the batches from step `first` on, up to one that is kept or to `last`."""
         cursor = next((c for c in known.cursors if c.step == first), None)
         if cursor is None:
-            cursor = Cursor(self._source, self._named, seed)
+            cursor = Cursor(self._source, self._named, seed, self._source.kinds)
             while cursor.step < first:
-                known.check(self._named, seed, cursor.step, cursor.next())
+                known.check(self._named, seed, cursor.step, cursor.read(1))
         else:
             known.cursors.remove(cursor)
         with self._changing:
             last = min([last, *(start for of, start in self._kept if of == seed and start > first)])
-        found = []
-        while cursor.step < last:
-            batch = cursor.next()
-            known.check(self._named, seed, cursor.step - 1, batch)
-            found.append(batch)
+        self._make_room(last - first)
+        batches = cursor.read(last - first)
+        known.check(self._named, seed, first, batches)
         known.cursors.append(cursor)  # the one used last comes last
         if len(known.cursors) > CURSORS:
             known.cursors.pop(0).close()
-        batches = jax.tree.map(lambda *arrays: stacked(arrays), *found)
         self._keep(seed, first, batches)
         return batches
 
+    def _make_room(self, count: int) -> None:
+        """Forget what was used longest ago before more batches take memory."""
+        with self._changing:
+            self._bytes += count * self._bytes_each
+            while self._bytes > self._most_bytes and self._kept:
+                self._bytes -= self._bytes_each * _length(self._kept.popitem(last=False)[1])
+
     def _keep(self, seed: int, first: int, batches: Batch) -> None:
-        most = max(1, self._most_bytes // max(1, _bytes(batches) // _length(batches)))
-        if (more := _length(batches) - most) > 0:  # keep the last ones
+        if (more := _length(batches) - max(1, self._most_bytes // self._bytes_each)) > 0:  # keep the last ones
             first, batches = first + more, jax.tree.map(lambda x: x[more:].copy(), batches)
         with self._changing:
             self._kept[seed, first] = batches
-            self._bytes += _bytes(batches)
-            while self._bytes > self._most_bytes and len(self._kept) > 1:
-                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+            self._bytes -= max(0, more) * self._bytes_each
 
 
 def _length(batches: Batch) -> int:
     return len(jax.tree.leaves(batches)[0])
-
-
-def _bytes(batches: Batch) -> int:
-    return sum(x.nbytes for x in jax.tree.leaves(batches))
 
 
 class _Seed:
@@ -112,25 +110,24 @@ class _Seed:
         self.cursors: list[Cursor] = []
         self._checksums = array.array("L")  # of all batches so far
 
-    def check(self, named: str, seed: int, step: int, batch: Batch) -> None:
-        """Raise where the batch of this step is not the one that was read before."""
-        found = _checksum(batch)
-        if step == len(self._checksums):
-            self._checksums.append(found)
-        elif self._checksums[step] != found:
-            raise StreamError(
-                f"{named} of seed {seed} gave another batch for step {step} when it was read again, so configurations "
-                "would not be trained on the same data. Let everything random in make(seed) come from the seed: "
-                "np.random.default_rng(seed), or torch.Generator().manual_seed(seed)."
-            )
+    def check(self, named: str, seed: int, first: int, batches: Batch) -> None:
+        """Raise where these batches, from step `first` on, are not the ones that were read before."""
+        for step, found in enumerate(_checksums(batches), first):
+            if step == len(self._checksums):
+                self._checksums.append(found)
+            elif self._checksums[step] != found:
+                raise StreamError(
+                    f"{named} of seed {seed} gave another batch for step {step} when it was read again, so "
+                    "configurations would not be trained on the same data. Let everything random in make(seed) come "
+                    "from the seed: np.random.default_rng(seed), or torch.Generator().manual_seed(seed)."
+                )
 
 
 class Cursor:
-    """A position in the batches of a seed; `step` is the number of the next one."""
+    """A position in the batches of a seed, which must be of these `kinds`; `step` is the number of the next one."""
 
-    def __init__(self, source: Any, named: str, seed: int):
-        self._source, self._named, self._seed, self.step = source, f"{named} of seed {seed}", seed, 0
-        self._first_kinds = source.kinds if "first" in vars(source) else None
+    def __init__(self, source: Any, named: str, seed: int, kinds: Any = None):
+        self._source, self._named, self._kinds, self.step = source, f"{named} of seed {seed}", kinds, 0
         with self._calling():
             made = source.make(seed)
         if not isinstance(made, Iterable):
@@ -139,8 +136,27 @@ class Cursor:
         with self._calling():
             self._batches = iter(made)
 
-    def next(self, as_given: bool = False) -> Batch:
-        """Return the next batch, checked, as NumPy arrays of JAX's types, or of the types in which it came."""
+    def first(self) -> Batch:
+        """Return the first batch, checked, in the types in which it came."""
+        leaves, structure = self._next()
+        return jax.tree.unflatten(structure, [x.copy() for x in leaves])
+
+    def read(self, count: int) -> Batch:
+        """Return the next batches, checked and stacked, in JAX's types."""
+        made: list[np.ndarray] = []
+        structure: Any = None
+        for at in range(count):
+            leaves, structure = self._next()
+            made = made or [aligned((count, *x.shape), canonical(x.dtype)) for x in leaves]
+            for given, rows in zip(leaves, made, strict=True):
+                put(given, rows[at])  # copied, since the user's iterator may fill the same arrays again
+                if not is_usable(given, rows[at]):
+                    self._check(jax.tree.unflatten(structure, leaves))
+            self.step += 1
+        return jax.tree.unflatten(structure, made)
+
+    def _next(self) -> tuple[list[Any], Any]:
+        """Return the leaves and the structure of the next batch."""
         with self._calling():
             found = next(self._batches, None)
             if found is None and self._epochs is not None and self.step:  # the next epoch
@@ -150,14 +166,9 @@ class Cursor:
             raise StreamError(f"{self._named} {self._ended()}")
         leaves, structure = jax.tree.flatten(found)
         leaves = [as_array(x) for x in leaves]
-        if self._first_kinds != kinds(leaves, structure):
+        if self._kinds != kinds(leaves, structure):
             self._check(jax.tree.unflatten(structure, leaves))
-        # Copies, since the user's iterator may fill the same arrays again.
-        copies = [x.copy() if as_given else converted(x, copy=True) for x in leaves]
-        if not all(map(is_usable, leaves, copies)):
-            self._check(jax.tree.unflatten(structure, leaves))
-        self.step += 1
-        return jax.tree.unflatten(structure, copies)
+        return leaves, structure
 
     def close(self) -> None:
         """Let the iterator release what it holds."""
@@ -183,7 +194,7 @@ class Cursor:
             check_examples(where, batch)
         except (TypeError, ValueError) as error:
             raise StreamError(str(error)) from error
-        if self._first_kinds is not None:
+        if self._kinds is not None:
             raise StreamError(
                 f"{where} has {described(batch)}, but the first batch of seed 0 has "
                 f"{described(self._source.first)}. All must be alike: leave out an incomplete last batch "
@@ -199,12 +210,10 @@ class Cursor:
             raise StreamError(str(explained(self._named, error))) from error
 
 
-def _checksum(batch: Batch) -> int:
-    """Return a checksum that is fast, since each batch has one: enough for what changes by mistake."""
-    found = 0
-    for x in jax.tree.leaves(batch):
-        found = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data, found)
-    return found
+def _checksums(batches: Batch) -> Iterator[int]:
+    """Return a checksum of each batch that is fast: enough for what changes by mistake."""
+    for parts in zip(*(x.reshape(len(x), -1).view(np.uint8) for x in jax.tree.leaves(batches)), strict=True):
+        yield functools.reduce(lambda found, x: zlib.crc32(x, found), parts, 0)
 
 
 def kinds(leaves: list[Any], structure: Any) -> Any:

@@ -26,6 +26,7 @@ from jaxopt_lab.engine.tuning.sizing import (
     state_bytes,
 )
 from jaxopt_lab.tasks.rewriting import rules_of
+from jaxopt_lab.tasks.streams import Stream
 from jaxopt_lab.tasks.task import Task
 
 
@@ -213,12 +214,20 @@ def _kept_params(plan: Plan) -> str:
 
 
 def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
-    """Return the peak memory of running chunks on a CPU, with the parameters of those that have ended."""
+    """Return the peak memory of running chunks on a CPU, with the parameters of those that have ended.
+
+    The batches that they train on are among those that a stream keeps, and are counted there.
+    """
     kept, worst = kept_params_bytes(plan), 0
     for group, g in zip(plan.groups, groups, strict=True):
         unfinished = params_bytes(group.structure.task) * min(at_once * g.strategy.trials, g.trials)
-        ended = max(0, kept - unfinished)
-        worst = max(worst, side_by_side(plan, g.chunks, g.chunk_bytes) * g.chunk_bytes + ended)
+        running = side_by_side(plan, g.chunks, g.chunk_bytes)
+        batches = 0
+        if isinstance(feed := group.structure.task.feed, Stream):  # of this segment and the next
+            batches = min(
+                kept_batches_bytes(plan), 2 * running * g.strategy.seeds * plan.segment_length * feed.batch_bytes()
+            )
+        worst = max(worst, running * g.chunk_bytes - batches + max(0, kept - unfinished))
     return worst
 
 
