@@ -54,11 +54,9 @@ def test_the_first_look():
         "digits_mlp": 64,
     }
     assert all(task.validation is not None for task in spec.tasks.values())
-    assert list(spec.spaces) == ["gradient_descent", "sgd", "momentum", "rmsprop", "adagrad", "adam"]
+    assert list(spec.spaces) == ["sgd", "momentum", "rmsprop", "adagrad", "adam", "lion"]
     for own in spec.spaces.values():
         np.testing.assert_allclose(own.columns["learning_rate"], np.geomspace(1e-5, 10, 32))
-    assert set(spec.spaces["gradient_descent"].columns["task.batch_size"]) == {None}
-    assert "task.batch_size" not in spec.spaces["sgd"].columns
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,47 @@ def test_a_network_of_one_input_stays_as_it_is(float64):
     assert_same(body, params)
 
 
+def convolutional(params):
+    """Two convolutions as products of patches, with examples first: (n, 6, 6, 1) images."""
+    x = jnp.asarray(normal(11, 7, 6, 6, 1))
+    for layer in ("first", "second"):
+        channels_first = jnp.transpose(x, (3, 1, 2, 0))
+        size = channels_first.shape[1] - 2
+        seen = [channels_first[:, i : i + size, j : j + size] for i in range(3) for j in range(3)]
+        patches = jnp.concatenate(seen).reshape(-1, size * size * len(x))
+        found = (params[layer].T @ patches).reshape(-1, size, size, len(x))
+        x = jnp.maximum(jnp.transpose(found, (3, 1, 2, 0)) + params["bias"][None, None, None], 0.0)
+    return jnp.mean((x.reshape(len(x), -1) @ params["out"]) ** 2)
+
+
+CONVOLUTIONAL = {
+    "first": normal(12, 9, 4),
+    "second": normal(13, 36, 4),
+    "bias": normal(14, 4),
+    "out": normal(15, 16, 2),
+}
+
+
+def test_images_stay_in_the_order_of_their_convolutions(float64, monkeypatch):
+    """Only what is flattened for the last layer is transposed."""
+    seen = []
+    monkeypatch.setattr(layout, "_pays", lambda turn: not seen.append(turn))
+    body = descent(convolutional)
+    assert_same(body, CONVOLUTIONAL)
+    flattened = 7 * 2 * 2 * 4  # numbers
+    assert seen[0].moved <= 3 * flattened
+    assert seen[0].moved_before >= 10 * flattened
+
+
+def test_of_two_wide_matrices_the_higher_one_comes_first(float64):
+    params, wide = {"in": normal(17, 4, 6), "out": normal(18, 6, 2)}, normal(16, 4, 48)
+    body = descent(lambda params: jnp.mean((params["out"].T @ jnp.tanh(params["in"].T @ wide)) ** 2))
+    text = str(jax.make_jaxpr(lambda init: layout.fori_loop(0, STEPS, body, init))(params))
+    assert "f64[6,2] = dot_general" in text  # the gradient of `out`
+    assert "f64[2,6] = dot_general" not in text
+    assert_same(body, params)
+
+
 def test_a_compiler_is_held_to_the_orders(float64):
     """Only for transposed arrays."""
     body = descent(LOSSES["network"])
@@ -245,6 +286,13 @@ MOVES = {
     "halves": lambda a, b: jnp.concatenate([a, a]) if 0 < a.size < 40 and a.ndim else a,
     "take": lambda a, b: a[jnp.array([0, 0])] if a.ndim > 1 else a,
     "along": lambda a, b: jnp.take_along_axis(a, jnp.argmin(a, axis=-1, keepdims=True), -1) if a.ndim > 1 else a,
+    "cut": lambda a, b: a[..., 1:] if a.ndim and a.shape[-1] > 2 else a,
+    "every_other": lambda a, b: a[::2] if a.ndim and a.shape[0] > 2 else a,
+    "pad": lambda a, b: jnp.pad(a, [(1, 0)] * a.ndim) if 0 < a.size < 40 else a,
+    "split": lambda a, b: a.reshape(*a.shape[:-1], -1, 2) if 0 < a.ndim < 3 and a.shape[-1] % 2 == 0 else a,
+    "merge": lambda a, b: a.reshape(-1, *a.shape[2:]) if a.ndim > 1 else a,
+    "regroup": lambda a, b: a.reshape(2, -1, *a.shape[2:]) if a.ndim > 1 and a.size and a.shape[0] % 2 == 0 else a,
+    "join": lambda a, b: jnp.concatenate([a, b], -1) if a.ndim and a.shape == b.shape and a.size < 40 else a,
     "choose": lambda a, b: jnp.where(a > 0, a, a.T) if a.ndim == 2 and a.shape[0] == a.shape[1] else a,
 }
 

@@ -1,0 +1,53 @@
+"""Parts of the pages that show a verdict in words and tables."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from measuring import timing
+
+import jaxopt_lab as jl
+from jaxopt_lab.statistics.tally import UNDECIDED
+
+
+def made_by(script: str, seconds: float) -> str:
+    """Say which script made a page, where and in what time."""
+    machine = timing.machine()
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    where = f"in {seconds / 60:.0f} minutes on {machine['cores']} CPU cores ({versions})"
+    return textwrap.fill(f"Made by `python benchmarks/{script}` {where}.", 120)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown; all columns but the first are numbers."""
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def balance(verdict: jl.Verdict, name: str, task: str) -> str:
+    """Return decided wins minus decided losses of an optimizer on a task."""
+    rows: Any = verdict.table()
+    rows = rows[(rows["task"] == task) & ((rows["a"] == name) | (rows["b"] == name)) & (rows["verdict"] != UNDECIDED)]
+    wins = int((rows["better"] == name).sum())
+    balance = 2 * wins - len(rows)
+    return f"{balance:+d}" if balance else "0"
+
+
+def over_tasks(verdict: jl.Verdict) -> str:
+    """Say which differences hold with tasks as the unit."""
+    rows: Any = verdict.over_tasks()
+    said = [
+        f"{row['better']} over {row['b' if row['verdict'] == 'a' else 'a']} (p = {row['p_corrected']:.2g})"
+        for row in rows[rows["verdict"] != UNDECIDED].to_dict("records")
+    ]
+    if said:
+        return f"With tasks as the unit, these differences would hold on another task of this kind: {'; '.join(said)}."
+    return (
+        "With tasks as the unit, no difference is decided: on another task of this kind, either of any two optimizers "
+        f"may be the better one (the smallest corrected p is {rows['p_corrected'].min():.2g})."
+    )
+
+
+def points(*lines: str) -> str:
+    """Return a list in Markdown."""
+    return "\n".join(textwrap.fill(f"- {line}", 120, subsequent_indent="  ") for line in lines)
