@@ -12,11 +12,13 @@ mean time of a step over twenty steps, so that a basis that is made anew every t
 with a basis every ten steps over the ideal one, which is that of a step without a new basis and a tenth of what a
 basis costs: the difference to a new one at every step.
 
-Aims: 1.5 times the rate of PyTorch's methods and of Optax's Muon; 1.3 times the ideal cost.
+Aims: 1.5 times the rate of PyTorch's methods and of Optax's Muon; 1.3 times the ideal cost. `--only NAME...` measures
+some of them; the others keep their committed figures.
 """
 
 import argparse
 import importlib.util
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -176,9 +178,10 @@ def main() -> None:
     if options.quick:
         options.width, options.repeats = 16, 2
     with_torch = all(importlib.util.find_spec(name) for name in ("torch", "pytorch_optimizer"))
-    figures: dict[str, Any] = {"width": options.width, "count": COUNT, "methods": {}}
+    path = timing.RESULTS / "matrices-cpu.json"
+    known = json.loads(path.read_text())["figures"]["methods"] if path.exists() and not options.quick else {}
     for name in options.only:
-        found = figures["methods"][name] = row(name, options.width, options.repeats, with_torch)
+        found = known[name] = row(name, options.width, options.repeats, with_torch)
         told = [f"{1e3 * found['seconds']['ours']['median']:.2f} ms a step, {found['state']:.2f} of the parameters"]
         told += [f"{ranged(ratio, '.2f')} times as fast as {way}" for way, ratio in found["ratio"].items()]
         if "torch failed" in found:
@@ -186,8 +189,8 @@ def main() -> None:
         if "amortised" in found:
             told.append(f"{ranged(found['amortised'], '.2f')} times the ideal cost")
         print(f"{name}: {'; '.join(told)} ({found['took']} s)", flush=True)
-    if not options.quick:
-        print(timing.save("matrices", figures))
+        if not options.quick:  # after each, since all of them take most of an hour where PyTorch is installed
+            timing.save("matrices", {"width": options.width, "count": COUNT, "methods": known})
 
 
 if __name__ == "__main__":
