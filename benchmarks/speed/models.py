@@ -17,8 +17,7 @@ gains. The others are in measuring/loops.py, over Optax, of the same starts, bat
 as ours do. A way trains as many steps as its speed allows in about `--seconds`, and at most `--steps`; at most 2,000
 and 1,000 of the last two models, whose steps take microseconds. The script fails where the loss of a way's last step
 differs from ours by more than a thousandth. `--models` measures some models again; the other figures stay in the file.
-"compile" is the first call less a
-second one; for ours, what the sweep reports, with the time to measure strategies.
+"compile" is the first call less a second one; for ours, what the sweep reports, with the time to measure strategies.
 
 The cost of what a loss may name: the digits network (width 32, batch 64) as it is, against the same network with a loss
 that names a key, a state, a number, or all three, and hardly uses them. With `--before CHECKOUT`, a sweep of the plain

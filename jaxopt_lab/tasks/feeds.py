@@ -52,6 +52,11 @@ class Feed(Protocol):
         ...
 
 
+def batch_bytes(feed: Feed) -> int:
+    """Return the size in bytes of a batch in JAX's types."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(feed.shapes()))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     """Arrays of examples that are indexed on the host, since they may be larger than memory.

@@ -4,6 +4,7 @@ import array
 import collections
 import contextlib
 import functools
+import math
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ import numpy as np
 from jaxopt_lab.checking import quoted
 from jaxopt_lab.errors import StreamError
 from jaxopt_lab.tasks._examples import as_array, canonical, check_examples, described, is_usable, put
-from jaxopt_lab.tasks.feeds import aligned, concatenated
+from jaxopt_lab.tasks.feeds import aligned, batch_bytes, concatenated
 from jaxopt_lab.tracing.calling import explained
 from jaxopt_lab.types import Batch
 
@@ -31,7 +32,7 @@ class StreamReader:
 
     def __init__(self, source: Any, name: str, most_bytes: int):
         self._source, self._named = source, f"Task {name!r}: the stream"
-        self._most_bytes, self._bytes, self._bytes_each = most_bytes, 0, source.batch_bytes()
+        self._most_bytes, self._bytes, self._bytes_each = most_bytes, 0, max(1, batch_bytes(source))
         self._kept: collections.OrderedDict[tuple[int, int], Batch] = (
             collections.OrderedDict()
         )  # by seed and first step
@@ -212,7 +213,8 @@ class Cursor:
 
 def _checksums(batches: Batch) -> Iterator[int]:
     """Return a checksum of each batch that is fast: enough for what changes by mistake."""
-    for parts in zip(*(x.reshape(len(x), -1).view(np.uint8) for x in jax.tree.leaves(batches)), strict=True):
+    rows = (x.reshape(len(x), math.prod(x.shape[1:])).view(np.uint8) for x in jax.tree.leaves(batches))
+    for parts in zip(*rows, strict=True):
         yield functools.reduce(lambda found, x: zlib.crc32(x, found), parts, 0)
 
 

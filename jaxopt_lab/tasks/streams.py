@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,10 +29,6 @@ class Stream:
 
     def shapes(self) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, canonical(x.dtype)), self.first)
-
-    def batch_bytes(self) -> int:
-        """Return the bytes of a batch in JAX's types."""
-        return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(self.shapes()))
 
     def identity(self) -> dict[str, Any]:
         return {"stream": self.label or "", "first batch": digest_of(self.first).hex()}

@@ -291,6 +291,16 @@ def test_a_reader_keeps_no_more_than_it_may(float64):
     reader.close()
 
 
+def test_a_reader_takes_arrays_without_numbers():
+    batch = {"x": np.ones((4, 2), np.float32), "nothing": np.ones((4, 0), np.float32)}
+    reader = StreamReader(jl.stream(lambda seed: itertools.repeat(batch)), "t", 0)
+    for _ in range(2):  # the second time, they are read again and compared
+        found = reader.read(0, 0, 3)
+        assert {name: x.shape for name, x in found.items()} == {"x": (3, 4, 2), "nothing": (3, 4, 0)}
+    only = StreamReader(jl.stream(lambda seed: itertools.repeat(batch["nothing"])), "t", 0)
+    assert only.read(0, 0, 3).shape == (3, 4, 0)
+
+
 def test_chunks_that_read_at_other_steps_have_their_own_passes(float64):
     watched = Watched()
     reader = StreamReader(jl.stream(watched), "t", 1)

@@ -23,11 +23,11 @@ ELEMENTWISE_NAMES = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp convert_element_type
 copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p
 log2 logistic lt max min mul ne neg nextafter not one_minus_square or polygamma pow reduce_precision rem round rsqrt
-select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square
-stop_gradient sub tan tanh xor
+select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan
+tanh xor
 """
 ELEMENTWISE = frozenset(ELEMENTWISE_NAMES.split())
-WIDE = 8  # times as wide as high
+WIDE = 8  # a matrix is wide if it is this many times as wide as high
 RANK = {CARRIED: 0, CARRIED | GIVEN: 1, GIVEN: 2, 0: 2}
 
 
@@ -139,12 +139,16 @@ def _matched(own: Sequence[int], shape: Sequence[int]) -> list[tuple[list[int], 
     """Return which axes of a reshaped array become which, as few together as possible, without those of length 1."""
     pairs, left, right = [], _longer(own), _longer(shape)
     while left:
-        pair = [left.pop(0)], [right.pop(0)]
-        while (sizes := [math.prod(s[n] for n in side) for s, side in zip((own, shape), pair, strict=True)])[
-            0
-        ] != sizes[1]:
-            pair[sizes[0] > sizes[1]].append((left if sizes[0] < sizes[1] else right).pop(0))
-        pairs.append(pair)
+        before, after = [left.pop(0)], [right.pop(0)]
+        length = own[before[0]], shape[after[0]]
+        while length[0] != length[1]:
+            if length[0] < length[1]:
+                before.append(left.pop(0))
+                length = length[0] * own[before[-1]], length[1]
+            else:
+                after.append(right.pop(0))
+                length = length[0], length[1] * shape[after[-1]]
+        pairs.append((before, after))
     return pairs
 
 

@@ -8,13 +8,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from jaxopt_lab.engine.devices import devices, on_cores, thread_count
 from jaxopt_lab.engine.plan import Group, Plan, steps_of
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.structure import Traced, traced_step
+from jaxopt_lab.tasks.feeds import batch_bytes
 
 MOST_SEGMENT_STEPS = 512  # longer segments gain nothing: the host's work between two is small by then
 LEAST_SEGMENT_STEPS = 16  # even for slow steps, since starting a program takes time
@@ -166,8 +166,7 @@ def segment_length(plan: Plan, platform: str | None = None) -> int:
         seconds = max(step_seconds(group) for group in plan.groups) * (plan.chunk or 1)
         most = int(np.clip(SEGMENT_SECONDS / seconds, LEAST_SEGMENT_STEPS, MOST_SEGMENT_STEPS))
     for feed in filter(None, (group.structure.task.feed for group in plan.groups)):
-        read = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(feed.shapes()))
-        most = max(1, min(most, READ_STEPS, READ_BYTES // max(1, read)))
+        most = max(1, min(most, READ_STEPS, READ_BYTES // max(1, batch_bytes(feed))))
     return math.ceil(longest / math.ceil(longest / most))
 
 

@@ -25,6 +25,7 @@ from jaxopt_lab.engine.tuning.sizing import (
     side_by_side,
     state_bytes,
 )
+from jaxopt_lab.tasks.feeds import batch_bytes
 from jaxopt_lab.tasks.rewriting import rules_of
 from jaxopt_lab.tasks.streams import Stream
 from jaxopt_lab.tasks.task import Task
@@ -224,9 +225,8 @@ def _meanwhile(plan: Plan, groups: list[GroupForecast], at_once: int) -> int:
         running = side_by_side(plan, g.chunks, g.chunk_bytes)
         batches = 0
         if isinstance(feed := group.structure.task.feed, Stream):  # of this segment and the next
-            batches = min(
-                kept_batches_bytes(plan), 2 * running * g.strategy.seeds * plan.segment_length * feed.batch_bytes()
-            )
+            in_use = 2 * running * g.strategy.seeds * plan.segment_length * batch_bytes(feed)
+            batches = min(kept_batches_bytes(plan), in_use)
         worst = max(worst, running * g.chunk_bytes - batches + max(0, kept - unfinished))
     return worst
 
