@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
 
 import numpy as np
 from measuring import timing
+from measuring.verdicts import made_by, over_tasks, points, table
 
 import jaxopt_lab as jl
 from jaxopt_lab.formats import number
@@ -34,12 +34,6 @@ TASKS = (
 PAGE = Path(__file__).parents[2] / "docs" / "comparison.md"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in Markdown; all columns but the first are numbers."""
-    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
 def decided_for(verdict: jl.Verdict, name: str, task: str) -> str:
     """Return decided wins minus decided losses of an optimizer on a task."""
     rows: Any = verdict.table()
@@ -49,28 +43,12 @@ def decided_for(verdict: jl.Verdict, name: str, task: str) -> str:
     return f"{balance:+d}" if balance else "0"
 
 
-def over_tasks(verdict: jl.Verdict) -> str:
-    """Say which differences hold with tasks as the unit."""
-    rows: Any = verdict.over_tasks()
-    said = [
-        f"{row['better']} over {row['b' if row['verdict'] == 'a' else 'a']} (p = {row['p_corrected']:.2g})"
-        for row in rows[rows["verdict"] != UNDECIDED].to_dict("records")
-    ]
-    if said:
-        return f"With tasks as the unit, these differences would hold on another task of this kind: {'; '.join(said)}."
-    return (
-        "With tasks as the unit, no difference is decided: on another task of this kind, either of any two optimizers "
-        f"may be the better one (the smallest corrected p is {rows['p_corrected'].min():.2g})."
-    )
-
-
 def page(verdict: jl.Verdict, seconds: float) -> str:
     rows: Any = verdict.table()
-    ranks, machine, scores = verdict.ranks(), timing.machine(), verdict.profile_scores()
+    ranks, scores = verdict.ranks(), verdict.profile_scores()
     decided = int((rows["verdict"] != UNDECIDED).sum())
     alone = int((rows["verdict_of_these_configurations"] != UNDECIDED).sum())
     wider = verdict.priors()["wider"].ne("").sum()
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     ranked = [
         [
             *(f"`{row['optimizer']}`", f"{row['rank']:.1f}", f"{row['low']:.1f} to {row['high']:.1f}"),
@@ -87,7 +65,7 @@ def page(verdict: jl.Verdict, seconds: float) -> str:
 
 {textwrap.fill(verdict.methods(), 120)}
 
-Made by `python benchmarks/honesty/ten.py` in {seconds / 60:.0f} minutes on {machine["cores"]} CPU cores ({versions}).
+{made_by("benchmarks/honesty/ten.py", seconds)}
 All rows: [ten-verdicts.csv](../benchmarks/results/ten-verdicts.csv); what was drawn from, with sources:
 [ten-priors.csv](../benchmarks/results/ten-priors.csv).
 
@@ -137,11 +115,6 @@ LIMITS = (
     "The chance to win counts configurations as drawn anew, but its three tuning seeds are the same ones.",
     "Undecided does not mean equal: it means that so many configurations and seeds cannot tell.",
 )
-
-
-def points(*lines: str) -> str:
-    """Return a list in Markdown."""
-    return "\n".join(textwrap.fill(f"- {line}", 120, subsequent_indent="  ") for line in lines)
 
 
 def main() -> None:

@@ -1,38 +1,29 @@
 """Does adaptive search pay? Run: python benchmarks/search/search.py
 
 Best found at equal trial-steps: Adam in its prior (four hyperparameters) on six tasks, with one tuning seed. Random
-search, Sobol points, TPE, CMA-ES (the two with Optuna, in rounds of an eighth of the largest budget) and successive
-halving of random draws, as many as take the same trial-steps. Each is repeated with other keys. A budget is a number of
-whole trials; what is compared is the score by which a search selects, at its best configuration. Medians over repeats
-have 95 % intervals, and `better` is the chance that one search finds better than a random one of the same budget, with
-its interval. `pool` is the median of random search by all repeats' draws together (`results.tuning_curves`' own
-statistics), with its band.
+search, Sobol points, TPE, CMA-ES (the two with Optuna, in rounds of an eighth of the largest budget), successive
+halving of random draws, as many as take the same trial-steps, and population-based training of random draws, which
+finds a schedule. Each is repeated with other keys. A budget is a number of whole trials; what is compared is the score
+by which a search selects, at its best configuration. Medians over repeats have 95 % intervals, and `better` is the
+chance that one search finds better than a random one of the same budget, with its interval. `pool` is the median of
+random search by all repeats' draws together (`results.tuning_curves`' own statistics), with its band.
 
-Seconds to the same quality: `jl.search` with TPE, and Optuna's TPE driving the same step itself, jitted once, trial by
-trial, as its documentation has it. The quality is the median of what `jl.search` found with all of its budget; a repeat
-of either that has not reached it within the budget is counted as not reaching it. Warm: programs are compiled before.
-
-Without Optuna, its rows are left out. `--quick` takes a minute, and says nothing but that the script runs.
+It writes the figures and a picture of them, results/search-DEVICE.png. Without Optuna, its rows are left out. `--quick`
+takes a minute, and says nothing but that the script runs.
 """
 
 import argparse
-import functools
 import importlib.util
 import math
 import sys
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+from _tasks import SPACE, TASKS, scores_of
 from measuring import timing
-from measuring.compare import ranged, spread
 
 import jaxopt_lab as jl
 from jaxopt_lab.statistics.aggregates import share_better
@@ -42,30 +33,12 @@ from jaxopt_lab.statistics.tuning import tuning_curve
 BUDGETS = (16, 32, 64)  # whole trials
 ETA, RUNGS = 4, 2  # of halving: at a sixteenth and a quarter of the steps
 WITH_OPTUNA = importlib.util.find_spec("optuna") is not None
-SPACE = jl.prior(jl.adam)
-TASKS: Mapping[str, tuple[Callable[[], jl.Task], int]] = {
-    "breast_cancer": (functools.partial(jl.tasks.breast_cancer, holdout=True, batch_size=32), 300),
-    "digits_mlp": (functools.partial(jl.tasks.digits_mlp, width=16), 300),
-    "digits_autoencoder": (functools.partial(jl.tasks.digits_autoencoder), 300),
-    "linear_regression": (functools.partial(jl.tasks.linear_regression), 300),
-    "matrix_factorization": (functools.partial(jl.tasks.matrix_factorization), 500),
-    "noisy_quadratic": (functools.partial(jl.tasks.noisy_quadratic), 500),
-}
-TIMED = ("breast_cancer", "digits_mlp")  # with arrays of training and validation data
 
 
 def methods() -> dict[str, Any]:
     """Return the methods that need not learn of rungs, by name."""
     learning = {name: jl.optuna(name) for name in ("tpe", "cmaes")} if WITH_OPTUNA else {}
     return {"random": "random", "sobol": "sobol", **learning}
-
-
-def scores_of(results: jl.Results) -> np.ndarray:
-    """Return what each configuration is selected by, in the order in which they were suggested."""
-    dataset = results.dataset
-    ends = dataset[dataset.attrs["main_metric"]].values[:, 0, -1]
-    ended = np.isin(dataset["status"].values[:, 0], ("diverged", "failed", "stopped"))
-    return np.where(ended | ~np.isfinite(ends), np.inf, ends)
 
 
 def searched(task: jl.Task, steps: int, method: Any, budget: int, key: int, **options: Any) -> np.ndarray:
@@ -82,12 +55,20 @@ def halved(task: jl.Task, steps: int, budget: int, key: int) -> np.ndarray:
     return searched(task, steps, "random", draws, key, batch=draws, stop=rule)
 
 
+def evolved(task: jl.Task, steps: int, budget: int, key: int) -> np.ndarray:
+    """Train a population of `budget` random draws; at every tenth of the steps a quarter goes on from the best."""
+    rule = jl.pbt(interval=max(1, steps // 10), perturb=[*SPACE], resample=SPACE, seed=key)
+    draws = jl.random(SPACE, n=budget, key=key)
+    return scores_of(jl.sweep(jl.adam, task, draws, steps=steps, stop=rule, keep_top=0))
+
+
 def quality(name: str, repeats: int, budgets: tuple[int, ...], most_steps: int) -> dict[str, Any]:
     """Return the best found at each budget, by method, on one task."""
     make, steps = TASKS[name]
     task, steps, most = make(), min(steps, most_steps), max(budgets)
     best: dict[str, dict[int, list[float]]] = {method: {budget: [] for budget in budgets} for method in methods()}
-    best["halving"] = {budget: [] for budget in budgets}
+    rules = {"halving": halved, "pbt": evolved}
+    best |= {rule: {budget: [] for budget in budgets} for rule in rules}
     drawn = []
     for key in range(repeats):
         for method, made in methods().items():
@@ -95,8 +76,9 @@ def quality(name: str, repeats: int, budgets: tuple[int, ...], most_steps: int) 
             drawn += [found] if method == "random" else []
             for budget in budgets:
                 best[method][budget].append(float(found[:budget].min()))
-        for budget in budgets:
-            best["halving"][budget].append(float(halved(task, steps, budget, key).min()))
+        for rule, run in rules.items():
+            for budget in budgets:
+                best[rule][budget].append(float(run(task, steps, budget, key).min()))
     pool = tuning_curve(np.concatenate(drawn), budgets)
     return {
         "steps": steps,
@@ -126,116 +108,6 @@ def described(found: list[float], random: list[float]) -> dict[str, float]:
     }
 
 
-class Clock(jl.SearchMethod):
-    """Another method, with the seconds since it began when each loss was told."""
-
-    def __init__(self, method: jl.SearchMethod):
-        self.method, self.seconds, self.losses = method, [], []
-
-    def __deepcopy__(self, memo: Any) -> "Clock":
-        return self  # the search's own, which is read afterwards
-
-    def start(self, space: jl.SearchSpace, seed: int) -> None:
-        self.began = time.perf_counter()
-        self.method.start(space, seed)
-
-    def ask(self, n: int) -> Any:
-        return self.method.ask(n)
-
-    def tell(self, configurations: Any, losses: np.ndarray, statuses: Any) -> None:
-        self.method.tell(configurations, losses, statuses)
-        self.seconds += [time.perf_counter() - self.began] * len(losses)
-        self.losses += losses.tolist()
-
-
-def by_itself(task: jl.Task, steps: int, budget: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Let Optuna drive a jitted step of the task; return the seconds and losses of its trials."""
-    import optuna  # pyright: ignore[reportMissingImports]
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    train, evaluate, start = _jitted(task)
-
-    def objective(trial):
-        given = {}
-        for name, known in SPACE.items():
-            if known.spacing == "one_minus":
-                given[name] = 1 - trial.suggest_float(name, 1 - known.high, 1 - known.low, log=True)
-            else:
-                given[name] = trial.suggest_float(name, known.low, known.high, log=True)
-        params, state = start(given)
-        for t in range(steps):
-            params, state = train(params, state, given, t)
-        loss = float(evaluate(params))
-        seconds.append(time.perf_counter() - began)
-        losses.append(loss if math.isfinite(loss) else math.inf)
-        return losses[-1]
-
-    seconds: list[float] = []
-    losses: list[float] = []
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    began = time.perf_counter()
-    study.optimize(objective, n_trials=budget)
-    return np.array(seconds), np.array(losses)
-
-
-@functools.cache
-def _jitted(task: jl.Task) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """Return the step, the validation loss and the start of a trial, each jitted once for all hyperparameters."""
-    x, y = (jnp.asarray(part) for part in task.train)
-    held_out, size, key = (
-        jax.tree.map(jnp.asarray, task.validation),
-        task.batch_size or len(task.train[0]),
-        jax.random.key(0),
-    )
-
-    @jax.jit
-    def train(params, state, given, t):
-        index = jax.random.randint(jax.random.fold_in(key, t), (size,), 0, len(x))
-        grads = jax.grad(task.loss)(params, (x[index], y[index]))
-        updates, state = optax.adam(**given).update(grads, state, params)
-        return optax.apply_updates(params, updates), state
-
-    def start(given):
-        params = task.init(key)
-        return params, optax.adam(**given).init(params)
-
-    return train, jax.jit(lambda params: task.loss(params, held_out)), start
-
-
-def seconds(name: str, repeats: int, budget: int, most_steps: int) -> dict[str, Any]:
-    """Return the seconds until each way found what `jl.search` finds in the median."""
-    make, steps = TASKS[name]
-    task, steps = make(), min(steps, most_steps)
-    runs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"jl.search": [], "optuna": []}
-    for key in range(-1, repeats):  # the first compiles
-        clock = Clock(jl.optuna("tpe", seed=max(0, key)))
-        searched(task, steps, clock, budget, max(0, key), batch=max(1, budget // 8))
-        found = np.array(clock.seconds), np.array(clock.losses)
-        peer = by_itself(task, steps, budget if key >= 0 else 2, max(0, key))
-        if key >= 0:
-            runs["jl.search"].append(found)
-            runs["optuna"].append(peer)
-    target = float(np.median([losses.min() for _, losses in runs["jl.search"]]))
-    reached = {way: [first(*run, target) for run in own] for way, own in runs.items()}
-    took = {way: [s for s in own if math.isfinite(s)] for way, own in reached.items()}
-    whole = {way: spread(seconds[-1] for seconds, _ in own) for way, own in runs.items()}
-    ratio = [b / a for a, b in zip(reached["jl.search"], reached["optuna"], strict=True) if math.isfinite(max(a, b))]
-    return {
-        "steps": steps,
-        "target": target,
-        "reached": {way: f"{len(own)} of {repeats}" for way, own in took.items()},
-        "seconds": {way: spread(own) for way, own in took.items() if own},
-        "seconds_of_all": whole,
-        **({"ratio": spread(ratio)} if ratio else {}),
-        "ratio_of_all": spread(b[0][-1] / a[0][-1] for a, b in zip(runs["jl.search"], runs["optuna"], strict=True)),
-    }
-
-
-def first(seconds: np.ndarray, losses: np.ndarray, target: float) -> float:
-    """Return when the losses first reached the target; infinity where they did not."""
-    return float(min(seconds[losses <= target], default=math.inf))
-
-
 def show(name: str, found: dict[str, Any]) -> None:
     """Print a task's table."""
     print(f"\n{name}, trials of {found['steps']} steps: the best found (95 %), and the chance to beat random search")
@@ -246,6 +118,38 @@ def show(name: str, found: dict[str, Any]) -> None:
             for x in by_budget.values()
         ]
         print(f"  {method:8} {'  '.join(cells)}")
+
+
+def draw(quality: dict[str, Any], path: Path) -> None:
+    """Draw the chance to find better than random search does, by method, task and budget."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), sharex=True, sharey=True, layout="constrained")
+    for axis, (name, found) in zip(axes.flat, quality.items(), strict=False):
+        for k, (method, by_budget) in enumerate(found["best"].items()):
+            if method == "random":
+                continue
+            budgets = np.array([float(budget) for budget in by_budget])
+            middle, low, high = (
+                np.array([x[part] for x in by_budget.values()]) for part in ("better", "better_low", "better_high")
+            )
+            # Side by side, so that intervals do not hide each other.
+            axis.errorbar(
+                budgets * 1.06 ** (k - 3), middle, [middle - low, high - middle], fmt="o-", ms=4, label=method
+            )
+        axis.axhline(0.5, color="0.6", lw=1)
+        axis.set(title=f"{name}, {found['steps']} steps", xscale="log", ylim=(0, 1))
+        axis.set_xticks(budgets, [f"{budget:.0f}" for budget in budgets], minor=False)
+        axis.minorticks_off()
+    figure.supxlabel("budget in whole trials")
+    figure.supylabel("chance to find better than random search")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -259,21 +163,14 @@ def main() -> None:
     if options.quick:
         options.tasks, options.repeats, options.budgets, options.most_steps = ["breast_cancer"], 2, [4, 8], 32
     budgets = tuple(sorted(options.budgets))
-    figures: dict[str, Any] = {"repeats": options.repeats, "quality": {}, "seconds": {}}
+    figures: dict[str, Any] = {"repeats": options.repeats, "quality": {}}
     for name in options.tasks:
         figures["quality"][name] = quality(name, options.repeats, budgets, options.most_steps)
         show(name, figures["quality"][name])
-    for name in [name for name in options.tasks if name in TIMED and WITH_OPTUNA]:
-        found = figures["seconds"][name] = seconds(name, options.repeats, max(budgets), options.most_steps)
-        reached = found["reached"]
-        print(f"\n{name}: Optuna by itself takes {ranged(found['ratio_of_all'], '.1f')} times as long for its budget,")
-        print(
-            f"  and reaches {found['target']:.4g} in {reached['optuna']} repeats; jl.search in {reached['jl.search']}"
-        )
-        if "ratio" in found:
-            print(f"  after {ranged(found['ratio'], '.1f')} times as long, where both do")
-    if not options.quick:
-        print(timing.save("search", figures))
+        if not options.quick:  # after each, since all of them take long
+            path = timing.save("search", figures)
+            draw(figures["quality"], path.with_suffix(".png"))
+            print(path)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ class Range:
             values = 1 - (1 - low) * ((1 - high) / (1 - low)) ** unit
         else:
             values = low + unit * (high - low)
-        return (np.clip(np.rint(values), self.low, self.high) if self.integer else values).tolist()
+        # Rounding takes some values beyond an end, by little but, near 0, by much of a narrow range.
+        return np.clip(np.rint(values) if self.integer else values, self.low, self.high).tolist()
 
     def fractions(self, values: np.ndarray) -> np.ndarray:
         """Return at which fractions of the interval values are: the inverse of `at`."""

@@ -5,7 +5,7 @@ import builtins
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import example, given, reject, settings
 
 import jaxopt_lab as jl
 from jaxopt_lab.labels import ABSENT
@@ -51,6 +51,7 @@ def names_at(space, configuration):
 
 @settings(max_examples=60, deadline=None)
 @given(spaces(), st.integers(0, 2**31 - 1))
+@example({"b1": jl.one_minus(0.0, 1e-11)}, 0)  # 1 - (1 - 1e-11) is above its end
 def test_points_become_configurations_of_the_space(space, seed):
     try:
         found = jl.SearchSpace(space)

@@ -1,0 +1,130 @@
+"""Optuna and Ray Tune, each driving a Python loop over a jitted step; Ray's actors import this module."""
+
+import functools
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old one is silent when asked to be
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from _tasks import SPACE, TASKS
+
+import jaxopt_lab as jl
+
+Run = tuple[np.ndarray, np.ndarray]  # when each trial's loss was known, in seconds, and these losses
+
+
+def optuna(name: str, steps: int, budget: int, seed: int) -> Run:
+    """Let Optuna drive the jitted step."""
+    import optuna  # pyright: ignore[reportMissingImports]
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seconds: list[float] = []
+    losses: list[float] = []
+
+    def objective(trial):
+        losses.append(_trained(name, steps, _suggested(trial)))
+        seconds.append(time.perf_counter() - began)
+        return losses[-1]
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    began = time.perf_counter()
+    study.optimize(objective, n_trials=budget)
+    return np.array(seconds), np.array(losses)
+
+
+def ray(name: str, steps: int, budget: int, seed: int) -> Run:
+    """Let Ray Tune drive it, with Optuna's TPE."""
+    import optuna  # pyright: ignore[reportMissingImports]
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray import tune  # pyright: ignore[reportMissingImports]
+    from ray.tune.search import ConcurrencyLimiter  # pyright: ignore[reportMissingImports]
+    from ray.tune.search.optuna import OptunaSearch  # pyright: ignore[reportMissingImports]
+
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+    cores = len(os.sched_getaffinity(0))
+    if not ray.is_initialized():
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # actors import what this process does
+        ray.init(num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    method = OptunaSearch(_suggested, sampler=optuna.samplers.TPESampler(seed=seed), metric="loss", mode="min")
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(functools.partial(_trainable, name, steps), {"cpu": 1}),
+            tune_config=tune.TuneConfig(
+                metric="loss",
+                mode="min",
+                num_samples=budget,
+                search_alg=ConcurrencyLimiter(method, cores),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        )
+        ends = sorted((r.metrics["ended"], r.metrics["loss"]) for r in tuner.fit() if r.metrics is not None)
+    seconds, losses = np.array(ends).T
+    return seconds - seconds[0], losses
+
+
+def _trainable(name: str, steps: int, config: dict[str, Any]) -> dict[str, float]:
+    return {"loss": _trained(name, steps, config), "ended": time.time()}
+
+
+def _suggested(trial: Any) -> dict[str, float]:
+    """Return a configuration as Optuna suggests it; momenta by their distance from 1."""
+    given = {}
+    for name, known in SPACE.items():
+        if known.spacing == "one_minus":
+            given[name] = trial.suggest_float(f"1 - {name}", 1 - known.high, 1 - known.low, log=True)
+        else:
+            given[name] = trial.suggest_float(name, known.low, known.high, log=True)
+    return given
+
+
+def _trained(name: str, steps: int, suggested: Mapping[str, float]) -> float:
+    """Train one network in a loop over the jitted step; return its validation loss."""
+    distances = {key.removeprefix("1 - "): 1 - value for key, value in suggested.items() if key.startswith("1 - ")}
+    given = {key: value for key, value in suggested.items() if not key.startswith("1 - ")} | distances
+    train, evaluate, start = _jitted(name)
+    params, state = start()
+    for t in range(steps):
+        params, state = train(params, state, given, t)
+    loss = float(evaluate(params))
+    return loss if math.isfinite(loss) else math.inf
+
+
+@functools.cache
+def task(name: str) -> jl.Task:
+    return TASKS[name][0]()
+
+
+@functools.cache
+def _jitted(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """Return the step, the validation loss and the start of a trial, each jitted once for all hyperparameters."""
+    made = task(name)
+    x, y = (jnp.asarray(part) for part in made.train)
+    held_out, key = jax.tree.map(jnp.asarray, made.validation), jax.random.key(0)
+    size = made.batch_size or len(made.train[0])
+
+    @jax.jit
+    def train(params, state, given, t):
+        index = jax.random.randint(jax.random.fold_in(key, t), (size,), 0, len(x))
+        grads = jax.grad(made.loss)(params, (x[index], y[index]))
+        updates, state = optax.adam(**given).update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    @jax.jit
+    def start():
+        params = made.init(key)
+        return params, optax.adam(1.0).init(params)
+
+    return train, jax.jit(lambda params: made.loss(params, held_out)), start
