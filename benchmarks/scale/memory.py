@@ -6,8 +6,9 @@ Python, JAX and the compiler take is not the sweep's. (Nor is what labelling the
 or it would count as the small one's peak.) The digits network, chunks of many trials. Twice: as the C library comes,
 which keeps some of what it is given back, and told to keep nothing, which shows what the sweep itself holds.
 
-And a convolutional network that is evaluated on 10,000 held-out images, at once and within a budget that cuts them into
-batches: the peak of a process on Linux that has compiled all before, less what it held then.
+And convolutional networks, whose convolutions are made products of patches: trained many at once, and one by one and
+evaluated on 10,000 held-out images, at once and within a budget that cuts them into batches. Of these, the peak of a
+process on Linux that has compiled all before, less what it held then.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
@@ -34,6 +36,7 @@ KEEP_NOTHING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"
 SIZES = ((256, 512, 256), (32, 8192, 2048), (512, 256, 64), (256, 2048, 256))  # width, trials, trials at once
 HELD_OUT = 10_000  # images
 BUDGETS = (2**34, 2**27)  # bytes
+PATCHES = ((64, 16), (128, 64))  # trials, trials at once
 
 
 def arguments(width: int, trials: int, chunk: int) -> tuple[tuple, dict]:
@@ -58,6 +61,15 @@ def convolutional(memory: int) -> tuple[tuple, dict]:
     return (jl.adam, task, space), {"steps": 4, "evaluate": 2, "strategy": "steps_each", "memory": memory}
 
 
+def patched(trials: int, chunk: int) -> tuple[tuple, dict]:
+    """Of `jl.sweep` and `jl.plan`, for networks that are trained many at once."""
+    space = {"learning_rate": np.geomspace(1e-4, 1e-2, trials)}
+    return (jl.adam, digits_conv(), space), {"steps": 8, "chunk": chunk, "strategy": "scan", "memory": 2**34}
+
+
+CONVOLUTIONAL: dict[str, Callable[..., tuple[tuple, dict]]] = {"held out": convolutional, "patches": patched}
+
+
 def peak(kind: str, *sizes: int, thrifty: bool) -> int:
     """Measure the peak of a fresh process, in bytes."""
     command = [sys.executable, __file__, "--once", kind, *map(str, sizes)]
@@ -70,16 +82,16 @@ def extra(size: tuple[int, int, int], thrifty: bool) -> int:
     return peak("digits", *size, thrifty=thrifty) - peak("digits", size[0], 2, 1, thrifty=thrifty)
 
 
-def images_row(memory: int, repeats: int) -> dict:
-    """Held-out images within so much memory."""
-    measured = [peak("conv", memory, thrifty=True) for _ in range(repeats)]
-    positional, named = convolutional(memory)
+def of_convolutions(kind: str, *sizes: int, repeats: int, **said: int) -> dict:
+    """Measure convolutional networks: `sizes` are arguments of the function of this kind, and `said` tells of them."""
+    measured = [peak(kind, *sizes, thrifty=True) for _ in range(repeats)]
+    positional, named = CONVOLUTIONAL[kind](*sizes)
     forecast = jl.plan(*positional, **named)
     ratio = spread(forecast.peak_bytes / one for one in measured)
-    row = {"held_out_images": HELD_OUT, "memory": memory, "trials": forecast.trials, "predicted": forecast.peak_bytes}
-    told = f"{forecast.peak_bytes / 2**20:,.0f} MiB, {ranged(ratio, '.2f')} x measured"
-    print(f"{HELD_OUT:,} images within {memory / 2**20:,.0f} MiB: {told}", flush=True)
-    return row | {"measured": spread(measured), "predicted_over_measured": ratio}
+    rules = {name: count for group in forecast.groups for name, count in group.rules.items()}
+    told = f"{forecast.peak_bytes / 2**20:,.0f} MiB, {ranged(ratio, '.2f')} x measured; rewritten: {rules}"
+    print(f"{kind} {said}: {told}", flush=True)
+    return said | {"predicted": forecast.peak_bytes, "measured": spread(measured), "predicted_over_measured": ratio}
 
 
 def of_process(name: str) -> int:
@@ -102,14 +114,18 @@ def main() -> None:
             jl.sweep(*positional, **named)
             print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE))
             return
-        positional, named = convolutional(*map(int, sizes))
+        positional, named = CONVOLUTIONAL[kind](*map(int, sizes))
         jl.plan(*positional, **named)
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = of_process("VmRSS")
         jl.sweep(*positional, **named)
         print(json.dumps(of_process("VmHWM") - before))
         return
-    rows = [images_row(memory, options.repeats) for memory in BUDGETS]
+    repeats = options.repeats
+    rows = [of_convolutions("held out", budget, repeats=repeats, images=HELD_OUT, memory=budget) for budget in BUDGETS]
+    rows += [
+        of_convolutions("patches", *sizes, repeats=repeats, networks=sizes[0], at_once=sizes[1]) for sizes in PATCHES
+    ]
     # Processes first: a child's peak counts from its parent's.
     measured = {
         size: {thrifty: [extra(size, thrifty) for _ in range(options.repeats)] for thrifty in (True, False)}

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_lab.diagnostics import Diagnostic, Step, curves
+from jaxopt_lab.rewrite.convolutions import PATCHES
 from jaxopt_lab.tasks.calls import aux, shapes
 from jaxopt_lab.tasks.names import IN_FORCE, LOSS_CURVE, TASK_PREFIX
-from jaxopt_lab.tasks.rewriting import valued
+from jaxopt_lab.tasks.rewriting import rules_of, valued
 from jaxopt_lab.tasks.seeding import Keys
 from jaxopt_lab.tasks.task import Task
 from jaxopt_lab.tracing.caching import exact, remembered
@@ -147,6 +148,11 @@ def traced_step(structure: Structure, name: str) -> Traced:
     refuse_leaks(f"Optimizer {name!r}", traced.consts)
     key = len(traced.jaxpr.invars) - len(jax.tree.leaves(keys))
     return Traced(fingerprint(traced), params_bytes(task), _largest_bytes(traced.jaxpr), uses(traced, key))
+
+
+def convolves_as_written(structure: Structure, name: str) -> bool:
+    """Return whether a step convolves, or does before its convolutions are rewritten to products."""
+    return traced_step(structure, name).convolves or (structure.rewrite and PATCHES.name in rules_of(structure.task))
 
 
 def step_shapes(structure: Structure) -> Step:

@@ -4,6 +4,7 @@ Functions of stacks take tensors of one shape along a first axis; each tensor ha
 matrix has None.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._numerics import adjoint, state_dtype
 from jaxopt_lab.types import Params
 
@@ -114,7 +116,7 @@ def by_axis(function: Any, *matrices: Matrices) -> Matrices:
 
 def eigenvectors(factor: Array) -> Array:
     """Return the eigenvectors of symmetric matrices as columns, those of the largest eigenvalues first."""
-    return jnp.linalg.eigh(factor)[1][..., ::-1]
+    return decomposed(jnp.linalg.eigh, factor)[1][..., ::-1]
 
 
 def sizes(x: Array) -> Array:
@@ -140,8 +142,8 @@ def solved_along(matrix: Array, x: Array, axis: int) -> Array:
     """Multiply tensors along an axis by the inverses of transposed upper triangular matrices: M'^-1 x, or x M^-1."""
     columns = jnp.moveaxis(x, axis + 1, 1)
     flat, kind = columns.reshape(*columns.shape[:2], -1), jnp.result_type(matrix, x)
-    solve = jax.lax.linalg.triangular_solve
-    found = solve(matrix.astype(kind), flat.astype(kind), left_side=True, lower=False, transpose_a=True)
+    solve = functools.partial(jax.lax.linalg.triangular_solve, left_side=True, lower=False, transpose_a=True)
+    found = decomposed(solve, matrix.astype(kind), flat.astype(kind))
     return jnp.moveaxis(found.reshape(columns.shape), 1, axis + 1)
 
 

@@ -1,5 +1,6 @@
 """Orthogonalisation: bring the singular values of matrices near 1, by products of matrices alone or exactly."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from jaxtyping import Array
 
 from jaxopt_lab.optimizers._base import static_count
 from jaxopt_lab.optimizers._compiler import one_by_one
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.types import Scalar
 
@@ -92,6 +94,6 @@ def polar_factor(u: Array) -> Array:
 
     Rounding: less than the largest times the number of rows or columns times the dtype's precision.
     """
-    left, values, right = jnp.linalg.svd(u, full_matrices=False)
+    left, values, right = decomposed(functools.partial(jnp.linalg.svd, full_matrices=False), u)
     least = max(u.shape[-2:]) * jnp.finfo(values.dtype).eps * values[..., :1]
     return (left * (values > least)[..., None, :].astype(u.dtype)) @ right

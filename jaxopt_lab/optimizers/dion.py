@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_lab.optimizers._base import method, next_step, optimizer, static_count, zeros_like
 from jaxopt_lab.optimizers._decay import Mask
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._matrices import beside_adamw
 from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.optimizers._stacks import in_stacks
@@ -118,7 +119,7 @@ def dion(
         inputs, outputs = m.shape[-2:]
         b, r = turned(m, inputs, outputs), q
         for _ in range(power_iters):
-            p, _ = jnp.linalg.qr(b @ r)
+            p, _ = decomposed(jnp.linalg.qr, b @ r)
             r = adjoint(b) @ p
         b -= (1 - beta) * p @ adjoint(r)
         size = jnp.sqrt(jnp.sum(squared(r), -2, keepdims=True))

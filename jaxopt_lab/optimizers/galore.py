@@ -1,5 +1,6 @@
 """GaLore: another optimizer's step, for every matrix in a subspace spanned by its gradient."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers.adam import adam_direction
 from jaxopt_lab.optimizers.extras import accepted
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
@@ -107,7 +109,7 @@ def galore(
             def columns(g, p):
                 if p is None:
                     return None
-                left, _, right = jnp.linalg.svd(g, full_matrices=False)
+                left, _, right = decomposed(functools.partial(jnp.linalg.svd, full_matrices=False), g)
                 return (left if is_left(g) else right.T)[:, : p.shape[1]].astype(p.dtype)
 
             return jax.tree.map(columns, grads, p)

@@ -21,6 +21,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._kronecker import (
     adjoints,
     along,
@@ -50,7 +51,8 @@ class KLShampooState(NamedTuple):
 
 def renewed(t: Array, factors: Any, q: Any) -> tuple[Array | None, ...]:
     """Bring the bases nearer to the eigenvectors by a step of orthogonal iteration; the first call's are exact."""
-    exact, iterated = lambda factor, old: eigenvectors(factor), lambda factor, old: jnp.linalg.qr(factor @ old)[0]
+    exact = lambda factor, old: eigenvectors(factor)
+    iterated = lambda factor, old: decomposed(jnp.linalg.qr, factor @ old)[0]
     return by_axis(lambda _, *pair: when(t == 0, exact, iterated, *pair), factors, q)
 
 

@@ -19,6 +19,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._kronecker import along_all, by_axis, by_shape, identities, merged, products, sides, sizes
 from jaxopt_lab.optimizers._numerics import adjoint, squared
 from jaxopt_lab.optimizers.wrappers.flat import needs_leaves
@@ -35,7 +36,7 @@ class ShampooState(NamedTuple):
 
 def inverse_root(factor: Array, eps: Scalar, power: Scalar) -> Array:
     """Return (factor + eps)^-power; if rounding leaves eigenvalues below eps, all are shifted so that none is."""
-    values, vectors = jnp.linalg.eigh(factor)
+    values, vectors = decomposed(jnp.linalg.eigh, factor)
     values = values + eps
     values = values + jnp.maximum(eps - jnp.min(values, -1, keepdims=True), 0)
     return (vectors * (values**-power)[..., None, :]) @ adjoint(vectors)

@@ -19,6 +19,7 @@ from jaxopt_lab.optimizers._base import (
     zeros_like,
 )
 from jaxopt_lab.optimizers._decay import Mask, decayed
+from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._kronecker import (
     adjoints,
     along,
@@ -58,7 +59,7 @@ def turned(t: Array, factors: Any, q: Any, m: Array, v: Array) -> tuple[tuple[Ar
     def iterated(factor, old):
         near = factor @ old
         order = jnp.argsort(-jnp.real(jnp.sum(jnp.conj(old) * near, -2)), -1).astype(jnp.int32)
-        return jnp.linalg.qr(permuted(near, order, 1))[0], order
+        return decomposed(jnp.linalg.qr, permuted(near, order, 1))[0], order
 
     m, new = along_all(q, m), list(q)
     for axis, (factor, old) in enumerate(zip(factors, q, strict=True)):

@@ -13,6 +13,12 @@ if TYPE_CHECKING:  # its import is slow
     from jax.extend import core
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
+WITH_RULES = {  # operations that say how they are differentiated or mapped
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "custom_vmap_call": "call",
+}
 INNER = {  # operations that run inner programs, and the parameters that hold these
     "scan": ("jaxpr",),
     "while": ("cond_jaxpr", "body_jaxpr"),
@@ -23,8 +29,16 @@ INNER = {  # operations that run inner programs, and the parameters that hold th
 }
 
 
-def rewritten_by(rules: Mapping[str, Rule], function: Callable[..., Any], used: Callable[[str], None]) -> Any:
-    """Wrap a function so that its operations are rewritten by `rules`; `used` is told the name of each rule that is."""
+def rewritten_by(
+    rules: Mapping[str, Rule],
+    function: Callable[..., Any],
+    used: Callable[[str], None] = lambda name: None,
+    final: bool = False,
+) -> Any:
+    """Wrap a function so that its operations are rewritten by `rules`; `used` is told the name of each rule that is.
+
+    Where `final`, nobody will differentiate or map the function, so operations with rules for that are walked into.
+    """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -43,14 +57,15 @@ def rewritten_by(rules: Mapping[str, Rule], function: Callable[..., Any], used: 
 
         arrays = [leaves[i] for i in places]
         traced = jax.make_jaxpr(flat)(*arrays)
-        return made[0].unflatten(_Walk(rules, used).run(traced.jaxpr, traced.consts, arrays))
+        return made[0].unflatten(_Walk(rules, used, final).run(traced.jaxpr, traced.consts, arrays))
 
     return run
 
 
 class _Walk:
-    def __init__(self, rules: Mapping[str, Rule], used: Callable[[str], None]):
-        self.rules, self.used = rules, used
+    def __init__(self, rules: Mapping[str, Rule], used: Callable[[str], None], final: bool):
+        self.rules, self.used, self.final = rules, used, final
+        self.calls = CALLS | WITH_RULES if final else CALLS
 
     def run(self, jaxpr: "core.Jaxpr", consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
         """Evaluate a program, rewritten."""
@@ -63,13 +78,18 @@ class _Walk:
 
     def _apply(self, equation: "core.JaxprEqn", operands: list[Any]) -> Sequence[Any]:
         name = equation.primitive.name
-        if name in CALLS:
-            called = equation.params[CALLS[name]]
+        if name in self.calls:
+            called = equation.params[self.calls[name]]
             return self.run(called.jaxpr, called.consts, operands)
+        if name == "custom_linear_solve" and self.final:
+            lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
+            first = lengths.matvec + lengths.vecmat
+            right = operands[sum(lengths) :]
+            return self.run(solve.jaxpr, solve.consts, [*operands[first : first + lengths.solve], *right])
         rule = self.rules.get(name)
         if rule is not None and (made := rule.apply(equation, *operands)) is not None:
             self.used(rule.name)
-            return [made]
+            return made if equation.primitive.multiple_results else [made]
         parameters = equation.params
         for inner in INNER.get(name, ()):
             parameters = parameters | {inner: jax.tree.map(self._inner, parameters[inner], is_leaf=_is_program)}
@@ -81,7 +101,7 @@ class _Walk:
         is_closed = hasattr(program, "consts")
         jaxpr, consts = (program.jaxpr, program.consts) if is_closed else (program, ())
         counted: list[str] = []
-        walk = _Walk(self.rules, counted.append)
+        walk = _Walk(self.rules, counted.append, self.final)
         shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type) for v in jaxpr.invars]
         made = jax.make_jaxpr(lambda *arguments: walk.run(jaxpr, consts, arguments))(*shapes)
         same = [v.aval for v in made.jaxpr.outvars] == [v.aval for v in jaxpr.outvars]

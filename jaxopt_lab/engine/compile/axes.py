@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxopt_lab.engine.compile import decompositions
+
 
 class Shapes:
     """Shapes of a tree, as part of a cache key; programs take the values as arguments."""
@@ -86,11 +88,19 @@ class Trials:
         if part is not None:
             batched, arguments = _of_part(batched, arguments, part), (*arguments, Axes.NONE, Axes.NONE)
         if count > 1:
-            mesh, result = Mesh(np.asarray(self.devices), ("trials",)), Axes.SEED if by_seed_alone else Axes.TRIAL
-            specs = tuple(self._spec(a) for a in arguments)
-            batched = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=self._spec(result), check_vma=False)
             shapes = tuple(self._placed(s, a, _with_sharding) for s, a in zip(shapes, arguments, strict=True))
-        return jax.jit(batched, donate_argnums=0 if donate else ()).lower(*shapes).compile(options)
+
+        def traced(function):
+            if count > 1:
+                mesh, result = Mesh(np.asarray(self.devices), ("trials",)), Axes.SEED if by_seed_alone else Axes.TRIAL
+                specs, of_result = tuple(self._spec(a) for a in arguments), self._spec(result)
+                function = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=of_result, check_vma=False)
+            return jax.jit(function, donate_argnums=0 if donate else ()).trace(*shapes)
+
+        program = traced(batched)
+        if self.devices[0].platform == "cpu" and decompositions.of_stacks(program.jaxpr):
+            program = traced(decompositions.one_by_one(batched))
+        return program.lower().compile(options)
 
     @property
     def shape_of_each(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.keeping import keeping, kept, with_best
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.engine.structure import Structure, traced_step
+from jaxopt_lab.engine.structure import Structure, convolves_as_written, traced_step
 from jaxopt_lab.tasks.calls import starts_at
 from jaxopt_lab.tasks.feeds import joined
 from jaxopt_lab.tasks.names import TASK_PREFIX
@@ -92,7 +92,7 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     seen, feed = Shapes(_seen(state)), group.structure.task.feed
     if feed is not None:  # each seed's batch in place of the training data
         data = _with_axes(feed.shapes(), strategy.seeds), *data[1:]
-    about = seen, stop, Shapes(data), step.convolves, strategy.rewrite
+    about = seen, stop, Shapes(data), convolves_as_written(structure, group.optimizer), strategy.rewrite
     if strategy.evaluated:
         counts = strategy.evaluated, strategy.examples
         evaluation = evaluation_in_parts(group.structure.task, over, *counts, *about)

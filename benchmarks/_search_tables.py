@@ -1,0 +1,70 @@
+"""What searches found against random search, of `search.py`; what matrix methods cost, of `matrices.py`."""
+
+from typing import Any
+
+from _figures import figures
+
+METHODS = {"sobol": "Sobol points", "tpe": "TPE", "cmaes": "CMA-ES", "halving": "halving", "pbt": "populations"}
+
+
+def searched() -> list[str]:
+    """Of each task at the largest budget, the best found; of each method and budget, on how many tasks it is better."""
+    found = figures("search-cpu")
+    tasks = found["quality"]
+    budgets = list(next(iter(tasks.values()))["best"]["random"])
+    largest = budgets[-1]
+    lines = [
+        f"The best found with {largest} whole trials, the median of {found['repeats']} repeats, and the chance to beat "
+        "random search (95 %):",
+        "",
+        f"| task, steps of a trial | random search | {' | '.join(METHODS.values())} |",
+        "|---|" + "---|" * (1 + len(METHODS)),
+    ]
+    for task, row in tasks.items():
+        best = {method: by_budget[largest] for method, by_budget in row["best"].items()}
+        cells = [f"{task}, {row['steps']}", f"{best['random']['median']:.4g}"]
+        cells += [
+            f"{x['median']:.4g}; {x['better']:.2f} ({x['better_low']:.2f} to {x['better_high']:.2f})"
+            for x in (best[method] for method in METHODS if method in best)
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Tasks of {len(tasks)} on which the interval of that chance lies above a half, and below it:",
+        "",
+        f"| budget | {' | '.join(METHODS.values())} |",
+        "|---|" + "---|" * len(METHODS),
+    ]
+    for budget in budgets:
+        counts = [_decided(tasks, method, budget) for method in METHODS]
+        lines.append(f"| {budget} | {' | '.join(counts)} |")
+    return [*lines, "", "![Chance to find better than random search](results/search-cpu.png)"]
+
+
+def _decided(tasks: dict[str, Any], method: str, budget: str) -> str:
+    rows = [row["best"][method][budget] for row in tasks.values() if method in row["best"]]
+    above, below = sum(x["better_low"] > 0.5 for x in rows), sum(x["better_high"] < 0.5 for x in rows)
+    return f"{above} above, {below} below"
+
+
+def matrices() -> list[str]:
+    """Of each method: milliseconds of a step, our rate over the peers', bytes of state, cost of amortised bases."""
+    found = figures("matrices-cpu")
+    lines = [
+        "| method | ms a step | over PyTorch's | over Optax's Muon | state | over the ideal cost |",
+        "|" + "---|" * 6,
+    ]
+    for name, row in found["methods"].items():
+        ratio = row["ratio"]
+        cells = [
+            name,
+            f"{1e3 * row['seconds']['ours']['median']:.1f}",
+            *(_spread(ratio.get(w)) for w in ("torch", "optax")),
+        ]
+        cells += [f"{row['state']:.2f}", _spread(row.get("amortised"))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _spread(ratio: dict[str, float] | None) -> str:
+    return "" if ratio is None else f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})"
