@@ -133,13 +133,7 @@ def on_a_cpu() -> list[Section]:
         Section(
             "memory",
             [
-                Row(
-                    f"width {row['width']}, {row['trials']:,} trials, {row['at_once']} at once: foreseen over measured",
-                    0.1,
-                    row["predicted_over_measured"],
-                    "",
-                    near=True,
-                )
+                Row(f"{held(row)}: predicted over measured", 0.1, row["predicted_over_measured"], "", near=True)
                 for row in figures("memory-cpu")
             ],
         ),
@@ -194,6 +188,17 @@ of a mean difference fails where differences are skewed; that of the median, whi
 The time of three optimizers on two tasks is mostly that of 636 trials of `digits_cnn`. It was 187 s with channels last
 in that network's arrays, and 206 s while starts and draws were compiled at LLVM's highest level.
 """
+
+
+def held(row: Mapping[str, float]) -> str:
+    """Say what a row of `memory.py` measured."""
+    if "images" in row:
+        return (
+            f"{row['images']:,} images held out from a convolutional network, {row['memory'] / 2**20:,.0f} MiB allowed"
+        )
+    if "networks" in row:
+        return f"{row['networks']} convolutional networks, {row['at_once']} at once"
+    return f"width {row['width']}, {row['trials']:,} trials, {row['at_once']} at once"
 
 
 def streams() -> list[Row]:

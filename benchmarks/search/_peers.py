@@ -22,6 +22,7 @@ from _tasks import SPACE, TASKS
 
 import jaxopt_lab as jl
 
+SEEDS = 3  # that a configuration is tried with
 Run = tuple[np.ndarray, np.ndarray]  # when each trial's loss was known, in seconds, and these losses
 
 
@@ -91,14 +92,18 @@ def _suggested(trial: Any) -> dict[str, float]:
 
 
 def _trained(name: str, steps: int, suggested: Mapping[str, float]) -> float:
-    """Train one network in a loop over the jitted step; return its validation loss."""
+    """Train a network for each seed, in a loop over the jitted step; return the mean of the validation losses."""
     distances = {key.removeprefix("1 - "): 1 - value for key, value in suggested.items() if key.startswith("1 - ")}
     given = {key: value for key, value in suggested.items() if not key.startswith("1 - ")} | distances
     train, evaluate, start = _jitted(name)
-    params, state = start()
-    for t in range(steps):
-        params, state = train(params, state, given, t)
-    loss = float(evaluate(params))
+    losses = []
+    for seed in range(SEEDS):
+        key = jax.random.key(seed)
+        params, state = start(key)
+        for t in range(steps):
+            params, state = train(params, state, given, key, t)
+        losses.append(evaluate(params))
+    loss = float(sum(losses)) / SEEDS
     return loss if math.isfinite(loss) else math.inf
 
 
@@ -112,18 +117,17 @@ def _jitted(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable
     """Return the step, the validation loss and the start of a trial, each jitted once for all hyperparameters."""
     made = task(name)
     x, y = (jnp.asarray(part) for part in made.train)
-    held_out, key = jax.tree.map(jnp.asarray, made.validation), jax.random.key(0)
-    size = made.batch_size or len(made.train[0])
+    held_out, size = jax.tree.map(jnp.asarray, made.validation), made.batch_size or len(made.train[0])
 
     @jax.jit
-    def train(params, state, given, t):
+    def train(params, state, given, key, t):
         index = jax.random.randint(jax.random.fold_in(key, t), (size,), 0, len(x))
         grads = jax.grad(made.loss)(params, (x[index], y[index]))
         updates, state = optax.adam(**given).update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
     @jax.jit
-    def start():
+    def start(key):
         params = made.init(key)
         return params, optax.adam(1.0).init(params)
 

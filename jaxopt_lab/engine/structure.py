@@ -150,9 +150,10 @@ def traced_step(structure: Structure, name: str) -> Traced:
     return Traced(fingerprint(traced), params_bytes(task), _largest_bytes(traced.jaxpr), uses(traced, key))
 
 
-def convolves_as_written(structure: Structure, name: str) -> bool:
-    """Return whether a step convolves, or does before its convolutions are rewritten to products."""
-    return traced_step(structure, name).convolves or (structure.rewrite and PATCHES.name in rules_of(structure.task))
+def with_convolutions(structure: Structure, name: str) -> Traced:
+    """Return the traced step, in which convolutions are convolutions also where they are rewritten to products."""
+    patched = structure.rewrite and PATCHES.name in rules_of(structure.task)
+    return traced_step(dataclasses.replace(structure, rewrite=structure.rewrite and not patched), name)
 
 
 def step_shapes(structure: Structure) -> Step:

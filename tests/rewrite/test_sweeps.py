@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.structure import traced_step
+from jaxopt_lab.engine.compile.options import foreseeable_options
+from jaxopt_lab.engine.structure import traced_step, with_convolutions
 from jaxopt_lab.sweep.planning import plan_sweep
 
 RATES = {"learning_rate": [0.01, 0.03, 0.1]}
@@ -87,13 +88,27 @@ def test_programs_have_no_convolution(images, monkeypatch):
     plan = plan_sweep(jl.adam, images, RATES, steps=4)
     (group,) = plan.groups
     assert not traced_step(group.structure, group.optimizer).convolves
-    texts = []
-    compile_as_it_is = jax.stages.Lowered.compile
-    spy = lambda lowered, *a, **k: texts.append(lowered.as_text()) or compile_as_it_is(lowered, *a, **k)
+    texts, options, compile_as_it_is = [], [], jax.stages.Lowered.compile
+
+    def spy(lowered, given=None):
+        texts.append(lowered.as_text())
+        options.append(given or {})
+        return compile_as_it_is(lowered, given)
+
     monkeypatch.setattr(jax.stages.Lowered, "compile", spy)
     jl.sweep(jl.adam, dataclasses.replace(images, name="compiled anew"), RATES, steps=4, cache=False)
     assert len(texts) > 2
     assert not any("convolution" in text or "reduce_window" in text for text in texts)
+    # Held-out images are evaluated as those of convolutions, without what XLA's analysis of memory does not count.
+    assert any(foreseeable_options().items() <= given.items() for given in options)
+
+
+@pytest.mark.usefixtures("on_a_cpu")
+def test_memory_is_that_of_convolutions(images):
+    (group,) = plan_sweep(jl.adam, images, RATES, steps=4).groups
+    step = with_convolutions(group.structure, group.optimizer)
+    assert step.convolves
+    assert step.largest_bytes < traced_step(group.structure, group.optimizer).largest_bytes  # that of patches
 
 
 def test_what_no_rule_is_for_is_not_traced_again(images):

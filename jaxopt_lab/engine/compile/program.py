@@ -19,7 +19,7 @@ from jaxopt_lab.engine.devices import GPUS, devices, on_cores
 from jaxopt_lab.engine.keeping import keeping, kept, with_best
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import Strategy
-from jaxopt_lab.engine.structure import Structure, convolves_as_written, traced_step
+from jaxopt_lab.engine.structure import Structure, with_convolutions
 from jaxopt_lab.tasks.calls import starts_at
 from jaxopt_lab.tasks.feeds import joined
 from jaxopt_lab.tasks.names import TASK_PREFIX
@@ -84,7 +84,8 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     length, used = plan.segment_length, devices()
     uneven = plan.of(group).uneven and not on_cores(used)
     structure = dataclasses.replace(group.structure, rewrite=strategy.rewrite)
-    step, way = traced_step(structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
+    # What XLA takes beyond its own analysis is decided by convolutions, also those that are products of patches.
+    step, way = with_convolutions(structure, group.optimizer), dataclasses.replace(strategy, evaluated=0, examples=0)
     stop, recorded = Shapes(plan.ending), (plan.shown, plan.diagnostics_of(group))
     what = structure, way, length, uneven, stop, *recorded, plan.keep == "best", Shapes(data), used
     training = _compiled(*what, step.largest_bytes)
@@ -92,7 +93,7 @@ def compiled(plan: Plan, group: Group, strategy: Strategy, data: Any) -> Program
     seen, feed = Shapes(_seen(state)), group.structure.task.feed
     if feed is not None:  # each seed's batch in place of the training data
         data = _with_axes(feed.shapes(), strategy.seeds), *data[1:]
-    about = seen, stop, Shapes(data), convolves_as_written(structure, group.optimizer), strategy.rewrite
+    about = seen, stop, Shapes(data), step.convolves, strategy.rewrite
     if strategy.evaluated:
         counts = strategy.evaluated, strategy.examples
         evaluation = evaluation_in_parts(group.structure.task, over, *counts, *about)
@@ -143,7 +144,7 @@ def _compiled(
     advance_bytes = program_bytes(one, over, (state, draws))
     if feed is not None:  # the batches of the next segment, which are read meanwhile
         advance_bytes += tree_bytes(batches)
-    if on_cores(used):  # XLA's library for products makes a copy of one factor; measured
+    if on_cores(used):  # XLA's library for products makes a copy of one factor, which is never patches; measured
         advance_bytes += strategy.trials * largest_bytes
     compiles = answers_elsewhere(state.optimizer) and not keep_best
     answering = over.compile(kept, (Axes.TRIAL,), (state,)) if compiles else kept

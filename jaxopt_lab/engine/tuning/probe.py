@@ -17,7 +17,7 @@ from jaxopt_lab.engine.compile.program import Program, compiled
 from jaxopt_lab.engine.devices import device_name, devices, on_cores, thread_count
 from jaxopt_lab.engine.plan import Group, Plan
 from jaxopt_lab.engine.strategy import LOOPS, Strategy
-from jaxopt_lab.engine.structure import convolves_as_written
+from jaxopt_lab.engine.structure import with_convolutions
 from jaxopt_lab.engine.tuning.cutting import at_once, each_alone, first_strategy, fitted, may_own, rewrites, step_of
 from jaxopt_lab.engine.tuning.sizing import BudgetError, fitting
 from jaxopt_lab.tracing.settings import settings
@@ -156,7 +156,7 @@ def candidates_for(plan: Plan, group: Group) -> list[Strategy]:
     else:
         ways[2:2] = [fitted(plan, group, ways[0], n) for n in (2 * first.trials, first.trials // 2) if n > 1]
     if rewrites(group):  # a rewritten program may be slower than the program as written
-        convolves = convolves_as_written(group.structure, group.optimizer)
+        convolves = with_convolutions(group.structure, group.optimizer).convolves
         ways.insert(1, dataclasses.replace(alone[1] if convolves else first, rewrite=False))
     return list(dict.fromkeys(way for way in ways if len(devices()) == 1 or way.trials >= len(devices())))
 
