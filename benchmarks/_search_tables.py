@@ -68,3 +68,14 @@ def matrices() -> list[str]:
 
 def _spread(ratio: dict[str, float] | None) -> str:
     return "" if ratio is None else f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})"
+
+
+SEARCH = """
+TODO
+"""
+SECONDS = """
+TODO
+"""
+MATRICES = """
+TODO
+"""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from _figures import HERE, figures, where
+from _search_tables import MATRICES, SEARCH, SECONDS, matrices, searched
 from _update_tables import ONE_KERNEL, UPDATE, fused, updates
 
 MET, SHORT = "yes", "**no**"
@@ -138,6 +139,10 @@ def on_a_cpu() -> list[Section]:
             ],
         ),
         Section("streams", streams(), STREAMS),
+        Section("seconds", sooner(), SECONDS),
+        Section(
+            "population", [Row("rate of a population over the plain sweep", 0.85, figures("population-cpu")["rate"])]
+        ),
         Section("diagnostics", diagnostics(), DIAGNOSTICS),
         Section("honesty", honesty(), HONESTY),
         Section(
@@ -215,6 +220,20 @@ def streams() -> list[Row]:
             near=True,
         )
     ]
+
+
+def sooner() -> list[Row]:
+    rows, found = [], figures("seconds-cpu")
+    for task, row in found["tasks"].items():
+        for way, called in (("optuna", "Optuna by itself"), ("ray", "Ray Tune")):
+            if way in row["ways"]:
+                what = f"{task}, {row['budget']} configurations of {row['steps']} steps, over {called}"
+                rows.append(Row(what, None, row["ways"][way]["ratio_of_all"]))
+                if "ratio" in row["ways"][way]:
+                    count = f"{row['ways'][way]['reached']} of {found['repeats']}"
+                    reached = f"the same, to the quality of our median ({count} reached it)"
+                    rows.append(Row(reached, 20, row["ways"][way]["ratio"]))
+    return rows
 
 
 def diagnostics() -> list[Row]:
@@ -376,6 +395,8 @@ def table() -> str:
             lines += ["", section.said.strip()]
     lines += ["", "## update", "", where("update"), "", *updates(), "", UPDATE.strip()]
     lines += ["", "## fused", "", where("fused"), "", *fused(), "", ONE_KERNEL.strip()]
+    lines += ["", "## matrices", "", where("matrices"), "", *matrices(), "", MATRICES.strip()]
+    lines += ["", "## search", "", where("search"), "", *searched(), "", SEARCH.strip()]
     return "\n".join(lines) + "\n"
 
 

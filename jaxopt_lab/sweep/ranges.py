@@ -1,6 +1,7 @@
 """Ranges of numbers: grids, and intervals to draw from, among them an optimizer's own prior."""
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -142,7 +143,8 @@ def prior(optimizer: OptimizerFactory | str) -> dict[str, Range]:
 
     Args:
         optimizer: One of this package's, or its name; or an optimizer of another one that has the same name, which then
-            has the ranges of those hyperparameters that it takes. `jl.PRIORS` has their sources.
+            has the ranges of those hyperparameters that it takes. A `functools.partial` of one has the ranges of what
+            it leaves free. `jl.PRIORS` has their sources.
 
     Raises:
         ValueError: This package has no optimizer of that name.
@@ -162,6 +164,9 @@ def prior_of(optimizer: Any) -> Mapping[str, Prior]:
     """Return the optimizer's prior, or that of its namesake here as far as it fits; empty where there is none."""
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS.get(optimizer, optimizer)
+    if isinstance(optimizer, functools.partial):
+        free = inspect.signature(optimizer).parameters.keys() - optimizer.keywords.keys()
+        return {name: known for name, known in prior_of(optimizer.func).items() if name in free}
     if optimizer in PRIORS:
         return PRIORS[optimizer]
     namesake = OPTIMIZERS.get(getattr(optimizer, "__name__", ""))
