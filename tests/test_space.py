@@ -67,7 +67,7 @@ def test_a_prior_is_a_space_to_draw_from():
     assert [list(jl.prior(one)) for one in left] == [
         ["learning_rate", "b2", "eps"],
         ["b1", "b2", "eps"],
-    ]  # what is free
+    ]
     assert set(jl.prior(optax.lion)) <= set(inspect.signature(optax.lion).parameters)  # of its namesake here
     with pytest.raises(ValueError, match="no prior of custom"):
         jl.prior(custom)
