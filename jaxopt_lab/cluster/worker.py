@@ -21,6 +21,7 @@ from jaxopt_lab.engine.ledger import Record, leaves, misfit, recorded, restored
 from jaxopt_lab.engine.plan import Group, Plan, Stage, state_shapes
 from jaxopt_lab.engine.recorder import Recorder
 from jaxopt_lab.engine.run.chunk import Control, run_chunk
+from jaxopt_lab.engine.run.lapack import one_core_each
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.probe import Choice, choose
 from jaxopt_lab.engine.tuning.sizing import kept_batches_bytes
@@ -116,8 +117,9 @@ class Worker:
             memory = self._settings.memory or default_budget(devices())
             self._plan = dataclasses.replace(found, memory=memory)
             self._standing = _Standing.reached(self._settings)
-            self._cache = contextlib.ExitStack()  # never closed: it lasts as long as the process
-            self._cache.enter_context(persistent(found.cache))
+            self._settled = contextlib.ExitStack()  # never closed: it lasts as long as the process
+            self._settled.enter_context(persistent(found.cache))
+            self._settled.enter_context(one_core_each(self._plan))
         except Exception as error:
             return _portable(error)
         return None

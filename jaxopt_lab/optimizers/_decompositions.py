@@ -13,8 +13,7 @@ def decomposed(decompose: Callable[..., Any], *stacks: Array) -> Any:
 
     JAX's kernels for a CPU divide a stack among XLA's threads, and wait for them inside one of these threads. Where as
     many kernels run at once as there are threads, such as those of two factors on two cores, all threads wait, and the
-    step never ends. A kernel that gets one matrix computes it where it is called, and takes as long: 96 matrices of
-    128 x 128 take .8 to .9 times, 192 of 32 x 32 take 1.4 to 2 times as long as divided.
+    step never ends. A kernel that gets one matrix computes it where it is called: see `engine.compile.decompositions`.
 
     Args:
         decompose: A function of one matrix of each stack, which also takes stacks, as those of `jax.numpy.linalg` do.

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
+import jaxopt_lab as jl
 from jaxopt_lab.engine.compile.decompositions import of_stacks, one_by_one
 
 RNG = np.random.default_rng(0)
@@ -84,4 +86,19 @@ PROGRAM = """if True:
 @pytest.mark.parametrize("what", ["a step", "chunks side by side"])
 def test_kernels_do_not_wait_for_each_other(what):
     """With jaxlib's kernels for stacks, two threads wait for ever, the first time or after a few steps."""
-    subprocess.run([sys.executable, "-c", PROGRAM.format(what=what)], check=True, timeout=300)
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # else beside another process its threads take minutes
+    subprocess.run([sys.executable, "-c", PROGRAM.format(what=what)], env=environment, check=True, timeout=300)
+
+
+@pytest.mark.usefixtures("on_a_cpu")
+def test_chunks_do_not_fight_for_cores():
+    """LAPACK has one thread while chunks run side by side, and as many as before afterwards."""
+    blas = lambda: [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    inverse = lambda w, x: jnp.sum(jnp.linalg.inv(jnp.eye(4) + w @ w.T)) + jnp.sum(x)
+    square = lambda w, x: jnp.sum(w**2) + jnp.sum(x)
+    before, seen = blas(), []
+    for optimizer, loss in ((jl.sgd, inverse), (jl.soap, square)):
+        task = jl.Task(loss.__name__, lambda key: jnp.ones((4, 4)), loss, np.ones((2, 1)))
+        jl.sweep(optimizer, task, {"learning_rate": [0.1, 0.2]}, steps=3, progress=lambda _: seen.append(blas()))
+    assert {n for threads in seen for n in threads} == {1}
+    assert blas()[: len(before)] == before

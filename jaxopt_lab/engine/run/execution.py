@@ -16,6 +16,7 @@ from jaxopt_lab.engine.recorder import Outcome, Progress, Recorder, Trials, in_a
 from jaxopt_lab.engine.run.backend import Backend, Done, InProcess, Job
 from jaxopt_lab.engine.run.cohort import Cohort, cohorts_of
 from jaxopt_lab.engine.run.fitting import fittest, smaller_program
+from jaxopt_lab.engine.run.lapack import one_core_each
 from jaxopt_lab.engine.run.threads import Threads
 from jaxopt_lab.engine.strategy import Strategy
 from jaxopt_lab.engine.tuning.cutting import first_strategy, fitted, reused
@@ -42,7 +43,7 @@ def execute(
 
     """
     began = time.perf_counter()
-    with persistent(plan.cache):
+    with persistent(plan.cache), one_core_each(plan):
         run = Execution(plan, Ledger() if ledger is None else ledger, InProcess() if backend is None else backend)
 
         def tell():
