@@ -117,9 +117,8 @@ class Worker:
             memory = self._settings.memory or default_budget(devices())
             self._plan = dataclasses.replace(found, memory=memory)
             self._standing = _Standing.reached(self._settings)
-            self._settled = contextlib.ExitStack()  # never closed: it lasts as long as the process
-            self._settled.enter_context(persistent(found.cache))
-            self._settled.enter_context(one_core_each(self._plan))
+            self._cache = contextlib.ExitStack()  # never closed: it lasts as long as the process
+            self._cache.enter_context(persistent(found.cache))
         except Exception as error:
             return _portable(error)
         return None
@@ -171,7 +170,8 @@ class Worker:
             control = Control(going_on, self._due, lambda standing: self._keep(work, recorder, standing))
             if chunk.first < work.last:
                 shape = work.strategy.shape
-                chunk = run_chunk(plan, program, shape, chunk, work.stage, control, data, recorder)
+                with one_core_each(plan):
+                    chunk = run_chunk(plan, program, shape, chunk, work.stage, control, data, recorder)
             return reply(self._recorded(work, recorder, chunk))
         except OutOfMemoryError as error:
             assert recorder is not None

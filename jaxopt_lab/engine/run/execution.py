@@ -216,8 +216,7 @@ class Execution:
             self.ledger.damaged(unit, wrong)
             return chunk
         with self.lock:
-            known = chunk.trials * (min(record.step, stage.last) - chunk.first)
-            self.progress.trial_steps_planned -= known
+            self.progress.trial_steps_planned -= chunk.trials * (min(record.step, stage.last) - chunk.first)
         return restored(self.recorder, chunk, stage.first, record, shapes)
 
     def fail(self, number: int, trials: Trials, error: Exception) -> None:
