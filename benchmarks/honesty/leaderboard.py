@@ -58,7 +58,7 @@ def cell(row: Any, study: Any) -> str:
     return number(float(np.mean(study.scores(row["a"])))) + sign
 
 
-def page(verdict: jl.Verdict, seconds: float) -> str:
+def page(verdict: jl.Verdict, seconds: float | None) -> str:
     rows: Any = verdict.table()
     ranks, scores = verdict.ranks(), verdict.profile_scores()
     decided = int((rows["verdict"] != UNDECIDED).sum())
@@ -116,7 +116,8 @@ LEADERBOARD = (
 LIMITS = (
     "These tasks take seconds on a laptop. Methods for large batches, for mixed precision or for matrices of a "
     "transformer cannot show here what they are made for.",
-    "Budgets are equal in steps, not in seconds: a step of a method of matrices costs more than one of AdamW.",
+    "Budgets are equal in steps, not in seconds or gradients: a step of a method of matrices costs more than one of "
+    "AdamW, and steps of L-BFGS, SAM and Sophia take several gradients.",
     "A verdict is of a method with its prior. Methods of more hyperparameters have more to tune with the same budget. "
     "Ranges were not widened where the best configurations lay on an edge.",
     "Learning rates are constant, except where a method has a schedule of its own. Shampoo renews its roots every ten "
@@ -138,7 +139,7 @@ def main() -> None:
     budget, seeds = (2, 2) if options.quick else (options.budget, options.seeds)
     names = jl.OPTIMIZERS if options.only is None else [REFERENCE, *options.only]
     factories = {name: functools.partial(jl.OPTIMIZERS[name], **WITH.get(name, {})) for name in names}
-    began = time.perf_counter()
+    began, resumed = time.perf_counter(), options.out is not None and Path(options.out).exists()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of edges, which the page tells of
         verdict = jl.compare(
@@ -147,7 +148,7 @@ def main() -> None:
     print(verdict)
     if not options.quick:
         verdict.table().to_csv(timing.RESULTS / "leaderboard-verdicts.csv", index=False, float_format="%.6g")
-        PAGE.write_text(page(verdict, time.perf_counter() - began))
+        PAGE.write_text(page(verdict, None if resumed else time.perf_counter() - began))
         print(PAGE)
 
 

@@ -36,8 +36,9 @@ def over_tasks(verdict: jl.Verdict) -> str:
     )
 
 
-def made_by(script: str, seconds: float) -> str:
-    """Say which script made a page, how long it took, and on what."""
+def made_by(script: str, seconds: float | None) -> str:
+    """Say which script made a page, on what, and how long it took, if it was not interrupted."""
     machine = timing.machine()
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    return f"Made by `python {script}` in {seconds / 60:.0f} minutes on {machine['cores']} CPU cores ({versions})."
+    took = "" if seconds is None else f" in {seconds / 60:.0f} minutes"
+    return f"Made by `python {script}`{took} on {machine['cores']} CPU cores ({versions})."
