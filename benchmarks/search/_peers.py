@@ -21,6 +21,8 @@ import optax
 from _tasks import SPACE, TASKS
 
 import jaxopt_lab as jl
+from jaxopt_lab.trial import batch_key, initial_params
+from jaxopt_lab.types import random_key
 
 SEEDS = 3  # that a configuration is tried with
 Run = tuple[np.ndarray, np.ndarray]  # when each trial's loss was known, in seconds, and these losses
@@ -98,7 +100,7 @@ def _trained(name: str, steps: int, suggested: Mapping[str, float]) -> float:
     train, evaluate, start = _jitted(name)
     losses = []
     for seed in range(SEEDS):
-        key = jax.random.key(seed)
+        key = random_key(seed)
         params, state = start(key)
         for t in range(steps):
             params, state = train(params, state, given, key, t)
@@ -114,21 +116,22 @@ def task(name: str) -> jl.Task:
 
 @functools.cache
 def _jitted(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """Return the step, the validation loss and the start of a trial, each jitted once for all hyperparameters."""
+    """Return the step, the validation loss and the start of a trial, each jitted once for all hyperparameters.
+
+    Parameters and batches are those of `jl.search`, so that a configuration has the same loss.
+    """
     made = task(name)
-    x, y = (jnp.asarray(part) for part in made.train)
-    held_out, size = jax.tree.map(jnp.asarray, made.validation), made.batch_size or len(made.train[0])
+    data, held_out = (jax.tree.map(jnp.asarray, part) for part in (made.train, made.validation))
 
     @jax.jit
     def train(params, state, given, key, t):
-        index = jax.random.randint(jax.random.fold_in(key, t), (size,), 0, len(x))
-        grads = jax.grad(made.loss)(params, (x[index], y[index]))
+        grads = jax.grad(made.loss)(params, made.batch(data, batch_key(key), t))
         updates, state = optax.adam(**given).update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
     @jax.jit
     def start(key):
-        params = made.init(key)
+        params = initial_params(made, key)
         return params, optax.adam(1.0).init(params)
 
     return train, jax.jit(lambda params: made.loss(params, held_out)), start
