@@ -79,8 +79,8 @@ Populations gain most where the learning rate should fall while training goes on
 do. Each interval is of one comparison, so one of twenty that lie on one side does so by luck.
 """
 SECONDS = """
-Optuna's TPE takes up to 5 ms for each suggestion, whoever trains: up to .3 s of our .5 and 1.7 s. The same configuration
-has the same loss in all ways, so a quality means the same.
+Optuna's TPE takes up to 5 ms for each suggestion, whoever trains: up to .3 s of our .5 and 1.7 s. A configuration has
+the same loss in all ways, so a quality means the same.
 """
 MATRICES = """
 48 matrices of 128 x 128; state in multiples of the parameters; in the last column the cost of a basis every ten steps
@@ -88,6 +88,6 @@ over the ideal one, of which 1.3 was the aim. PyTorch's Muon, NorMuon, AdaMuon a
 this processor has to emulate: an earlier run found ours 22 to 25 times as fast, which says nothing of other machines.
 PyTorch's Shampoo ran for more than five minutes. Aimed at were 1.5 times the rate of PyTorch's and of Optax's Muon.
 What stands in the way of SOAP and SPlus is LAPACK, most of a step with a new basis (JAX's profiler): JAX calls SciPy's
-OpenBLAS, and PyTorch has MKL. Matrices are decomposed one after the other on a CPU, since JAX's kernels for stacks can wait
-for each other for ever; it takes as long.
+OpenBLAS, and PyTorch has MKL. Matrices are decomposed one after the other on a CPU, since JAX's kernels for stacks can
+wait for each other for ever; it takes as long.
 """
