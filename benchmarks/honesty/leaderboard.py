@@ -26,7 +26,7 @@ from jaxopt_lab.formats import number
 from jaxopt_lab.statistics.tally import UNDECIDED
 
 REFERENCE = "adamw"
-WITH = {"shampoo": {"update_interval": 10}}  # at every step, by default, its eigenvectors take most of an hour
+WITH = {"shampoo": {"update_interval": 10}}  # its eigenvectors at every step, the default, would take most of the time
 STEPS = {"noisy_quadratic": 1000, "deep_linear": 500, "digits_mlp": 300, "digits_autoencoder": 300}
 PAGE = Path(__file__).parents[2] / "docs" / "leaderboard.md"
 
