@@ -72,11 +72,11 @@ def _spread(ratio: dict[str, float] | None) -> str:
 
 SEARCH = """
 Where learning does not pay: with 16 whole trials, Sobol points, TPE and CMA-ES do not beat random search on any of
-these tasks; TPE's first ten suggestions are random draws, and a round is an eighth of the largest
-budget. With 64, TPE does on four of six tasks, and CMA-ES on three. Halving finds better on four tasks from 16 trials
-on, and worse on the noisy quadratic, where high learning rates lead at a quarter of the steps and lose in the end.
-Populations gain most where the learning rate should fall while training goes on, which no constant configuration can
-do. Intervals are not corrected for their number: of twenty searches that are no better, one would seem to differ.
+these tasks; TPE's first ten suggestions are random draws, and a round is an eighth of the largest budget. With 64, TPE
+does on four of six tasks, and CMA-ES on three. Halving finds better on four tasks from 16 trials on, and worse on the
+noisy quadratic, where high learning rates lead at a quarter of the steps and lose in the end. Populations gain most
+where the learning rate should fall while training goes on, which no constant configuration can do. Intervals are not
+corrected for their number: of twenty searches that are no better, one would seem to differ.
 """
 SECONDS = """
 Optuna's TPE takes up to 5 ms for each suggestion, whoever trains: up to .3 s of our .5 and 1.7 s. A configuration has
@@ -86,9 +86,8 @@ MATRICES = """
 48 matrices of 128 x 128. The state is in multiples of the parameters; the last column is the cost of a new basis every
 ten steps over the ideal one, at most 1.3 by the aim. PyTorch's Muon, NorMuon, AdaMuon and SCION multiply in bfloat16,
 which this processor has to emulate: an earlier run found ours 22 to 25 times as fast, which says nothing of other
-machines.
-PyTorch's Shampoo ran for more than five minutes. Aimed at were 1.5 times the rate of PyTorch's and of Optax's Muon.
-What stands in the way of SOAP and SPlus is LAPACK, most of a step with a new basis (JAX's profiler): JAX calls SciPy's
-OpenBLAS, and PyTorch has MKL. Matrices are decomposed one after the other on a CPU, since JAX's kernels for stacks can
-wait for each other for ever; that takes .5 to 2 times as long.
+machines. PyTorch's Shampoo ran for more than five minutes. Aimed at were 1.5 times the rate of PyTorch's and of Optax's
+Muon. What stands in the way of SOAP and SPlus is LAPACK, most of a step with a new basis (JAX's profiler): JAX calls
+SciPy's OpenBLAS, and PyTorch has MKL. Matrices are decomposed one after the other on a CPU, since JAX's kernels for
+stacks can wait for each other for ever; that takes .5 to 2 times as long.
 """
