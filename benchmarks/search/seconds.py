@@ -61,7 +61,7 @@ class Clock(jl.SearchMethod):
 def ours(name: str, steps: int, budget: int, seed: int) -> Run:
     """Search with TPE in rounds."""
     clock, batch = Clock(jl.optuna("tpe", seed=seed)), max(1, budget // 8)
-    options: dict[str, Any] = {"steps": steps, "seeds": SEEDS, "key": seed, "keep_top": 0}
+    options: dict[str, Any] = {"steps": steps, "evaluate": steps, "seeds": SEEDS, "key": seed, "keep_top": 0}
     jl.search(jl.adam, task(name), SPACE, method=clock, budget=budget, batch=batch, **options)
     return np.array(clock.seconds), np.array(clock.losses)
 

@@ -18,6 +18,7 @@ as ours do. A way trains as many steps as its speed allows in about `--seconds`,
 and 1,000 of the last two models, whose steps take microseconds. The script fails where the loss of a way's last step
 differs from ours by more than a thousandth. `--models` measures some models again; the other figures stay in the file.
 "compile" is the first call less a second one; for ours, what the sweep reports, with the time to measure strategies.
+"rewriting": the time to compile our loop, over that of the same loop as written, in turns, when all has run before.
 
 The cost of what a loss may name: the digits network (width 32, batch 64) as it is, against the same network with a loss
 that names a key, a state, a number, or all three, and hardly uses them. With `--before CHECKOUT`, a sweep of the plain
@@ -68,6 +69,7 @@ MODELS: dict[str, Callable[[], jl.Task]] = {
 }
 STEPS = {"pinn": 2000, "autoencoder": 1000}  # at most, where a step takes microseconds; of the others `--steps`
 WRITTEN = "the sweep, as written"  # with rewrite=False
+COMPILED = 3  # times that the loop is compiled, rewritten and as written
 PROBE = 2  # steps of the run that estimates a way's speed
 AGREEMENT = 1e-3  # between the losses of the last step: float32, summed in other orders
 RATES = 1e-4, 1e-3  # training amplifies rounding, faster at higher rates: in 150 steps to 1e-4 with batch statistics
@@ -98,6 +100,7 @@ def measure(name: str, trials: int, seeds: int, steps: int, seconds: float, repe
         ways[WRITTEN] = Way(lambda: written() and None, trials * steps, first)
         last = written(record=1).dataset["train_loss"].to_numpy()[..., -1]
         differences[WRITTEN] = float(np.max(np.abs(last / losses[..., -1] - 1)))
+    rewriting = compiling_rewritten(task, strategy, {"learning_rate": rates}, options)
 
     trainings = handwritten(task, one_core=threads > 1)
     if threads > 1:
@@ -119,10 +122,28 @@ def measure(name: str, trials: int, seeds: int, steps: int, seconds: float, repe
             raise RuntimeError(f"{name}: {key} trains otherwise than ours: its losses are {differences[key]:.1e} off")
     flops = product_flops_per_step(task)
     compared = compare(ways, repeats, {"product": lambda: matmul_rate() / flops}, own=[WRITTEN])
-    row = {"model": name, "trials": trials, "seeds": seeds, "steps": steps, **compared}
+    row = {"model": name, "trials": trials, "seeds": seeds, "steps": steps, **compared, **rewriting}
     for key, way in row["ways"].items():
         way |= {"compile": round(compiling[key], 3), "difference": float(f"{differences.get(key, 0.0):.2g}")}
     return row | {"strategies": json.loads(found[0].dataset.attrs["strategies"])}
+
+
+def compiling_rewritten(
+    task: jl.Task, strategy: dict[str, Any], space: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what rewriting adds to the time to compile the loop that a sweep chose, where it was rewritten."""
+    if not strategy["rewrite"]:
+        return {}
+    loop = strategy["loop"] + ("_each" if strategy["seeds"] * strategy["configs"] == 1 else "")
+    turns = []
+    for turn in range(COMPILED):
+        took = {}
+        for rewrite in (True, False) if turn % 2 else (False, True):
+            anew = dataclasses.replace(task, name=f"{task.name} {turn} {rewrite}")  # no program is known by this name
+            found = jl.sweep(jl.adam, anew, space, **options, strategy=loop, rewrite=rewrite, cache=False)
+            took[rewrite] = found.dataset.attrs["compile_seconds"]
+        turns.append(took[True] / took[False])
+    return {"rewriting": spread(turns)}
 
 
 def naming() -> dict[str, tuple[jl.Task, dict[str, float]]]:
@@ -263,6 +284,8 @@ def show_model(row: dict[str, Any]) -> None:
     show(f"{row['model']}, {row['trials']} trials", row)
     for name, way in row["ways"].items():
         print(f"  {name}: compiles in {way['compile']:.1f} s; last losses within {way['difference']:.0e} of ours")
+    if "rewriting" in row:
+        print(f"  our loop compiles in {ranged(row['rewriting'], '.2f')} times the time of the same loop as written")
     best = row["best_peer"]
     print(f"  ours against the best of them, {best}: {ranged(row['ways'][best]['ratio'], '.2f')} times its rate")
     print("  ours:", "; ".join(f"{s['loop']} of {s['seeds']} x {s['configs']}" for s in row["strategies"]), flush=True)

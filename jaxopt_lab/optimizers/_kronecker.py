@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxopt_lab.optimizers._compiler import one_by_one
 from jaxopt_lab.optimizers._decompositions import decomposed
 from jaxopt_lab.optimizers._numerics import adjoint, state_dtype
 from jaxopt_lab.types import Params
@@ -21,7 +22,9 @@ Matrices = tuple[Array | None, ...]
 """One matrix for each axis of a tensor, or None."""
 
 
-def by_shape(step: Callable[..., tuple[Any, ...]], results: int, like: Params, *trees: Any) -> tuple[Any, ...]:
+def by_shape(
+    step: Callable[..., tuple[Any, ...]], results: int, like: Params, *trees: Any, in_turn: bool = False
+) -> tuple[Any, ...]:
     """Apply `step` once for all leaves of one shape and dtype.
 
     Args:
@@ -30,8 +33,10 @@ def by_shape(step: Callable[..., tuple[Any, ...]], results: int, like: Params, *
         results: The number of trees to return.
         like: The tree whose leaves are grouped; `step` gets these first.
         *trees: Further trees that have an array, or a tree of arrays, at each leaf of `like`.
+        in_turn: Whether a CPU takes large tensors one after the other, each as a stack of its own: see `one_by_one`.
 
     """
+    alone = lambda *tensors: jax.tree.map(lambda x: x[0], step(*jax.tree.map(lambda x: x[None], tensors)))
     leaves, structure = jax.tree.flatten(like)
     columns = [structure.flatten_up_to(tree) for tree in (like, *trees)]
     places: dict[Any, list[int]] = {}
@@ -40,7 +45,8 @@ def by_shape(step: Callable[..., tuple[Any, ...]], results: int, like: Params, *
     found: list[list[Any]] = [[None] * len(leaves) for _ in range(results)]
     for group in places.values():
         stacks = (jax.tree.map(lambda *x: jnp.stack(x), *(column[i] for i in group)) for column in columns)
-        for column, stack in zip(found, step(*stacks), strict=True):
+        stepped = one_by_one(step, *stacks, alone=alone) if in_turn else step(*stacks)
+        for column, stack in zip(found, stepped, strict=True):
             for n, i in enumerate(group):
                 column[i] = jax.tree.map(lambda x, n=n: x[n], stack)
     return tuple(structure.unflatten(column) for column in found)

@@ -169,7 +169,7 @@ def psgd_kron(
                 seen = seen + NOISE * jnp.mean(jnp.abs(seen), range(1, g.ndim), keepdims=True) * v
                 return seen if momentum_into_precond_update else f, fitted(q, seen, v, precond_lr)
 
-            return by_shape(step, 2, f, (probe or gaussian)(key, t, f), g, q)
+            return by_shape(step, 2, f, (probe or gaussian)(key, t, f), g, q, in_turn=True)
 
         keep = lambda t, key, q, f, g, precond_lr: (f, q)
         f, q = when(due, renewed, keep, t, used, state.q, f, g, value_at(precond_lr, state.t))
@@ -178,7 +178,7 @@ def psgd_kron(
             u = whitened(transposed(q), whitened(q, f))
             return (u * jnp.minimum(1, max_rms / (sizes(u) + 1e-12)),)
 
-        (u,) = by_shape(direction, 1, f, q)
+        (u,) = by_shape(direction, 1, f, q, in_turn=True)
         u = jax.tree.map(lambda u, w: u.reshape(w.shape), u, params)
         mask = weight_decay_mask if weight_decay_mask is not None else jax.tree.map(lambda w: w.ndim > 1, params)
         u = decayed(u, params, value_at(weight_decay, state.t), mask)
