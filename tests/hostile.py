@@ -35,7 +35,7 @@ nesterov = { static = [true, false] }
 """,
     """\
 steps = 20
-sample = { random = 4, seed = 1 }
+sample = { random = 4, key = 1 }
 memory = 0.5
 record = 2
 [tasks.rosenbrock]

@@ -516,7 +516,7 @@ CALLS = [
         "key of jl.random",
         "integer",
     ),
-    ("a negative seed", lambda: jl.sobol(RATES, 3, -1), ValueError, "seed of jl.sobol", "at least 0"),
+    ("a negative key", lambda: jl.sobol(RATES, 3, -1), ValueError, "key of jl.sobol", "at least 0"),
     ("metrics", lambda: model(metrics=[len]), TypeError, "metrics must be a dict", "len"),
     ("predict", lambda: model(predict=3), TypeError, "predict must be a function", "3"),
     ("minimum", lambda: model(minimum="0"), TypeError, "minimum must be a number", "'0'"),

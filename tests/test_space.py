@@ -90,7 +90,7 @@ def test_sobol_fills_evenly(n):
     assert len(table) == n
     if n == 16:
         assert np.histogram(table.columns["a"], 16, (0, 1))[0].tolist() == [1] * 16
-    assert jl.sobol({"a": jl.linear(0, 1)}, n, seed=1).columns != jl.sobol({"a": jl.linear(0, 1)}, n, seed=2).columns
+    assert jl.sobol({"a": jl.linear(0, 1)}, n, key=1).columns != jl.sobol({"a": jl.linear(0, 1)}, n, key=2).columns
 
 
 def test_static_values_become_pythons_own():

@@ -125,7 +125,7 @@ def test_draws_depend_on_the_seed_only(kind):
     assert len(set(first)) == 8
     assert min(first) >= 0.1
     assert max(first) <= 0.9
-    assert drawn(f"{{ {kind} = 8, seed = 0 }}") == first != drawn(f"{{ {kind} = 8, seed = 1 }}")
+    assert drawn(f"{{ {kind} = 8, key = 0 }}") == first != drawn(f"{{ {kind} = 8, key = 1 }}")
 
 
 def test_arguments_of_tasks():
@@ -151,7 +151,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("b1 = 1", before="learning_rate"), 5, ["of sgd", "'b1'"]),
     (with_line("b1 = 1", before="[space]"), 4, ["task 'quadratic'", "'b1'", "spectrum"]),
     (with_line("momentum = { lgo = [1, 2, 3] }"), 7, ["'lgo'", "Did you mean 'log'?"]),
-    (with_line("sample = { random = 2, sed = 0 }", before="steps"), 2, ["'sed'", "Did you mean 'seed'?"]),
+    (with_line("sample = { random = 2, kye = 0 }", before="steps"), 2, ["'kye'", "Did you mean 'key'?"]),
     (with_line("combine = 'zip'", before="steps"), 2, ["'zip'", "Did you mean 'zipped'?"]),
     # types
     (PLAIN.replace("5", "'5'"), 2, ["steps must be an integer", "'5'"]),
@@ -167,7 +167,7 @@ MISTAKES = [  # the spec, the line of the mistake, words of the error
     (with_line("confirm = { seeds = 3, tops = 3 }", before="steps"), 2, ["'tops'", "Did you mean 'top'?"]),
     (with_line("confirm = { seeds = 1 }", before="steps"), 2, ["seeds must be"]),
     (
-        with_line("sample = { random = 1, seed = 99999999999999999999 }", before="steps"),
+        with_line("sample = { random = 1, key = 99999999999999999999 }", before="steps"),
         2,
         ["must be at most 2147483647"],
     ),

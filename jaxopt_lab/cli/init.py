@@ -30,7 +30,7 @@ seeds = 3 # a count, or a list such as [0, 1, 7]
 
 # Each optimizer tries this many configurations, drawn at random from its ranges; {{ sobol = 16 }} spreads them evenly.
 # Without this line it tries all combinations of its values, and each range needs a count: {{ log = [1e-4, 1.0, 8] }}.
-sample = {{ random = 16, seed = 0 }}
+sample = {{ random = 16, key = 0 }}
 
 # What ends a trial early: a rule that compares the trials of an optimizer, or a bound for each trial by itself.
 # stop = {{ halving = {{ eta = 4, min_steps = {rung} }} }} # the best quarter goes on after {rung} steps, and so on

@@ -29,7 +29,7 @@ A hyperparameter is a number, a list, `{ log = [low, high, count] }`, `{ linear 
 `{ static = [...] }` for structural values; `{ log = [1, 100], integer = true }` has whole numbers; "task.NAME" is an
 argument of the task. TOML has no null: in static values and in arguments of tasks, the string "none" stands for None.
 Configurations are the product of all values. At the top level, `combine = "zipped"` combines the i-th values instead;
-`sample = { random = 100, seed = 0 }` or `{ sobol = 64, seed = 0 }` draws that many, and ranges then need no count, as
+`sample = { random = 100, key = 0 }` or `{ sobol = 64, key = 0 }` draws that many, and ranges then need no count, as
 for a search. Where values are drawn, a choice may have hyperparameters of its own:
 `nesterov = { choice = [{ value = true, momentum = { linear = [0.5, 0.99] } }, { value = false }] }`.
 """
@@ -42,7 +42,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from jaxopt_lab.checking import check_count, check_known, check_seeds
+from jaxopt_lab.checking import check_count, check_known
 from jaxopt_lab.cli.toml import key_lines, loaded
 from jaxopt_lab.cli.values import budget, checked_argument, hyperparameter, of_a_stranger, plain, stop_rule
 from jaxopt_lab.engine.configurations import Configurations
@@ -200,10 +200,10 @@ class _Reader:
             kinds = [k for k in ("random", "sobol") if isinstance(sample, dict) and k in sample]
             if len(kinds) != 1:
                 raise ValueError(f"sample must be {{ random = COUNT }} or {{ sobol = COUNT }}, got {sample!r}.")
-            for key in sample:
-                check_known("key in sample:", key, (*kinds, "seed"))
-            n, (seed,) = check_count(kinds[0], sample[kinds[0]]), check_seeds([sample.get("seed", 0)])
-        return lambda values: getattr(space, kinds[0])(values, n, seed)
+            for name in sample:
+                check_known("key in sample:", name, (*kinds, "key"))
+            n, key = check_count(kinds[0], sample[kinds[0]]), check_count("key", sample.get("key", 0), least=0)
+        return lambda values: getattr(space, kinds[0])(values, n, key)
 
     def tasks(self, arguments: dict[str, dict[str, Any]], spaces: dict[str, Configurations], options: dict[str, Any]):
         """Make every task and plan its sweep. The sweep does not make it again: equal tasks are cached."""

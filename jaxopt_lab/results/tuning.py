@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RANDOM = "random"  # the kind of a table of independent draws
-DRAW = Code("jl.random({...}, n=64, key=0)", "sample = { random = 64, seed = 0 }")
+DRAW = Code("jl.random({...}, n=64, key=0)", "sample = { random = 64, key = 0 }")
 NOT_DRAWN = {  # why the configurations of other tables are not independent draws
     "product": "are all combinations of listed values",
     "zipped": "were listed one by one",

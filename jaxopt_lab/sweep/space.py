@@ -58,7 +58,7 @@ def random(space: Mapping[str, Any], n: int, key: Key | int) -> Configurations:
     return _drawn(found, np.asarray(jax.random.uniform(key, (n, len(found))), float), "random")
 
 
-def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
+def sobol(space: Mapping[str, Any], n: int, key: int = 0) -> Configurations:
     """Draw `n` configurations from a scrambled Sobol sequence, which fills the space more evenly than random draws.
 
     A power of two is best. Uses SciPy's `scipy.stats.qmc.Sobol` (Owen scrambling,
@@ -67,15 +67,15 @@ def sobol(space: Mapping[str, Any], n: int, seed: int = 0) -> Configurations:
     Args:
         space: As for a product; ranges need no count.
         n: The number of configurations, >= 1.
-        seed: The seed of the scrambling.
+        key: The random key of the scrambling, an integer >= 0.
 
     """
     check_mapping("jl.sobol", space)
-    n, seed = check_count("n of jl.sobol", n, most=MOST), check_count("seed of jl.sobol", seed, least=0)
+    n, key = check_count("n of jl.sobol", n, most=MOST), check_count("key of jl.sobol", key, least=0)
     from scipy.stats import qmc
 
     found = SearchSpace(space)
-    points = qmc.Sobol(max(len(found), 1), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(n)))
+    points = qmc.Sobol(max(len(found), 1), rng=np.random.default_rng(key)).random_base2(math.ceil(math.log2(n)))
     return _drawn(found, points[:n], "sobol")
 
 
