@@ -7,7 +7,9 @@ import optax
 import pytest
 
 import jaxopt_lab as jl
-from jaxopt_lab.engine.compile.options import accepted
+from jaxopt_lab.engine.compile.options import accepted, seldom_options
+from jaxopt_lab.tasks.seeding import draws, initial
+from jaxopt_lab.types import random_key
 
 SIZE = 2**16
 
@@ -37,6 +39,23 @@ def test_adabelief_is_not_copied_without_being_told(on_a_cpu):
     """Its s is read as it is written, since its last operation takes two arrays: XLA makes it but once."""
     program, _ = compiled(jl.adabelief(0.01), None)
     assert program.memory_analysis().temp_size_in_bytes < SIZE
+
+
+def test_what_runs_seldom_has_the_same_bits_however_it_is_compiled(on_a_cpu, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")  # tests run with other options than users do
+    defaults = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+    defaults = {name: value for name, value in defaults.items() if accepted({name: value})}
+    task, seeds = jl.tasks.digits_mlp(width=8), np.arange(3, dtype=np.int32)
+    for once, run in (
+        (True, lambda seed: initial(task, random_key(seed))),
+        (False, lambda seed: draws(task, random_key(seed), 0, 5)),
+    ):
+        options = seldom_options.__wrapped__("cpu", once)
+        assert {*options} == {*list(defaults)[: 1 + once]}, "not what it was tested for"
+        ways = defaults, defaults | options
+        plain, fast = (jax.jit(jax.vmap(run), compiler_options=way)(seeds) for way in ways)
+        raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(raw(a), raw(b)), plain, fast)
 
 
 def test_options_are_known_and_belong_to_their_platform():

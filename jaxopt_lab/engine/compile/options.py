@@ -56,17 +56,24 @@ def one_core_options() -> dict[str, Any]:
 
 
 @functools.cache
-def seldom_options(platform: str) -> dict[str, Any]:
+def seldom_options(platform: str, once: bool = False) -> dict[str, Any]:
     """Return options for programs that run seldom: the start of trials, and the draws of a segment's batches.
 
     On a CPU, LLVM takes 1.1 s to optimise random numbers in an array of 64 x 10, and 14 s for those of a small
     convolutional network with 4 seeds. At its first level that is .6 s, the program is as fast, and every bit is equal.
-    A level that `XLA_FLAGS` name holds for these programs, too.
+    Without XLA's emitters of fused loops it is half of that again, with the same bits; but draws then take four times
+    as long, so that is for what runs once in a trial. A level that `XLA_FLAGS` name holds for these programs, too.
+
+    Args:
+        platform: The platform: "cpu", "gpu", ...
+        once: Whether the program runs only once in a trial, at its start.
+
     """
-    name = "xla_backend_optimization_level"
-    if platform != "cpu" or name in os.environ.get("XLA_FLAGS", "") or not accepted({name: 1}):
+    named = os.environ.get("XLA_FLAGS", "")
+    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if once else {})
+    if platform != "cpu":
         return {}
-    return {name: 1}
+    return {name: value for name, value in wanted.items() if name not in named and accepted({name: value})}
 
 
 @functools.cache

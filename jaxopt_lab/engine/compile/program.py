@@ -134,7 +134,7 @@ def _compiled(
         state = one.start(params, model, values)
         return with_best(state) if keep_best else state
 
-    options = seldom_options(used[0].platform)
+    options = seldom_options(used[0].platform, once=True)
     start = over.compile(begin, (Axes.SEED, Axes.CONFIG), (initial_of.out_info, values), options=options)
     state, draws, feed = start.out_info, drawing.out_info, structure.task.feed
     if feed is not None:
@@ -258,7 +258,7 @@ def _compiled_initial(task, over: Trials):
     """Compile the initial parameters; they do not depend on the optimizer, so all optimizers of a task share this."""
     begin = lambda seed: initial(task, random_key(seed))
     shapes = (jax.ShapeDtypeStruct((over.seeds,), jnp.int32),)
-    return over.compile(begin, (Axes.SEED,), shapes, options=seldom_options(over.devices[0].platform))
+    return over.compile(begin, (Axes.SEED,), shapes, options=seldom_options(over.devices[0].platform, once=True))
 
 
 def _with_numbers(task: Task, valued: Task, seed: jax.Array) -> tuple[Any, Any]:
