@@ -46,6 +46,7 @@ def test_what_runs_seldom_has_the_same_bits_however_it_is_compiled(on_a_cpu, mon
     defaults = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
     defaults = {name: value for name, value in defaults.items() if accepted({name: value})}
     task, seeds = jl.tasks.digits_mlp(width=8), np.arange(3, dtype=np.int32)
+    raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     for once, run in (
         (True, lambda seed: initial(task, random_key(seed))),
         (False, lambda seed: draws(task, random_key(seed), 0, 5)),
@@ -54,7 +55,6 @@ def test_what_runs_seldom_has_the_same_bits_however_it_is_compiled(on_a_cpu, mon
         assert {*options} == {*list(defaults)[: 1 + once]}, "not what it was tested for"
         ways = defaults, defaults | options
         plain, fast = (jax.jit(jax.vmap(run), compiler_options=way)(seeds) for way in ways)
-        raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(raw(a), raw(b)), plain, fast)
 
 
