@@ -70,7 +70,7 @@ def test_own_batches_train_the_same_trials(loop, monkeypatch, float64):
     known, found = [], []
     for own, into in ((False, known), (True, found)):
         monkeypatch.setattr("jaxopt_lab.engine.tuning.cutting.owns", lambda group, trials, own=own: own)
-        dataset = jl.sweep(jl.adam, task, SPACE, steps=30, seeds=2, record=1, strategy=loop).dataset
+        dataset = jl.sweep(jl.adam, task, SPACE, steps=30, seeds=3, record=1, strategy=loop).dataset
         into += [json.loads(dataset.attrs["strategies"])[0]["own"], dataset.train_loss.values]
     assert (known[0], found[0]) == (False, True)
     np.testing.assert_allclose(found[1], known[1], rtol=1e-9)
