@@ -79,15 +79,28 @@ where the learning rate should fall while training goes on, which no constant co
 corrected for their number: of twenty searches that are no better, one would seem to differ.
 """
 SECONDS = """
-Optuna's TPE takes up to 5 ms for each suggestion, whoever trains: up to .3 s of our .5 and 1.7 s. A configuration has
-the same loss in all ways, so a quality means the same.
+All evaluate a configuration at the end of its training only, and it has the same loss in all ways. Qualities are what
+ours has found after each of its eight rounds, in the median of eight repeats; the expected time to one is what all
+repeats took until they reached it or had spent their budget, over the number of those that did. Given are the geometric
+mean over the qualities, and the least and the most. Optuna's TPE takes up to 5 ms for each suggestion, whoever trains:
+up to .3 s of ours.
 """
 MATRICES = """
 48 matrices of 128 x 128. The state is in multiples of the parameters; the last column is the cost of a new basis every
-ten steps over the ideal one, at most 1.3 by the aim. PyTorch's Muon, NorMuon, AdaMuon and SCION multiply in bfloat16,
-which this processor has to emulate: an earlier run found ours 22 to 25 times as fast, which says nothing of other
-machines. PyTorch's Shampoo ran for more than five minutes. Aimed at were 1.5 times the rate of PyTorch's and of Optax's
-Muon. What stands in the way of SOAP and SPlus is LAPACK, most of a step with a new basis (JAX's profiler): JAX calls
-SciPy's OpenBLAS, and PyTorch has MKL. Matrices are decomposed one after the other on a CPU, since JAX's kernels for
-stacks can wait for each other for ever; that takes .5 to 2 times as long.
+ten steps over the ideal one, at most 1.3 by the aim. Aimed at were 1.5 times the rate of PyTorch's and of Optax's Muon.
+PyTorch's Shampoo ran for more than five minutes.
+
+What stands in the way, each looked for once:
+
+- Muon and its kin: the 720 products of a step take 31 ms by themselves, in float32 and one after the other, which is
+  how XLA multiplies them fastest; that is nine tenths of Muon's step.
+- PyTorch's Muon, NorMuon, AdaMuon and SCION multiply in bfloat16. This processor (AVX512-BF16) does so at twice the
+  rate of float32; on one that emulates it, ours were 22 to 25 times as fast. XLA has no such kernel for a CPU: with
+  `ns_dtype="bfloat16"` ours take 48 ms, and flags that turn on oneDNN, XNNPACK or YNN for products change nothing.
+- SOAP and SPlus: LAPACK is most of a step with a new basis (JAX's profiler). JAX calls SciPy's OpenBLAS, and PyTorch
+  has MKL. Matrices are decomposed one after the other on a CPU, since JAX's kernels for stacks can wait for each other
+  for ever; that takes .5 to 2 times as long.
+
+PSGD was 1.28 times as fast as PyTorch's while XLA multiplied its stacks in batches; now a CPU takes its matrices one
+after the other, too. For SOAP and KL-Shampoo that makes no difference, and Shampoo loses by it.
 """

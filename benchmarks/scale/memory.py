@@ -122,15 +122,14 @@ def main() -> None:
         print(json.dumps(of_process("VmHWM") - before))
         return
     repeats = options.repeats
+    # These processes first: their peaks count from what this one holds.
+    measured = {
+        size: {thrifty: [extra(size, thrifty) for _ in range(repeats)] for thrifty in (True, False)} for size in SIZES
+    }
     rows = [of_convolutions("held out", budget, repeats=repeats, images=HELD_OUT, memory=budget) for budget in BUDGETS]
     rows += [
         of_convolutions("patches", *sizes, repeats=repeats, networks=sizes[0], at_once=sizes[1]) for sizes in PATCHES
     ]
-    # Processes first: a child's peak counts from its parent's.
-    measured = {
-        size: {thrifty: [extra(size, thrifty) for _ in range(options.repeats)] for thrifty in (True, False)}
-        for size in SIZES
-    }
     for size, found in measured.items():
         says = predicted(*size) - predicted(size[0], 2, 1)
         ratios = {thrifty: spread(says / one for one in taken) for thrifty, taken in found.items()}

@@ -69,7 +69,7 @@ MODELS: dict[str, Callable[[], jl.Task]] = {
 }
 STEPS = {"pinn": 2000, "autoencoder": 1000}  # at most, where a step takes microseconds; of the others `--steps`
 WRITTEN = "the sweep, as written"  # with rewrite=False
-COMPILED = 3  # times that the loop is compiled, rewritten and as written
+COMPILED = 5  # times that the loop is compiled, rewritten and as written
 PROBE = 2  # steps of the run that estimates a way's speed
 AGREEMENT = 1e-3  # between the losses of the last step: float32, summed in other orders
 RATES = 1e-4, 1e-3  # training amplifies rounding, faster at higher rates: in 150 steps to 1e-4 with batch statistics
