@@ -116,7 +116,7 @@ def test_what_the_caller_gives_goes_before_the_file():
 
 
 @pytest.mark.parametrize("kind", ["random", "sobol"])
-def test_draws_depend_on_the_seed_only(kind):
+def test_draws_depend_on_the_key_only(kind):
     def drawn(sample):
         text = with_line("momentum = { log = [0.1, 0.9] }").replace("steps", f"sample = {sample}\nsteps")
         return table(text).columns["momentum"]

@@ -122,7 +122,7 @@ def main() -> None:
         print(json.dumps(of_process("VmHWM") - before))
         return
     repeats = options.repeats
-    # These processes first: their peaks count from what this one holds.
+    # These come first, since the peak of a process counts from what its parent holds.
     measured = {
         size: {thrifty: [extra(size, thrifty) for _ in range(repeats)] for thrifty in (True, False)} for size in SIZES
     }

@@ -272,6 +272,21 @@ def test_psgd_kron_takes_a_kernel_as_its_squarest_matrix(float64):
     assert len(apart.q) == 3
 
 
+def test_psgd_kron_takes_large_matrices_one_after_the_other(float64, on_a_cpu, monkeypatch):
+    """A CPU's way for two matrices of 66 x 65, of which no recorded run has any, gives what a batch of them gives."""
+    w = {"a": wave(66, 65), "b": -wave(66, 65)[::-1], "bias": wave(65)}
+    kron, found = jl.psgd_kron(0.1, update_probability=1.0), []
+    for batched in (64, 100):
+        monkeypatch.setattr("jaxopt_lab.optimizers._compiler.BATCHED", batched)
+        step = lambda i, carry: kron.update(jax.tree.map(lambda x: jnp.cos(i * x), w), carry[1], w)
+        program = jax.jit(lambda step=step: jax.lax.fori_loop(1, 4, step, (w, kron.init(w))))
+        found.append(program())
+    one_by_one, together = found
+    assert optax.tree.norm(one_by_one[0]) > 0
+    # Sums of products are in another order, and an inverse multiplies the difference.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), one_by_one, together)
+
+
 def test_psgd_kron_draws_by_the_steps_key():
     g, w, kron = wave(3, 4), wave(3, 4), jl.psgd_kron(0.1)
     step = jax.jit(lambda key: kron.update(g, kron.init(w), w, key=key)[0])

@@ -61,18 +61,18 @@ def seldom_options(platform: str, once: bool = False) -> dict[str, Any]:
 
     On a CPU, LLVM takes 1.1 s to optimise random numbers in an array of 64 x 10, and 14 s for those of a small
     convolutional network with 4 seeds. At its first level that is .6 s, the program is as fast, and every bit is equal.
-    Without XLA's emitters of fused loops it is half of that again, with the same bits; but draws then take four times
-    as long, so that is for what runs once in a trial. A level that `XLA_FLAGS` name holds for these programs, too.
+    Without XLA's emitters of fused loops, compiling takes half of that, and the bits stay the same; but draws then
+    run four times as long, so this is only for what runs once in a trial. Options that `XLA_FLAGS` names stay as set.
 
     Args:
         platform: The platform: "cpu", "gpu", ...
         once: Whether the program runs only once in a trial, at its start.
 
     """
-    named = os.environ.get("XLA_FLAGS", "")
-    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if once else {})
     if platform != "cpu":
         return {}
+    named = os.environ.get("XLA_FLAGS", "")
+    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if once else {})
     return {name: value for name, value in wanted.items() if name not in named and accepted({name: value})}
 
 
