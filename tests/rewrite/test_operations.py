@@ -52,6 +52,12 @@ CONVOLUTIONS = {
     "dilated image": {"lhs_dilation": (1, 3), "padding": [(1, 2), (0, 3)]},
     "uneven padding": {"padding": [(2, 0), (0, 1)]},
     "cropped": {"padding": [(-1, 1), (2, -2)]},
+    "cropped and dilated": {
+        "strides": (2, 1),
+        "padding": [(-1, 3), (2, -2)],
+        "lhs_dilation": (2, 1),
+        "rhs_dilation": (1, 2),
+    },
     "two groups": {"feature_group_count": 2},
     "depth-wise": {"feature_group_count": 4},
     "depth-wise, two results a channel": {"feature_group_count": 4, "results": 8},
