@@ -174,11 +174,14 @@ joining and reshaping (a sweep 1.2 times as fast); the gradient of a pooled maxi
 sum of four slices' gradients (a step on one core 1.83 to 1.33 ms); and of two wide matrices the higher one comes first
 in a product, which turns a filter's gradient such that neither it nor the next two products read columns (to 0.9 ms,
 of which products are 0.65).
-On an earlier processor the convolutional network ran at 2.37 times the rate of the best of others. On this one (AMD,
-with AVX-512) PyTorch's compiled code is twice as fast as there, and ours 1.1 times: patches are strided slices, and
-LLVM reads these by AVX-512 gathers, each of eight in 42 us instead of 7. With `XLA_FLAGS=--xla_cpu_max_isa=AVX2` the
-sweep is 1.4 to 1.65 times as fast, and 1.1 to 1.4 times with batch statistics, but the transformer loses a quarter. For
-a single program, XLA accepts this option and ignores it.
+With AVX-512 these figures were lower at first (1.35 times the best of the others, where an earlier processor had 2.37).
+Slices of patches were written in merged axes, in which LLVM does not see that they are contiguous, so it read them by
+gathers, 42 us in place of 7 for each of eight. Now they keep the axes of images, and a step takes 0.7 ms in place of
+1.0. `XLA_FLAGS=--xla_cpu_max_isa=AVX2`, which avoids gathers too, gains no more than another 4 %.
+Patches take most of the time that rewriting adds to compiling: for one convolution of 3 x 3 with its gradient, LLVM
+compiles copies in 350 ms, and products in 40. Slices along one axis after the other, 6 in place of 9, take three
+quarters of that. One gather in place of all slices compiles in a sixth of the time, but XLA then merges axes again, and
+a step takes 1.4 times as long; so does a loop over the slices, without compiling sooner.
 All that a sweep compiles and measures differs by more than the same loop does: as written, the convolutional network
 runs by a single compiled step, which compiles sooner, and ours comes first in its process.
 """

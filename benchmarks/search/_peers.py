@@ -9,6 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -25,6 +26,7 @@ from jaxopt_lab.trial import batch_key, initial_params
 from jaxopt_lab.types import random_key
 
 SEEDS = 3  # that a configuration is tried with
+MOST_SECONDS_TO_START = 120  # all of Ray's actors
 Run = tuple[np.ndarray, np.ndarray]  # when each trial's loss was known, in seconds, and these losses
 
 
@@ -63,7 +65,7 @@ def ray(name: str, steps: int, budget: int, seed: int) -> Run:
     method = OptunaSearch(_suggested, sampler=optuna.samplers.TPESampler(seed=seed), metric="loss", mode="min")
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
-            tune.with_resources(functools.partial(_trainable, name, steps), {"cpu": 1}),
+            tune.with_resources(functools.partial(_trainable, name, steps, cores, folder), {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 metric="loss",
                 mode="min",
@@ -73,13 +75,27 @@ def ray(name: str, steps: int, budget: int, seed: int) -> Run:
             ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         )
-        ends = sorted((r.metrics["ended"], r.metrics["loss"]) for r in tuner.fit() if r.metrics is not None)
-    seconds, losses = np.array(ends).T
-    return seconds - seconds[0], losses
+        told = [r.metrics for r in tuner.fit() if r.metrics is not None]
+    seconds, losses = np.array(sorted((row["ended"], row["loss"]) for row in told)).T
+    return seconds - min(row["began"] for row in told), losses
 
 
-def _trainable(name: str, steps: int, config: dict[str, Any]) -> dict[str, float]:
-    return {"loss": _trained(name, steps, config), "ended": time.time()}
+def _trainable(name: str, steps: int, actors: int, folder: str, config: dict[str, Any]) -> dict[str, float]:
+    _wait_for_actors(name, actors, folder)
+    began = time.time()
+    return {"loss": _trained(name, steps, config), "began": began, "ended": time.time()}
+
+
+@functools.cache
+def _wait_for_actors(name: str, actors: int, folder: str) -> None:
+    """Compile in a new actor's process, and wait until all have, so that the clock leaves that out."""
+    _trained(name, 1, {key: known.high for key, known in SPACE.items()})
+    Path(folder, f"ready {os.getpid()}").touch()
+    latest = time.monotonic() + MOST_SECONDS_TO_START
+    while len(list(Path(folder).glob("ready *"))) < actors:
+        if time.monotonic() > latest:
+            raise TimeoutError(f"Ray Tune has started fewer than {actors} actors in {MOST_SECONDS_TO_START} s")
+        time.sleep(0.01)
 
 
 def _suggested(trial: Any) -> dict[str, float]:

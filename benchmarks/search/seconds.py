@@ -5,8 +5,8 @@ Python loop over a jitted step of the same task, as their documentation has it. 
 seeds, each trained for the steps that are usual for the task.
 
 - optuna: a study with the same sampler;
-- ray: Ray Tune with its Optuna search, one trial a core, actors reused. Its clock begins when its first trial has
-  ended, which leaves out that its actors start and compile.
+- ray: Ray Tune with its Optuna search, one trial a core, actors reused. Its clock begins with its first trial, when all
+  of its actors have started and compiled.
 
 Qualities are what `jl.search` has found after each of its rounds, in the median over repeats. Not every repeat reaches
 each, so the time to a quality is the expected running time (Hansen et al. 2009,
