@@ -1,10 +1,11 @@
 """How much sooner does a search find as good a configuration? Run: python benchmarks/search/seconds.py
 
-`jl.search` with Optuna's TPE in rounds of an eighth of the budget, against two peers that train trial by trial, in a
+`jl.search` with Optuna's TPE in rounds of a quarter of the budget, against two peers that train trial by trial, in a
 Python loop over a jitted step of the same task, as their documentation has it. A configuration is tried with three
-seeds, each trained for the steps that are usual for the task.
+seeds, each trained for the steps that are usual for the task. (Eight rounds find as good configurations as four, and
+take 1.2 times as long.)
 
-- optuna: a study with the same sampler;
+- optuna: a study with Optuna's TPE;
 - ray: Ray Tune with its Optuna search, one trial a core, actors reused. Its clock begins with its first trial, when all
   of its actors have started and compiled.
 
@@ -98,8 +99,8 @@ def compared(name: str, ways: Mapping[str, Callable[..., Run]], repeats: int, bu
 
 
 def rounds_of(budget: int) -> int:
-    """Return how many configurations a round has: an eighth of the budget."""
-    return max(1, budget // 8)
+    """Return how many configurations a round has: a quarter of the budget."""
+    return max(1, budget // 4)
 
 
 def expected_seconds(runs: list[Run], target: float) -> float:
