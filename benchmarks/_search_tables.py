@@ -85,13 +85,13 @@ repeats took until they reached it or had spent their budget, over the number of
 mean over the qualities, and the least and the most. Optuna's TPE takes up to 5 ms for each suggestion, whoever trains:
 up to .3 s of ours.
 
-Ray Tune on digits_mlp stays below the aim in the expected time, not in the time for the budget. Suggestions one after
-the other learn from each trial, those of a round only from earlier rounds: Ray needs fewer trials for the first
-quality, and ours has to wait for all of its first round. The training itself has nothing left to give: a sweep of 48
-trials, as a round is, takes 9.1 us a trial-step and core, and one of 768 takes 8.8, which is what XLA takes for this
-network's small products. Tried: rounds of an eighth of the budget (1.2 times the time, as good), and of a half (.9
-times, but they learn once only). Ray's clock once began when its first trial had ended, which gave it two trials for
-nothing; now it begins with the first trial, when all actors are ready.
+Ray Tune on digits_mlp stays below the aim in the expected time, not in the time for the whole budget. Suggestions that
+are made one after the other learn from each trial; those of a round learn only from earlier rounds. Ray therefore needs
+fewer trials to reach the first quality, for which our search has to finish its first round. Training is not slowed down
+by small rounds: a sweep of 48 trials, as a round is, takes 9.1 us a trial-step and core, and one of 768 takes 8.8.
+Tried: rounds of an eighth of the budget find as good configurations in 1.2 times the time; rounds of a half take .9
+times, but learn only once. Ray's clock once began when its first trial had ended, which favoured Ray by two trials; now
+it begins with the first trial, when all actors are ready.
 """
 MATRICES = """
 48 matrices of 128 x 128. The state is in multiples of the parameters; the last column is the cost of a new basis every

@@ -181,7 +181,7 @@ gathers, 42 us in place of 7 for each of eight. Now they keep the axes of images
 Patches take most of the time that rewriting adds to compiling: for one convolution of 3 x 3 with its gradient, LLVM
 compiles copies in 350 ms, and products in 40. Slices along one axis after the other, 6 in place of 9, take three
 quarters of that. One gather in place of all slices compiles in a sixth of the time, but XLA then merges axes again, and
-a step takes 1.4 times as long; so does a loop over the slices, without compiling sooner.
+a step takes 1.4 times as long. A loop over the slices is slower, too, and compiles no sooner.
 All that a sweep compiles and measures differs by more than the same loop does: as written, the convolutional network
 runs by a single compiled step, which compiles sooner, and ours comes first in its process.
 """
