@@ -2,8 +2,7 @@
 
 `jl.search` with Optuna's TPE in rounds of a quarter of the budget, against two peers that train trial by trial, in a
 Python loop over a jitted step of the same task, as their documentation has it. A configuration is tried with three
-seeds, each trained for the steps that are usual for the task. (Eight rounds find as good configurations as four, and
-take 1.2 times as long.)
+seeds, each trained for the steps that are usual for the task.
 
 - optuna: a study with Optuna's TPE;
 - ray: Ray Tune with its Optuna search, one trial a core, actors reused. Its clock begins with its first trial, when all
@@ -13,9 +12,10 @@ Qualities are what `jl.search` has found after each of its rounds, in the median
 each, so the time to a quality is the expected running time (Hansen et al. 2009,
 https://inria.hal.science/inria-00362649): what all repeats took until they reached it or had spent their budget, over
 the number of those that did. Warm: programs are compiled before. `ratio_of_all`: the peer's seconds for its budget over
-ours. `ratio`: its expected time to a quality over ours, the geometric mean over qualities, and the least and the most
-of them; 20 is the aim. Curves of the best so far are kept in the file. It needs the extra `optuna`, and for Ray's rows
-`ray[tune]`.
+ours. `ratios`: its expected time to each quality over ours; `ratio`: their geometric mean, of which 20 is the aim, with
+a 95 % interval by the bootstrap over repeats (null: no bound, since in some resamples no repeat reaches a quality). How
+soon a search is lucky differs much between repeats: the same ratio of eight repeats was 9 to 27. Curves of the best so
+far are kept in the file. It needs the extra `optuna`, and for Ray's rows `ray[tune]`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import importlib.util
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from measuring.compare import ranged, spread
 
 import jaxopt_lab as jl
 
+RESAMPLES = 2000
 TIMED = {"breast_cancer": 500, "digits_mlp": 1000}  # with arrays of data; the steps that are usual for each
 
 
@@ -82,20 +83,35 @@ def compared(name: str, ways: Mapping[str, Callable[..., Run]], repeats: int, bu
     best = {way: [np.minimum.accumulate(losses) for _, losses in own] for way, own in runs.items()}
     ends = np.arange(rounds_of(budget), budget + 1, rounds_of(budget)) - 1  # the last configuration of each round
     targets = np.median([curve[ends] for curve in best["ours"]], axis=0)
-    expected = {way: [expected_seconds(own, target) for target in targets.tolist()] for way, own in runs.items()}
+    expected = {way: expected_seconds(own, targets) for way, own in runs.items()}
+    draws = np.random.default_rng(0).integers(repeats, size=(RESAMPLES, repeats))  # of repeats, which ran in turn
     found: dict[str, Any] = {"steps": steps, "budget": budget, "targets": targets.tolist(), "ways": {}}
     for way, own in runs.items():
-        ratios = np.array(expected[way]) / expected["ours"]
-        mean = float(np.exp(np.log(ratios).mean()))
         found["ways"][way] = {
             "reached": int(sum(curve[-1] <= targets[-1] for curve in best[way])),
             "seconds_of_all": spread(seconds[-1] for seconds, _ in own),
             "ratio_of_all": spread(b[0][-1] / a[0][-1] for a, b in zip(runs["ours"], own, strict=True)),
-            "expected_seconds": expected[way],
-            "ratio": spread([*ratios]) | {"median": float(f"{mean:.5g}")},
+            "expected_seconds": rounded(expected[way]),
+            "ratios": rounded(expected[way] / expected["ours"]),
+            "ratio": how_much_sooner(runs["ours"], own, targets, draws),
             "curves": [improvements(seconds, curve) for (seconds, _), curve in zip(own, best[way], strict=True)],
         }
     return found
+
+
+def how_much_sooner(ours: list[Run], theirs: list[Run], targets: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """Return the geometric mean over targets of their expected time over ours, and its interval."""
+
+    def mean(picked: np.ndarray) -> float:
+        a, b = (expected_seconds([runs[i] for i in picked], targets) for runs in (ours, theirs))
+        both = np.isfinite(a) | np.isfinite(b)  # where neither has reached a target, nothing is known
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.exp(np.log(b[both] / a[both]).mean())) if both.any() else math.nan
+
+    resampled = np.array([mean(picked) for picked in draws])
+    low, high = np.quantile(resampled[~np.isnan(resampled)], [0.025, 0.975], method="inverted_cdf")
+    median, low, high = rounded(np.array([mean(np.arange(len(ours))), low, high]))
+    return {"median": median, "low": low, "high": high}
 
 
 def rounds_of(budget: int) -> int:
@@ -103,12 +119,20 @@ def rounds_of(budget: int) -> int:
     return max(1, budget // 4)
 
 
-def expected_seconds(runs: list[Run], target: float) -> float:
-    """Return the expected running time to a target; infinity where no run has reached it."""
-    at = [min(seconds[losses <= target], default=math.inf) for seconds, losses in runs]
-    spent = sum(min(x, seconds[-1]) for x, (seconds, _) in zip(at, runs, strict=True))
-    reached = sum(map(math.isfinite, at))
-    return float(f"{spent / reached:.5g}") if reached else math.inf
+def expected_seconds(runs: list[Run], targets: np.ndarray) -> np.ndarray:
+    """Return the expected running time to each target; infinity where no run has reached it."""
+    found = []
+    for target in targets:
+        at = [min(seconds[losses <= target], default=math.inf) for seconds, losses in runs]
+        spent = sum(min(x, seconds[-1]) for x, (seconds, _) in zip(at, runs, strict=True))
+        reached = sum(map(math.isfinite, at))
+        found.append(spent / reached if reached else math.inf)
+    return np.array(found)
+
+
+def rounded(values: np.ndarray) -> list[float | None]:
+    """Return values in five digits; None for infinity."""
+    return [float(f"{x:.5g}") if math.isfinite(x) else None for x in values.tolist()]
 
 
 def improvements(seconds: np.ndarray, best: np.ndarray) -> list[list[float]]:
@@ -117,10 +141,14 @@ def improvements(seconds: np.ndarray, best: np.ndarray) -> list[list[float]]:
     return [[float(f"{x:.5g}") for x in (seconds[i], best[i])] for i in new]
 
 
+def shown(values: Iterable[float | None]) -> str:
+    return ", ".join("inf" if x is None else f"{x:.3g}" for x in values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=TIMED, default=[*TIMED])
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=24)
     parser.add_argument("--budget", type=int, default=64)
     parser.add_argument("--quick", action="store_true", help="few repeats and a small budget; writes no figures")
     options = parser.parse_args()
@@ -133,11 +161,13 @@ def main() -> None:
         qualities = ", ".join(f"{target:.4g}" for target in found["targets"])
         print(f"{name}, {budget} configurations of {found['steps']} steps; qualities {qualities}:")
         for way, row in found["ways"].items():
-            expected = ", ".join(f"{x:.3g}" for x in row["expected_seconds"])
+            expected, ratios = (shown(row[key]) for key in ("expected_seconds", "ratios"))
+            mean, low, high = map(shown, [[x] for x in row["ratio"].values()])
             print(
                 f"  {way}: {ranged(row['seconds_of_all'], '.2f')} s for the budget, "
                 f"{ranged(row['ratio_of_all'], '.1f')} times ours; to the qualities {expected} s, "
-                f"{ranged(row['ratio'], '.1f')} times ours; the last reached by {row['reached']} of {repeats}",
+                f"{ratios} times ours, in the mean {mean} ({low} to {high}, 95 %); "
+                f"the last reached by {row['reached']} of {repeats}",
                 flush=True,
             )
     if not options.quick:
