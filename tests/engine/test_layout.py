@@ -211,6 +211,17 @@ def test_of_two_wide_matrices_the_higher_one_comes_first(float64):
     assert_same(body, params)
 
 
+@pytest.mark.parametrize(("outputs", "examples"), [(6, 4), (3, 4), (6, 1)])
+def test_a_cpu_takes_a_transposed_copy_where_that_pays(outputs, examples, float64):
+    """Not of a few numbers, nor for one column."""
+    params, inputs = {"in": normal(19, 4, 5), "out": normal(20, 5, outputs)}, normal(21, examples, 4)
+    body = descent(lambda params: jnp.mean((jnp.tanh(inputs @ params["in"]) @ params["out"]) ** 2))
+    pays = outputs >= 4 and examples > 1
+    copies = lambda loop: str(jax.make_jaxpr(lambda init: loop(0, STEPS, body, init))(params)).count("barrier")
+    assert (copies(layout.fori_loop), copies(functools.partial(layout.fori_loop, held=True))) == (int(pays), 0)
+    assert_same(body, params)
+
+
 def test_a_compiler_is_held_to_the_orders(float64):
     """Only for transposed arrays."""
     body = descent(LOSSES["network"])

@@ -35,13 +35,15 @@ class Orders:
     """Brings arrays into orders, and counts what that moves.
 
     Attributes:
+        copies: Whether products may take transposed copies of their operands: those of a CPU.
         swapped: Whether the operands of a product are swapped.
         moved: How many numbers per trial are transposed.
         moved_before: How many are transposed as originally written.
 
     """
 
-    def __init__(self):
+    def __init__(self, copies: bool):
+        self.copies = copies
         self.swapped, self.moved, self.moved_before = False, 0, 0
 
     def ordered(self, x: Laid, order: Order, within: Any = None) -> Any:

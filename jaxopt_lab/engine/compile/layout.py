@@ -39,8 +39,8 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     """Loop as `jax.lax.fori_loop` does, with carried arrays in the axis order that suits products.
 
     It calls that function itself where nothing would change, or where an iteration would transpose more than before.
-    `held` forces XLA to keep these orders: a GPU's compiler may otherwise undo some before the loop, and redo them in
-    each iteration.
+    `held` is for a GPU: it forces XLA to keep these orders, since its compiler may otherwise undo some before the loop,
+    and redo them in each iteration. Products then take no transposed copies of their operands, which pay on a CPU.
     """
     leaves, tree = jax.tree.flatten(init)
     number = 0 * (lower + upper)  # of the type that the loop counts in
@@ -48,7 +48,7 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     traced = jax.make_jaxpr(flat)(number, *leaves)
     orders = [as_given(x) for x in leaves]
     for _ in range(ATTEMPTS):
-        turn = _Turn(traced, orders)
+        turn = _Turn(traced, orders, copies=not held)
         jaxpr = jax.make_jaxpr(turn)(number, *map(turned, leaves, orders))
         if turn.orders == orders:
             break
@@ -67,9 +67,9 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
 class _Turn(Orders):
     """The body of the loop: takes leaves in `given` orders, and returns them in the orders that `orders` then has."""
 
-    def __init__(self, traced: Any, given: Sequence[Order]):
+    def __init__(self, traced: Any, given: Sequence[Order], copies: bool):
         self.traced, self.given, self.orders = traced, given, list(given)
-        super().__init__()
+        super().__init__(copies)
 
     def __call__(self, i: jax.Array, *leaves: jax.Array) -> list[jax.Array]:
         carried = [Laid(x, order, CARRIED) for x, order in zip(leaves, self.given, strict=True)]
