@@ -30,6 +30,13 @@ MOST_SECONDS_TO_START = 120  # all of Ray's actors
 Run = tuple[np.ndarray, np.ndarray]  # when each trial's loss was known, in seconds, and these losses
 
 
+def sampler(seed: int) -> Any:
+    """Return Optuna's TPE with its own defaults."""
+    from optuna.samplers import TPESampler  # pyright: ignore[reportMissingImports]
+
+    return TPESampler(seed=seed)
+
+
 def optuna(name: str, steps: int, budget: int, seed: int) -> Run:
     """Let Optuna drive the jitted step."""
     import optuna  # pyright: ignore[reportMissingImports]
@@ -39,11 +46,12 @@ def optuna(name: str, steps: int, budget: int, seed: int) -> Run:
     losses: list[float] = []
 
     def objective(trial):
-        losses.append(_trained(name, steps, _suggested(trial)))
+        _suggest(trial)
+        losses.append(_trained(name, steps, trial.params))
         seconds.append(time.perf_counter() - began)
         return losses[-1]
 
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study = optuna.create_study(sampler=sampler(seed))
     began = time.perf_counter()
     study.optimize(objective, n_trials=budget)
     return np.array(seconds), np.array(losses)
@@ -51,7 +59,6 @@ def optuna(name: str, steps: int, budget: int, seed: int) -> Run:
 
 def ray(name: str, steps: int, budget: int, seed: int) -> Run:
     """Let Ray Tune drive it, with Optuna's TPE."""
-    import optuna  # pyright: ignore[reportMissingImports]
     import ray  # pyright: ignore[reportMissingImports]
     from ray import tune  # pyright: ignore[reportMissingImports]
     from ray.tune.search import ConcurrencyLimiter  # pyright: ignore[reportMissingImports]
@@ -62,7 +69,7 @@ def ray(name: str, steps: int, budget: int, seed: int) -> Run:
     if not ray.is_initialized():
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # actors import what this process does
         ray.init(num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    method = OptunaSearch(_suggested, sampler=optuna.samplers.TPESampler(seed=seed), metric="loss", mode="min")
+    method = OptunaSearch(_suggest, sampler=sampler(seed), metric="loss", mode="min")
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
             tune.with_resources(functools.partial(_trainable, name, steps, cores, folder), {"cpu": 1}),
@@ -98,15 +105,13 @@ def _wait_for_actors(name: str, actors: int, folder: str) -> None:
         time.sleep(0.01)
 
 
-def _suggested(trial: Any) -> dict[str, float]:
-    """Return a configuration as Optuna suggests it; momenta by their distance from 1."""
-    given = {}
+def _suggest(trial: Any) -> None:
+    """Let Optuna suggest a configuration, which the trial's parameters then have; momenta by their distance from 1."""
     for name, known in SPACE.items():
         if known.spacing == "one_minus":
-            given[name] = trial.suggest_float(f"1 - {name}", 1 - known.high, 1 - known.low, log=True)
+            trial.suggest_float(f"1 - {name}", 1 - known.high, 1 - known.low, log=True)
         else:
-            given[name] = trial.suggest_float(name, known.low, known.high, log=True)
-    return given
+            trial.suggest_float(name, known.low, known.high, log=True)
 
 
 def _trained(name: str, steps: int, suggested: Mapping[str, float]) -> float:

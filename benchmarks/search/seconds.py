@@ -2,7 +2,8 @@
 
 `jl.search` with Optuna's TPE in rounds of a quarter of the budget, against two peers that train trial by trial, in a
 Python loop over a jitted step of the same task, as their documentation has it. A configuration is tried with three
-seeds, each trained for the steps that are usual for the task.
+seeds, each trained for the steps that are usual for the task. All have the same sampler with the same seed, and so the
+same first ten configurations, which it draws at random.
 
 - optuna: a study with Optuna's TPE;
 - ray: Ray Tune with its Optuna search, one trial a core, actors reused. Its clock begins with its first trial, when all
@@ -30,7 +31,7 @@ from typing import Any
 sys.path.insert(1, str(Path(__file__).parents[1]))  # where `measuring` is
 
 import numpy as np
-from _peers import SEEDS, Run, optuna, ray, task
+from _peers import SEEDS, Run, optuna, ray, sampler, task
 from _tasks import SPACE
 from measuring import timing
 from measuring.compare import ranged, spread
@@ -38,6 +39,8 @@ from measuring.compare import ranged, spread
 import jaxopt_lab as jl
 
 RESAMPLES = 2000
+DRAWN = 10  # configurations that Optuna's TPE draws at random first
+AGREEMENT = 1e-3  # of the same configuration's losses, relative: float32, summed in other orders
 TIMED = {"breast_cancer": 500, "digits_mlp": 1000}  # with arrays of data; the steps that are usual for each
 
 
@@ -65,7 +68,7 @@ class Clock(jl.SearchMethod):
 
 def ours(name: str, steps: int, budget: int, seed: int) -> Run:
     """Search with TPE in rounds."""
-    clock, batch = Clock(jl.optuna("tpe", seed=seed)), rounds_of(budget)
+    clock, batch = Clock(jl.optuna(sampler(seed))), rounds_of(budget)
     options: dict[str, Any] = {"steps": steps, "evaluate": steps, "seeds": SEEDS, "key": seed, "keep_top": 0}
     jl.search(jl.adam, task(name), SPACE, method=clock, budget=budget, batch=batch, **options)
     return np.array(clock.seconds), np.array(clock.losses)
@@ -80,6 +83,7 @@ def compared(name: str, ways: Mapping[str, Callable[..., Run]], repeats: int, bu
     for seed in range(repeats):
         for way, run in ways.items():
             runs[way].append(run(name, steps, budget, seed))
+            check_same(way, runs["ours"][-1], runs[way][-1])
     best = {way: [np.minimum.accumulate(losses) for _, losses in own] for way, own in runs.items()}
     ends = np.arange(rounds_of(budget), budget + 1, rounds_of(budget)) - 1  # the last configuration of each round
     targets = np.median([curve[ends] for curve in best["ours"]], axis=0)
@@ -97,6 +101,13 @@ def compared(name: str, ways: Mapping[str, Callable[..., Run]], repeats: int, bu
             "curves": [improvements(seconds, curve) for (seconds, _), curve in zip(own, best[way], strict=True)],
         }
     return found
+
+
+def check_same(way: str, ours: Run, theirs: Run) -> None:
+    """Check that the configurations that all ways draw first have the same losses in this one, in whatever order."""
+    off = [min(abs(theirs[1] / loss - 1)) for loss in ours[1][:DRAWN] if math.isfinite(loss)]
+    if not np.median(off) <= AGREEMENT:  # one alone may be chaotic
+        raise AssertionError(f"{way} has other losses for the same configurations, relative differences: {off}")
 
 
 def how_much_sooner(ours: list[Run], theirs: list[Run], targets: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
@@ -148,7 +159,7 @@ def shown(values: Iterable[float | None]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=TIMED, default=[*TIMED])
-    parser.add_argument("--repeats", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--budget", type=int, default=64)
     parser.add_argument("--quick", action="store_true", help="few repeats and a small budget; writes no figures")
     options = parser.parse_args()
