@@ -3,6 +3,7 @@
 Writes TABLE.md from results/*.json; `--print` writes to the terminal alone.
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -237,7 +238,10 @@ def sooner() -> list[Row]:
             if way in row["ways"]:
                 what = f"{task}, {row['budget']} configurations of {row['steps']} steps, over {called}"
                 rows.append(Row(what, None, row["ways"][way]["ratio_of_all"]))
-                rows.append(Row("the same, expected time to a quality", 20, row["ways"][way]["ratio"]))
+                ratio = row["ways"][way]["ratio"]
+                low, high = (math.inf if ratio[end] is None else ratio[end] for end in ("low", "high"))
+                interval = {"median": ratio["median"], "least": low, "most": high}
+                rows.append(Row("the same, expected time to a quality (95 %)", 20, interval))
     return rows
 
 
