@@ -67,10 +67,10 @@ def dot_general(orders: Orders, equation: Any, a: Laid, b: Laid) -> Laid:
         sides, precision = sides[::-1], precision[::-1] if isinstance(precision, tuple) else precision
     at = lambda x, axes: tuple(x.order.index(axis) for axis in axes)
     ((contract_a, contract_b), batch) = (tuple(at(x, axes[kind]) for x, *axes, _ in sides) for kind in (0, 1))
-    a, b = (x.value for x, *_ in sides)
-    if orders.copies and _pays_to_copy(a, b, contract_a, batch[0]):
-        a, contract_a = jax.lax.optimization_barrier(a.swapaxes(contract_a[0], -1)), (a.ndim - 1,)
-    value = _bind(equation, a, b, dimension_numbers=((contract_a, contract_b), batch), precision=precision)
+    left, right = (x.value for x, *_ in sides)
+    if orders.copies and _pays_to_copy(left, right, contract_a, batch[0]):
+        left, contract_a = jax.lax.optimization_barrier(left.swapaxes(-2, -1)), (left.ndim - 1,)
+    value = _bind(equation, left, right, dimension_numbers=((contract_a, contract_b), batch), precision=precision)
     return Laid(value, (*range(first), *sides[0][-1], *sides[1][-1]))
 
 
