@@ -80,20 +80,20 @@ corrected for their number: of twenty searches that are no better, one would see
 """
 SECONDS = """
 All evaluate a configuration at the end of its training only, and all have the same sampler with the same seed, so they
-begin with the same ten configurations, whose losses are checked to be the same. Qualities are what ours has found
-after each of its four rounds, in the median of 20 repeats; the expected time to one is what all repeats took until they
-reached it or had spent their budget, over the number of those that did. Given is the geometric mean over the qualities,
-with its interval by the bootstrap over repeats. Optuna's TPE takes 2 to 5 ms for each suggestion, whoever trains: a
-tenth to a half of our time.
+begin with the same ten configurations, whose losses are checked to be the same. Qualities are what our search has found
+after each of its four rounds, in the median of 20 repeats. The expected time to a quality is what all repeats took
+until they reached it or had spent their budget, over the number of those that did. The table has its geometric mean
+over the qualities, with an interval by the bootstrap over repeats. Optuna's TPE takes 2 to 5 ms for each suggestion,
+whoever trains: about .1 s of a search.
 
-Whether Ray Tune on digits_mlp takes 20 times as long cannot be told from 20 repeats: how soon a search is lucky differs
-too much. The first quality is the least favourable to ours, since it has to finish a round of 16 configurations; Ray
-finds it after fewer. Rounds do not cost quality here: of 64 configurations in rounds of 1, 4, 8, 16 and 32, about as
-many are needed for each quality (24 and 40 repeats with other seeds).
+On digits_mlp, 20 repeats are too few to say whether Ray Tune takes 20 times as long: they differ too much in how soon
+they are lucky. Our ratio is lowest for the first quality, because a round of 16 configurations has to end before any of
+them is known. Large rounds hardly need more configurations than small ones: in rounds of 1, 4, 8, 16 and 32, the first
+quality took 9 to 17 of them, and the last 49 to 74, in no order (24 and 40 repeats with other seeds).
 
-Two faults of earlier figures are mended. By itself, Optuna took the distances of momenta from 1 for the momenta, and so
-searched a space of other, worse ones. And Ray's clock began when its first trial had ended; now it begins with that
-trial, when all actors are ready.
+Two faults of earlier figures are corrected. When Optuna ran by itself, it took the distances of momenta from 1 for the
+momenta, and so searched another space, a worse one. And Ray's clock began when its first trial had ended; now it begins
+with that trial, when all actors are ready.
 """
 MATRICES = """
 48 matrices of 128 x 128. The state is in multiples of the parameters; the last column is the cost of a new basis every

@@ -14,9 +14,9 @@ each, so the time to a quality is the expected running time (Hansen et al. 2009,
 https://inria.hal.science/inria-00362649): what all repeats took until they reached it or had spent their budget, over
 the number of those that did. Warm: programs are compiled before. `ratio_of_all`: the peer's seconds for its budget over
 ours. `ratios`: its expected time to each quality over ours; `ratio`: their geometric mean, of which 20 is the aim, with
-a 95 % interval by the bootstrap over repeats (null: no bound, since in some resamples no repeat reaches a quality). How
-soon a search is lucky differs much between repeats: the same ratio of eight repeats was 9 to 27. Curves of the best so
-far are kept in the file. It needs the extra `optuna`, and for Ray's rows `ray[tune]`.
+a 95 % interval by the bootstrap over repeats (null: no bound, since in some resamples no repeat reaches a quality).
+Repeats differ much in how soon they are lucky, so a few of them say little. Curves of the best so far are kept in the
+file. It needs the extra `optuna`, and for Ray's rows `ray[tune]`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import importlib.util
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,9 @@ def how_much_sooner(ours: list[Run], theirs: list[Run], targets: np.ndarray, dra
 
     def mean(picked: np.ndarray) -> float:
         a, b = (expected_seconds([runs[i] for i in picked], targets) for runs in (ours, theirs))
-        both = np.isfinite(a) | np.isfinite(b)  # where neither has reached a target, nothing is known
+        known = np.isfinite(a) | np.isfinite(b)  # where neither has reached a target, the ratio is not
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.exp(np.log(b[both] / a[both]).mean())) if both.any() else math.nan
+            return float(np.exp(np.log(b[known] / a[known]).mean())) if known.any() else math.nan
 
     resampled = np.array([mean(picked) for picked in draws])
     low, high = np.quantile(resampled[~np.isnan(resampled)], [0.025, 0.975], method="inverted_cdf")
@@ -152,7 +152,7 @@ def improvements(seconds: np.ndarray, best: np.ndarray) -> list[list[float]]:
     return [[float(f"{x:.5g}") for x in (seconds[i], best[i])] for i in new]
 
 
-def shown(values: Iterable[float | None]) -> str:
+def shown(*values: float | None) -> str:
     return ", ".join("inf" if x is None else f"{x:.3g}" for x in values)
 
 
@@ -172,8 +172,8 @@ def main() -> None:
         qualities = ", ".join(f"{target:.4g}" for target in found["targets"])
         print(f"{name}, {budget} configurations of {found['steps']} steps; qualities {qualities}:")
         for way, row in found["ways"].items():
-            expected, ratios = (shown(row[key]) for key in ("expected_seconds", "ratios"))
-            mean, low, high = map(shown, [[x] for x in row["ratio"].values()])
+            expected, ratios = (shown(*row[key]) for key in ("expected_seconds", "ratios"))
+            mean, low, high = map(shown, row["ratio"].values())
             print(
                 f"  {way}: {ranged(row['seconds_of_all'], '.2f')} s for the budget, "
                 f"{ranged(row['ratio_of_all'], '.1f')} times ours; to the qualities {expected} s, "

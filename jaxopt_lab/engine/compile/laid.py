@@ -35,7 +35,7 @@ class Orders:
     """Brings arrays into orders, and counts what that moves.
 
     Attributes:
-        copies: Whether products may take transposed copies of their operands: those of a CPU.
+        copies: Whether products may take transposed copies of their operands, which pay on a CPU.
         swapped: Whether the operands of a product are swapped.
         moved: How many numbers per trial are transposed.
         moved_before: How many are transposed as originally written.
